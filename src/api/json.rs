@@ -1,0 +1,342 @@
+//! JSON as requests use it: exact numbers, and errors that name the place.
+//!
+//! [`Json`] is the parsed text. [`Node`] is a value with its place in the body, and reads it as something
+//! more definite or says, with a pointer and the nearest known name, why it cannot.
+
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
+
+use super::problem::{Problem, nearest};
+use crate::limits::FILTER_DEPTH_MAX;
+use crate::model::{Number, Value};
+
+/// A JSON value. Objects keep the order of their fields; numbers keep all their decimals.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Json {
+    Null,
+    Bool(bool),
+    Number(Number),
+    String(String),
+    Array(Vec<Json>),
+    Object(Vec<(String, Json)>),
+}
+
+/// Objects and arrays in one another. Filters take two levels each.
+const DEPTH_MAX: usize = 2 * FILTER_DEPTH_MAX + 16;
+
+impl Json {
+    /// Parses a whole text.
+    pub fn parse(text: &[u8]) -> Result<Json, Problem> {
+        let text = std::str::from_utf8(text).map_err(|e| {
+            Problem::invalid(format!("the body is not UTF-8 from byte {} on", e.valid_up_to()))
+        })?;
+        if nesting_depth(text) > DEPTH_MAX {
+            return Err(Problem::invalid(format!("the JSON is nested more than {DEPTH_MAX} levels deep")));
+        }
+        serde_json::from_str(text).map_err(|e| Problem::invalid(format!("the body is not valid JSON: {e}")))
+    }
+
+    pub fn get(&self, name: &str) -> Option<&Json> {
+        let Json::Object(fields) = self else { return None };
+        fields.iter().find(|(known, _)| known == name).map(|(_, value)| value)
+    }
+
+    /// The value as a [`Node`] at the root of a body.
+    pub fn root(&self) -> Node<'_> {
+        Node { json: self, path: String::new() }
+    }
+
+    fn kind(&self) -> &'static str {
+        match self {
+            Json::Null => "null",
+            Json::Bool(_) => "a boolean",
+            Json::Number(_) => "a number",
+            Json::String(_) => "a string",
+            Json::Array(_) => "an array",
+            Json::Object(_) => "an object",
+        }
+    }
+}
+
+/// How many brackets are open at the most, outside strings.
+fn nesting_depth(text: &str) -> usize {
+    let (mut depth, mut deepest, mut in_string, mut escaped) = (0_usize, 0, false, false);
+    for byte in text.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            b'[' | b'{' if !in_string => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b']' | b'}' if !in_string => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
+}
+
+impl<'de> Deserialize<'de> for Json {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Json, D::Error> {
+        /// The fields of an object in their order; a map type would sort them.
+        struct Fields(Vec<(String, Json)>);
+        impl<'de> Deserialize<'de> for Fields {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Fields, D::Error> {
+                struct Visitor;
+                impl<'de> serde::de::Visitor<'de> for Visitor {
+                    type Value = Fields;
+
+                    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                        f.write_str("an object")
+                    }
+
+                    fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
+                        let mut fields: Vec<(String, Json)> = Vec::new();
+                        while let Some(name) = map.next_key::<String>()? {
+                            if fields.iter().any(|(known, _)| *known == name) {
+                                return Err(A::Error::custom(format!("the field {name:?} is given twice")));
+                            }
+                            fields.push((name, map.next_value()?));
+                        }
+                        Ok(Fields(fields))
+                    }
+                }
+                deserializer.deserialize_map(Visitor)
+            }
+        }
+
+        // The raw text keeps the decimals of numbers, which a double would not.
+        let raw = <&RawValue>::deserialize(deserializer)?.get();
+        let wrong = |e: serde_json::Error| D::Error::custom(e);
+        Ok(match raw.as_bytes().first() {
+            Some(b'n') => Json::Null,
+            Some(b't') => Json::Bool(true),
+            Some(b'f') => Json::Bool(false),
+            Some(b'"') => Json::String(serde_json::from_str(raw).map_err(wrong)?),
+            Some(b'[') => Json::Array(serde_json::from_str(raw).map_err(wrong)?),
+            Some(b'{') => Json::Object(serde_json::from_str::<Fields>(raw).map_err(wrong)?.0),
+            _ => Json::Number(Number::parse(raw).map_err(|e| D::Error::custom(format!("{raw}: {e}")))?),
+        })
+    }
+}
+
+/// Writes compact JSON.
+impl std::fmt::Display for Json {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let string = |text: &str| serde_json::to_string(text).expect("a string is JSON");
+        match self {
+            Json::Null => f.write_str("null"),
+            Json::Bool(truth) => truth.fmt(f),
+            Json::Number(number) => number.fmt(f),
+            Json::String(text) => f.write_str(&string(text)),
+            Json::Array(items) => {
+                f.write_str("[")?;
+                for (index, item) in items.iter().enumerate() {
+                    f.write_str(if index > 0 { "," } else { "" })?;
+                    item.fmt(f)?;
+                }
+                f.write_str("]")
+            }
+            Json::Object(fields) => {
+                f.write_str("{")?;
+                for (index, (name, value)) in fields.iter().enumerate() {
+                    f.write_str(if index > 0 { "," } else { "" })?;
+                    write!(f, "{}:{value}", string(name))?;
+                }
+                f.write_str("}")
+            }
+        }
+    }
+}
+
+/// A value and its place in the body.
+#[derive(Clone, Debug)]
+pub struct Node<'a> {
+    json: &'a Json,
+    path: String,
+}
+
+impl<'a> Node<'a> {
+    pub fn json(&self) -> &'a Json {
+        self.json
+    }
+
+    /// The JSON pointer (RFC 6901) of this value.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// A problem at this place.
+    pub fn problem(&self, detail: impl Into<String>) -> Problem {
+        Problem::invalid(detail).at(self.path.clone())
+    }
+
+    fn expected(&self, what: &str) -> Problem {
+        self.problem(format!("expected {what}, found {}", self.json.kind()))
+    }
+
+    fn child(&self, name: &str, json: &'a Json) -> Node<'a> {
+        let escaped = name.replace('~', "~0").replace('/', "~1");
+        Node { json, path: format!("{}/{escaped}", self.path) }
+    }
+
+    pub fn string(&self) -> Result<&'a str, Problem> {
+        if let Json::String(text) = self.json { Ok(text) } else { Err(self.expected("a string")) }
+    }
+
+    pub fn bool(&self) -> Result<bool, Problem> {
+        if let Json::Bool(truth) = self.json { Ok(*truth) } else { Err(self.expected("true or false")) }
+    }
+
+    pub fn number(&self) -> Result<Number, Problem> {
+        if let Json::Number(number) = self.json { Ok(*number) } else { Err(self.expected("a number")) }
+    }
+
+    /// A whole number within `range`.
+    pub fn integer(&self, range: std::ops::RangeInclusive<i64>) -> Result<i64, Problem> {
+        let whole = self.number()?.mantissa_at(0).and_then(|whole| i64::try_from(whole).ok());
+        whole.filter(|whole| range.contains(whole)).ok_or_else(|| {
+            let (start, end) = (range.start(), range.end());
+            self.problem(format!("expected a whole number from {start} to {end}, found {}", self.json))
+        })
+    }
+
+    /// The items of an array.
+    pub fn array(&self) -> Result<Vec<Node<'a>>, Problem> {
+        let Json::Array(items) = self.json else { return Err(self.expected("an array")) };
+        Ok(items.iter().enumerate().map(|(index, item)| self.child(&index.to_string(), item)).collect())
+    }
+
+    pub fn strings(&self) -> Result<Vec<String>, Problem> {
+        self.array()?.iter().map(|item| item.string().map(str::to_owned)).collect()
+    }
+
+    /// The fields of an object, to be asked for one by one and then [finished](Fields::finish).
+    pub fn object(&self) -> Result<Fields<'a>, Problem> {
+        let Json::Object(fields) = self.json else { return Err(self.expected("an object")) };
+        Ok(Fields { node: self.clone(), fields, known: Vec::new() })
+    }
+
+    /// One of a few words, or a problem that names the nearest.
+    pub fn word<T: Copy>(&self, words: &[(&'static str, T)]) -> Result<T, Problem> {
+        let text = self.string()?;
+        words.iter().find(|(word, _)| *word == text).map(|(_, meaning)| *meaning).ok_or_else(|| {
+            let all: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+            let problem = self.problem(format!("{text:?} is not one of {}", all.join(", ")));
+            match nearest(text, all) {
+                Some(word) => problem.hint(format!("did you mean {word:?}?")),
+                None => problem,
+            }
+        })
+    }
+
+    /// A property's value: a string, number, boolean, or a list of those.
+    pub fn value(&self) -> Result<Value, Problem> {
+        match self.json {
+            Json::Array(_) => {
+                Ok(Value::List(self.array()?.iter().map(Node::scalar).collect::<Result<_, _>>()?))
+            }
+            _ => self.scalar(),
+        }
+    }
+
+    /// A string, number or boolean.
+    pub fn scalar(&self) -> Result<Value, Problem> {
+        match self.json {
+            Json::Bool(truth) => Ok(Value::Bool(*truth)),
+            Json::Number(number) => Ok(Value::Number(*number)),
+            Json::String(text) => Ok(Value::String(text.clone())),
+            _ => Err(self.expected("a string, number or boolean")),
+        }
+    }
+}
+
+/// The fields of an object, some of which have been asked for.
+#[derive(Debug)]
+pub struct Fields<'a> {
+    node: Node<'a>,
+    fields: &'a [(String, Json)],
+    known: Vec<&'static str>,
+}
+
+impl<'a> Fields<'a> {
+    /// The object itself.
+    pub fn node(&self) -> &Node<'a> {
+        &self.node
+    }
+
+    /// The value of a field, if it is there and not null.
+    pub fn optional(&mut self, name: &'static str) -> Option<Node<'a>> {
+        self.known.push(name);
+        let (_, value) = self.fields.iter().find(|(known, _)| known == name)?;
+        (*value != Json::Null).then(|| self.node.child(name, value))
+    }
+
+    /// The value of a field that must be there.
+    pub fn required(&mut self, name: &'static str) -> Result<Node<'a>, Problem> {
+        self.optional(name).ok_or_else(|| {
+            let problem = self.node.problem(format!("the field {name:?} is missing"));
+            let misspelt = self.fields.iter().map(|(known, _)| known.as_str());
+            match nearest(name, misspelt).filter(|word| *word != name && !self.known.contains(word)) {
+                Some(word) => problem.hint(format!("did you mean it by {word:?}?")),
+                None => problem,
+            }
+        })
+    }
+
+    /// Whether the object has the field.
+    pub fn has(&self, name: &str) -> bool {
+        self.fields.iter().any(|(known, _)| known == name)
+    }
+
+    /// Refuses fields that nobody asked for.
+    pub fn finish(self) -> Result<(), Problem> {
+        for (name, value) in self.fields {
+            if !self.known.contains(&name.as_str()) {
+                let problem = self.node.child(name, value).problem(format!("unknown field {name:?}"));
+                return Err(match nearest(name, self.known.iter().copied()) {
+                    Some(known) => problem.hint(format!("did you mean {known:?}?")),
+                    None => problem.hint(format!("known fields: {}", self.known.join(", "))),
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_keep_their_decimals() {
+        let json = Json::parse(br#"{"a": [0.10, 12345678901234567890.5], "b": null}"#).unwrap();
+        assert_eq!(json.to_string(), r#"{"a":[0.1,12345678901234567890.5],"b":null}"#);
+    }
+
+    #[test]
+    fn an_unknown_field_is_named_with_the_nearest_known() {
+        let json = Json::parse(br#"{"steps": [], "windw": "7d"}"#).unwrap();
+        let mut fields = json.root().object().unwrap();
+        fields.required("steps").unwrap();
+        assert!(fields.optional("window").is_none());
+        let problem = fields.finish().unwrap_err();
+        assert_eq!(problem.path.as_deref(), Some("/windw"));
+        assert_eq!(problem.hint.as_deref(), Some("did you mean \"window\"?"));
+    }
+
+    #[test]
+    fn a_deep_body_is_refused_before_it_is_parsed() {
+        let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+        assert!(Json::parse(deep.as_bytes()).unwrap_err().detail.contains("nested"));
+        let quoted = format!("{:?}", "[".repeat(1000));
+        assert!(Json::parse(quoted.as_bytes()).is_ok());
+    }
+
+    #[test]
+    fn a_repeated_field_is_an_error() {
+        assert!(Json::parse(br#"{"a": 1, "a": 2}"#).unwrap_err().detail.contains("given twice"));
+    }
+}

@@ -4,10 +4,14 @@
 //! `model`, `api`, `format`, `io`, `wal`, `segment`, `store`, `query`, `ingest`, `http`, `cli`.
 
 pub mod api;
+pub mod format;
 pub mod io;
 pub mod limits;
 pub mod model;
 pub mod query;
+pub mod segment;
 pub mod store;
+
+pub mod wal;
 
 pub use store::{Receipt, Store};

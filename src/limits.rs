@@ -47,3 +47,11 @@ pub const BREAKDOWN_VALUE_COUNT_MAX: usize = 1_000_000;
 pub const TIME_MIN_MS: i64 = -2_208_988_800_000;
 /// Latest event time accepted: 2200-01-01.
 pub const TIME_MAX_MS: i64 = 7_258_118_400_000;
+
+/// Bytes of changes in memory at which they are sealed. Writers wait at twice as much.
+pub const HEAD_SIZE_MAX: u64 = 192 << 20;
+/// Segments that are joined at once. Fewer copies rows more often; more leaves more segments to read.
+pub const COMPACTION_FAN_IN: usize = 4;
+/// Rows of one segment. Rows are numbered by a `u32`; a longer segment takes longer to write anew.
+pub const SEGMENT_ROW_COUNT_MAX: u64 = 200_000_000;
+const _: () = assert!(SEGMENT_ROW_COUNT_MAX < u32::MAX as u64);

@@ -202,6 +202,14 @@ impl EventBatch {
         self.rows.iter().map(|row| EventRef { batch: self, row })
     }
 
+    /// The event at a place in order of arrival.
+    ///
+    /// # Panics
+    /// If there is no such place.
+    pub fn get(&self, index: usize) -> EventRef<'_> {
+        EventRef { batch: self, row: &self.rows[index] }
+    }
+
     /// The distinct event and property names, in order of first use: what [`EventRef::event_index`] and
     /// [`PropertyRef::name_index`] count.
     pub fn names(&self) -> impl ExactSizeIterator<Item = &str> {
@@ -257,9 +265,7 @@ impl EventBatch {
         match *cell {
             Cell::Bool(truth) => CellRef::Bool(truth),
             Cell::Text(span) => CellRef::Text(self.text(span)),
-            Cell::Number { mantissa, exponent } => CellRef::Number(
-                Number::new(i128::from(mantissa), i32::from(exponent)).expect("it came from a number"),
-            ),
+            Cell::Number { mantissa, exponent } => CellRef::Number(Number::canonical(mantissa, exponent)),
             Cell::WideNumber(span) => {
                 CellRef::Number(Number::parse(self.text(span)).expect("it was written from a number"))
             }
@@ -343,6 +349,17 @@ impl<'a> PropertyRef<'a> {
 
     pub fn value(self) -> CellRef<'a> {
         self.batch.value(self.cell)
+    }
+}
+
+impl<'a> From<&'a Value> for CellRef<'a> {
+    fn from(value: &'a Value) -> CellRef<'a> {
+        match value {
+            Value::Bool(truth) => CellRef::Bool(*truth),
+            Value::Number(number) => CellRef::Number(*number),
+            Value::String(text) => CellRef::Text(text),
+            Value::List(elements) => CellRef::List(elements.iter().map(CellRef::from).collect()),
+        }
     }
 }
 

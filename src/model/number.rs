@@ -62,6 +62,12 @@ impl Number {
         Ok(number)
     }
 
+    /// A number whose parts were taken from one.
+    pub(crate) fn canonical(mantissa: i64, exponent: i16) -> Number {
+        debug_assert!(mantissa == 0 && exponent == 0 || mantissa % 10 != 0);
+        Number { mantissa: i128::from(mantissa), exponent }
+    }
+
     /// Reads a JSON number exactly.
     pub fn parse(text: &str) -> Result<Number, NumberError> {
         let bytes = text.as_bytes();

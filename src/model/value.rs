@@ -68,6 +68,12 @@ impl From<&str> for Value {
     }
 }
 
+impl From<Number> for Value {
+    fn from(number: Number) -> Value {
+        Value::Number(number)
+    }
+}
+
 impl From<i64> for Value {
     fn from(number: i64) -> Value {
         Value::Number(number.into())

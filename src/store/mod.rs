@@ -1,13 +1,62 @@
-//! Which segments are live, and what is new. (Being built: see docs/architecture.md.)
+//! Which segments are live, and what is new.
+//!
+//! A store is a manifest that names immutable files, a log of the changes since, and those changes in memory. A
+//! change is worked out, logged, synced, and only then seen and acknowledged (`acknowledged-is-durable`). Changes that
+//! wait at the same time share one sync.
+//!
+//! Locks, in the order in which they may be taken: `maintenance` (one seal or compaction at a time), `writer` (the log
+//! and what only changes touch), `sorting` (who may replace runs in memory), `view` (what readers see; never held
+//! while anything is read, written or sorted). No lock is held while a query runs.
+
+mod commit;
+mod compact;
+mod dictionary;
+mod effect;
+mod identity;
+mod manifest;
+mod recover;
+mod rows;
+mod seal;
+mod snapshot;
+mod view;
 
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
 
-use crate::api::{Answer, Json, Problem};
+use crossbeam::channel::{Receiver, Sender};
+use hashbrown::HashSet;
+use parking_lot::{Condvar, Mutex, RwLock};
+
+use crate::api::{Problem, ProblemClass};
+use crate::io::{Directory, Disk};
 use crate::model::{Entity, EventBatch, IdentityMerge, ProfileWrite};
+use crate::wal::LogWriter;
 
-/// An open store: the one owner of its directory.
-#[derive(Debug)]
-pub struct Store {}
+use commit::{Request, Waiting};
+use dictionary::Dictionary;
+use effect::EventMark;
+use manifest::Manifest;
+use view::View;
+
+pub use rows::{FullRow, UserRows, profile_cells, rows_of};
+pub use snapshot::Snapshot;
+pub use view::LiveSegment;
+
+/// How a store works.
+#[derive(Clone, Debug)]
+pub struct StoreOptions {
+    /// Whether sealing and compaction happen on a thread of their own. If not, they happen only when called, and when
+    /// memory is full.
+    pub background: bool,
+}
+
+impl Default for StoreOptions {
+    fn default() -> StoreOptions {
+        StoreOptions { background: true }
+    }
+}
 
 /// What became of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -17,64 +66,180 @@ pub struct Receipt {
     pub duplicates: u64,
 }
 
+/// An open store: the one owner of its directory. To be shared between threads by `Arc`.
+#[derive(Debug)]
+pub struct Store {
+    inner: Arc<Inner>,
+    background: Option<(Sender<Signal>, JoinHandle<()>)>,
+}
+
+/// What the background thread is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Signal {
+    /// Memory is filling up.
+    Seal,
+    Stop,
+}
+
+struct Inner {
+    directory: Arc<dyn Directory>,
+    users: Dictionary,
+    accounts: Dictionary,
+    queue: Mutex<Vec<Waiting>>,
+    maintenance: Mutex<()>,
+    writer: Mutex<Writer>,
+    sorting: Mutex<()>,
+    view: RwLock<View>,
+    /// Bytes of changes in memory that are not being sealed.
+    head_size: AtomicU64,
+    /// Bytes of changes in memory that are.
+    frozen_size: AtomicU64,
+    /// Told when a seal ended.
+    sealed: (Mutex<()>, Condvar),
+    /// Whether compaction should stop half way, because the store is closing.
+    stopping: AtomicBool,
+    background: Option<Sender<Signal>>,
+    /// Released last, when everything that could write is gone.
+    _lock: Box<dyn Send + Sync>,
+}
+
+impl std::fmt::Debug for Inner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Inner").field("directory", &self.directory).finish_non_exhaustive()
+    }
+}
+
+/// What only changes touch.
+struct Writer {
+    /// The last change.
+    number: u64,
+    next_arrival: u64,
+    next_file: u64,
+    /// Opened with the first change.
+    log: Option<LogWriter>,
+    /// Log files whose changes are in memory, the open one apart.
+    older_logs: Vec<String>,
+    /// What is on disk: the state of the last checkpoint.
+    manifest: Manifest,
+    /// Marks of the events in memory with an id, those being sealed apart.
+    marks: HashSet<EventMark>,
+    frozen_marks: HashSet<EventMark>,
+    /// Why the store takes no more writes.
+    failed: Option<String>,
+}
+
 impl Store {
     /// Opens the store at `path`, and makes an empty one if there is none.
-    pub fn open(_path: &Path) -> Result<Store, Problem> {
-        Ok(Store {})
+    pub fn open(path: &Path) -> Result<Store, Problem> {
+        Store::open_with(path, StoreOptions::default())
+    }
+
+    /// Opens the store at `path` with options.
+    pub fn open_with(path: &Path, options: StoreOptions) -> Result<Store, Problem> {
+        let disk =
+            Disk::open(path).map_err(|error| io_problem(&format!("open {}", path.display()), &error))?;
+        let named = |problem: Problem| Problem {
+            detail: format!("{}: {}", path.display(), problem.detail),
+            ..problem
+        };
+        Store::open_on(Arc::new(disk), options).map_err(named)
+    }
+
+    /// Opens the store in `directory`, and makes an empty one if there is none.
+    pub fn open_on(directory: Arc<dyn Directory>, options: StoreOptions) -> Result<Store, Problem> {
+        let (sender, receiver) = crossbeam::channel::unbounded();
+        let sender = options.background.then_some(sender);
+        let inner = Arc::new(recover::open(directory, sender.clone())?);
+        let background = match sender {
+            None => None,
+            Some(sender) => {
+                let worker = Arc::clone(&inner);
+                let thread = std::thread::Builder::new().name("flywheel-background".to_owned());
+                let thread = thread.spawn(move || worker.work_in_background(&receiver));
+                Some((sender, thread.map_err(|error| io_problem("start a thread", &error))?))
+            }
+        };
+        Ok(Store { inner, background })
     }
 
     /// Stores the batch, all or nothing. Returns after it is durable; every later query sees it.
-    pub fn ingest(&self, _batch: EventBatch) -> Result<Receipt, Problem> {
-        Ok(Receipt::default())
+    pub fn ingest(&self, batch: EventBatch) -> Result<Receipt, Problem> {
+        self.inner.submit(Request::Events(batch)).map(|outcome| outcome.receipt)
     }
 
     /// Applies changes to profiles, all or nothing and durably.
-    pub fn write_profiles(&self, _entity: Entity, _writes: Vec<ProfileWrite>) -> Result<(), Problem> {
-        Ok(())
+    pub fn write_profiles(&self, entity: Entity, writes: Vec<ProfileWrite>) -> Result<(), Problem> {
+        self.inner.submit(Request::Profiles(entity, writes)).map(|_| ())
     }
 
     /// Makes pairs of ids one user each, retroactively and durably.
-    pub fn merge_identities(&self, _merges: Vec<IdentityMerge>) -> Result<(), Problem> {
-        Ok(())
+    pub fn merge_identities(&self, merges: Vec<IdentityMerge>) -> Result<(), Problem> {
+        self.inner.submit(Request::Merges(merges)).map(|_| ())
     }
 
     /// Deletes a user with all ids merged into it. Returns whether there was one.
-    pub fn delete_user(&self, _user: &str) -> Result<bool, Problem> {
-        Ok(false)
+    pub fn delete_user(&self, user: &str) -> Result<bool, Problem> {
+        self.inner.submit(Request::Deletion(user.to_owned())).map(|outcome| outcome.found)
     }
 
-    /// Answers a query body that carries its `"kind"`.
-    pub fn query(&self, _query: &Json) -> Result<Answer, Problem> {
-        Err(Problem::invalid("no kinds yet"))
-    }
-
-    /// The body of `GET /v1/schema`: events and their properties.
-    pub fn schema(&self) -> Result<serde_json::Value, Problem> {
-        Ok(serde_json::Value::Null)
-    }
-
-    /// The body of `GET /v1/users/{user}`: the newest `limit` events before `before` (epoch milliseconds).
-    pub fn user(
-        &self,
-        _user: &str,
-        _limit: usize,
-        _before: Option<i64>,
-    ) -> Result<Option<serde_json::Value>, Problem> {
-        Ok(None)
+    /// Everything that was acknowledged before the call, and nothing half done, whatever happens after.
+    pub fn snapshot(&self) -> Snapshot<'_> {
+        self.inner.snapshot()
     }
 
     /// Moves everything in memory into segments on disk.
     pub fn seal(&self) -> Result<(), Problem> {
-        Ok(())
+        self.inner.seal()
     }
 
     /// Merges segments until there is nothing left to merge, and drops the bytes of what was deleted.
     pub fn compact(&self) -> Result<(), Problem> {
-        Ok(())
+        self.inner.compact_all()
     }
 
-    /// Stops background work and closes cleanly. Dropping the store does the same, without telling of errors.
-    pub fn close(self) -> Result<(), Problem> {
-        Ok(())
+    /// Moves everything in memory into segments, so that the next open has nothing to replay, and stops background
+    /// work. Dropping the store only stops background work: nothing that was acknowledged is lost by that.
+    pub fn close(mut self) -> Result<(), Problem> {
+        self.stop_background();
+        self.inner.seal()
     }
+
+    fn stop_background(&mut self) {
+        if let Some((sender, thread)) = self.background.take() {
+            self.inner.stopping.store(true, Ordering::Relaxed);
+            // The thread is gone already if it panicked; its panic was told when it happened.
+            let _ = sender.send(Signal::Stop);
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        self.stop_background();
+    }
+}
+
+impl Inner {
+    fn work_in_background(&self, signals: &Receiver<Signal>) {
+        while let Ok(signal) = signals.recv() {
+            if signal == Signal::Stop {
+                return;
+            }
+            if let Err(problem) = self.seal().and_then(|()| self.compact_where_due()) {
+                tracing::error!(%problem, "background work failed and will be tried again");
+            }
+            self.sealed.1.notify_all();
+        }
+    }
+
+    fn new_file(writer: &mut Writer) -> u64 {
+        writer.next_file += 1;
+        writer.next_file - 1
+    }
+}
+
+/// A failure of the system, told with what was being done.
+fn io_problem(doing: &str, error: &std::io::Error) -> Problem {
+    Problem::new(ProblemClass::Io, format!("cannot {doing}: {error}"))
 }

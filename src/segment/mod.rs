@@ -1,0 +1,55 @@
+//! One immutable file of columns: rows grouped by event, then user, then time.
+//!
+//! A segment is made once, by [`SegmentWriter`], and never changes (`sealed-segments`). The same bytes serve in
+//! memory, as the newest rows, and on disk. It knows nothing of other segments. Layout: docs/format.md, "Segment".
+//!
+//! Three kinds of rows share the layout: events, and the writes to profiles of users and of accounts, which are
+//! rows of a group named for the property, whose time is the number of the write.
+
+mod build;
+mod group;
+mod layout;
+mod merge;
+mod reader;
+mod values;
+mod writer;
+
+pub use build::{BatchRow, build};
+pub use layout::{GroupMeta, PropertyEncoding};
+pub use merge::{MergeError, MergeSource, merge};
+pub use reader::{Column, Damage, Group, Segment};
+pub use values::ValueDictionary;
+pub use writer::SegmentWriter;
+
+/// What the rows of a segment are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum RowKind {
+    Events = 1,
+    /// Writes to profiles of users: ordinals are those of users.
+    UserProfiles = 2,
+    /// Writes to profiles of accounts: ordinals are those of accounts.
+    AccountProfiles = 3,
+}
+
+/// The property under which a profile's value is kept in the group named for its property.
+pub const PROFILE_VALUE: &str = "value";
+
+/// Users in one task of a query, and in one run of the activity column.
+pub const TASK_USER_BITS: u32 = 14;
+
+/// An entry of the activity column: order of keys is order of (task, day, user).
+///
+/// `day` counts days (UTC) since 1970.
+pub fn activity_key(user: u32, day: i32) -> u64 {
+    let (task, within) = (user >> TASK_USER_BITS, user & ((1 << TASK_USER_BITS) - 1));
+    let day = (day - ACTIVITY_DAY_MIN) as u64;
+    (u64::from(task) << (TASK_USER_BITS + ACTIVITY_DAY_BITS)) | (day << TASK_USER_BITS) | u64::from(within)
+}
+
+/// Bits of a day in an activity key: 1900 to 2200 are 109,573 days.
+pub const ACTIVITY_DAY_BITS: u32 = 18;
+/// The first day an activity key can hold: 1900-01-01.
+pub const ACTIVITY_DAY_MIN: i32 = (crate::limits::TIME_MIN_MS / crate::model::DAY_MS) as i32;
+const _: () = assert!(
+    (crate::limits::TIME_MAX_MS - crate::limits::TIME_MIN_MS) / crate::model::DAY_MS < 1 << ACTIVITY_DAY_BITS
+);

@@ -1,0 +1,354 @@
+//! Reads one segment: proves its directory sound when opened, and each section when it is first touched.
+
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use bytes::Bytes;
+
+use super::group::TextColumn;
+use super::layout::{
+    Directory, GroupMeta, HEADER_SIZE, MAGIC, PropertyEncoding, SectionIndex, TRAILER_MAGIC, TRAILER_SIZE,
+    VERSION,
+};
+use super::values::ValueDictionary;
+use super::{ACTIVITY_DAY_BITS, ACTIVITY_DAY_MIN, RowKind, TASK_USER_BITS};
+use crate::api::{Problem, ProblemClass};
+use crate::format::{ByteReader, DecodeError, IntColumn, checksum};
+
+/// Stored bytes that are not what was written.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{file} is damaged: {error}")]
+pub struct Damage {
+    pub file: String,
+    pub error: DecodeError,
+}
+
+impl From<Damage> for Problem {
+    fn from(damage: Damage) -> Problem {
+        Problem::new(ProblemClass::Corrupt, damage.to_string())
+            .hint("restore this file from a backup; nothing else is affected")
+    }
+}
+
+/// An open segment, to be shared freely: it outlives its removal from the manifest and from the directory.
+#[derive(Debug)]
+pub struct Segment {
+    name: String,
+    bytes: Bytes,
+    directory: Directory,
+    /// By section: what was proved of it, as [`CHECKSUM_RIGHT`] and [`LAYOUT_RIGHT`].
+    proved: Box<[AtomicU8]>,
+}
+
+const CHECKSUM_RIGHT: u8 = 1;
+/// The section is a column of integers whose layout was checked.
+const LAYOUT_RIGHT: u8 = 2;
+
+impl Segment {
+    /// Opens a segment. `name` is for errors.
+    pub fn open(name: &str, bytes: Bytes) -> Result<Segment, Damage> {
+        let directory = Self::directory(&bytes).map_err(|error| Damage { file: name.to_owned(), error })?;
+        let proved = directory.sections.iter().map(|_| AtomicU8::new(0)).collect();
+        Ok(Segment { name: name.to_owned(), bytes, directory, proved })
+    }
+
+    fn directory(bytes: &[u8]) -> Result<Directory, DecodeError> {
+        let mut header = ByteReader::new("segment header", bytes);
+        if header.raw(MAGIC.len())? != MAGIC {
+            return Err(DecodeError::Magic { structure: "segment header" });
+        }
+        let version = header.u16()?;
+        if version != VERSION {
+            return Err(DecodeError::UnknownVersion {
+                structure: "segment header",
+                found: version,
+                newest_known: VERSION,
+            });
+        }
+        header.raw(HEADER_SIZE - MAGIC.len() - 2)?;
+        let trailer_at = bytes.len().checked_sub(TRAILER_SIZE).filter(|at| *at >= HEADER_SIZE);
+        let mut trailer = ByteReader::new("segment trailer", trailer_at.map_or(&[], |at| &bytes[at..]));
+        let (offset, size) = (trailer.u64()?, trailer.u64()?);
+        let (expected, magic) = (trailer.u32()?, trailer.u32()?);
+        let trailer_at = trailer_at.expect("its fields were read") as u64;
+        if magic != TRAILER_MAGIC || offset.checked_add(size) != Some(trailer_at) {
+            return Err(DecodeError::Magic { structure: "segment trailer" });
+        }
+        let directory = &bytes[offset as usize..trailer_at as usize];
+        let found = checksum(directory);
+        if found != expected {
+            return Err(DecodeError::Checksum { structure: "segment directory", offset, expected, found });
+        }
+        Directory::decode(directory, offset)
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The whole file.
+    pub fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    pub fn kind(&self) -> RowKind {
+        self.directory.kind
+    }
+
+    pub fn row_count(&self) -> u64 {
+        self.directory.groups.iter().map(|group| group.row_count).sum()
+    }
+
+    /// The earliest and the latest time of its rows; `None` without rows.
+    pub fn time_range(&self) -> Option<(i64, i64)> {
+        let groups = &self.directory.groups;
+        let min = groups.iter().map(|group| group.time_min).min()?;
+        let max = groups.iter().map(|group| group.time_max).max()?;
+        Some((min, max))
+    }
+
+    fn damage(&self, error: DecodeError) -> Damage {
+        Damage { file: self.name.clone(), error }
+    }
+
+    fn section(&self, index: SectionIndex) -> Result<&[u8], Damage> {
+        let section = &self.directory.sections[index as usize];
+        let bytes = &self.bytes[section.offset as usize..(section.offset + section.size) as usize];
+        // Relaxed: the flags guard no other memory, and proving twice does no harm.
+        let proved = &self.proved[index as usize];
+        if proved.load(Ordering::Relaxed) & CHECKSUM_RIGHT == 0 {
+            let found = checksum(bytes);
+            if found != section.checksum {
+                return Err(self.damage(DecodeError::Checksum {
+                    structure: "a section",
+                    offset: section.offset,
+                    expected: section.checksum,
+                    found,
+                }));
+            }
+            proved.fetch_or(CHECKSUM_RIGHT, Ordering::Relaxed);
+        }
+        Ok(bytes)
+    }
+
+    /// Checks every section, whether it was read or not.
+    pub fn verify(&self) -> Result<(), Damage> {
+        (0..self.directory.sections.len()).try_for_each(|index| self.section(index as u32).map(|_| ()))
+    }
+
+    fn ints(&self, index: SectionIndex, len: u64) -> Result<IntColumn<'_>, Damage> {
+        let bytes = self.section(index)?;
+        let proved = &self.proved[index as usize];
+        let is_proved = proved.load(Ordering::Relaxed) & LAYOUT_RIGHT != 0;
+        let open = if is_proved { IntColumn::reopen } else { IntColumn::open };
+        let column = open(bytes, len as usize).map_err(|error| self.damage(error))?;
+        proved.fetch_or(LAYOUT_RIGHT, Ordering::Relaxed);
+        if column.len() as u64 != len {
+            let what = "it is shorter than the rows it belongs to";
+            return Err(self.damage(DecodeError::Malformed { structure: "integer column", what }));
+        }
+        Ok(column)
+    }
+
+    /// The rows of all event names, by name.
+    pub fn groups(&self) -> impl ExactSizeIterator<Item = Group<'_>> {
+        (0..self.directory.groups.len()).map(|index| Group { segment: self, index })
+    }
+
+    /// The rows of one event name.
+    pub fn group(&self, name: &str) -> Option<Group<'_>> {
+        let index = self.directory.groups.binary_search_by(|group| group.name.as_str().cmp(name)).ok()?;
+        Some(Group { segment: self, index })
+    }
+
+    /// The group at a place in [`Segment::groups`].
+    pub fn group_at(&self, index: usize) -> Group<'_> {
+        assert!(index < self.directory.groups.len());
+        Group { segment: self, index }
+    }
+
+    /// The place of a property, in the order of names.
+    pub fn property(&self, name: &str) -> Option<u32> {
+        let found = self.directory.properties.binary_search_by(|property| property.name.as_str().cmp(name));
+        found.ok().map(|index| index as u32)
+    }
+
+    /// The names of all properties, in order.
+    pub fn properties(&self) -> impl ExactSizeIterator<Item = &str> {
+        self.directory.properties.iter().map(|property| property.name.as_str())
+    }
+
+    pub fn property_encoding(&self, property: u32) -> PropertyEncoding {
+        self.directory.properties[property as usize].encoding
+    }
+
+    /// The sorted values of a property that is kept as codes.
+    pub fn values(&self, property: u32) -> Result<Option<ValueDictionary<'_>>, Damage> {
+        let meta = &self.directory.properties[property as usize];
+        let Some(section) = meta.values else { return Ok(None) };
+        let bytes = self.section(section)?;
+        ValueDictionary::open(bytes, meta.value_count).map(Some).map_err(|error| self.damage(error))
+    }
+
+    /// A value of a property that is kept as codes; `None` for the code 0.
+    pub fn value(
+        &self,
+        values: &ValueDictionary<'_>,
+        code: u64,
+    ) -> Result<Option<crate::model::Value>, Damage> {
+        let Some(index) = code.checked_sub(1) else { return Ok(None) };
+        if index >= values.len() as u64 {
+            let what = "a code has no value";
+            return Err(self.damage(DecodeError::Malformed { structure: "column of codes", what }));
+        }
+        values.get(index as usize).map(Some).map_err(|error| self.damage(error))
+    }
+
+    /// The sorted [activity keys](super::activity_key), or `None` where rows are no events.
+    pub fn activity(&self) -> Result<Option<Activity<'_>>, Damage> {
+        let Some(section) = self.directory.activity else { return Ok(None) };
+        Ok(Some(Activity { keys: self.ints(section, self.directory.activity_count)? }))
+    }
+
+    /// Names this segment in an error of decoding.
+    pub fn wrap(&self, error: DecodeError) -> Damage {
+        self.damage(error)
+    }
+}
+
+/// Who was active on which day (UTC), by any event.
+#[derive(Clone, Copy, Debug)]
+pub struct Activity<'a> {
+    keys: IntColumn<'a>,
+}
+
+impl Activity<'_> {
+    /// Appends the activity of a task on `days` (since 1970), each entry as `(day − days.start) << 14 | user in
+    /// task`, ascending.
+    pub fn read(&self, task: u32, days: std::ops::Range<i32>, out: &mut Vec<u32>) {
+        let day_max = (1 << ACTIVITY_DAY_BITS) - 1;
+        let start = i64::from(days.start) - i64::from(ACTIVITY_DAY_MIN);
+        let end = i64::from(days.end) - i64::from(ACTIVITY_DAY_MIN);
+        let base = u64::from(task) << (TASK_USER_BITS + ACTIVITY_DAY_BITS);
+        let key = |day: i64| base + ((day.clamp(0, day_max + 1) as u64) << TASK_USER_BITS);
+        let rows = self.keys.lower_bound(key(start))..self.keys.lower_bound(key(end));
+        if rows.is_empty() {
+            return;
+        }
+        // The clamped start is the day that entries are counted from, unless days lie before 1900.
+        let origin = base.wrapping_add((start << TASK_USER_BITS) as u64);
+        out.reserve(rows.len());
+        self.keys
+            .for_each_block(rows, |keys| out.extend(keys.iter().map(|key| key.wrapping_sub(origin) as u32)));
+    }
+
+    /// All keys.
+    pub fn keys(&self) -> IntColumn<'_> {
+        self.keys
+    }
+}
+
+/// The rows of one event name in one segment.
+#[derive(Clone, Copy, Debug)]
+pub struct Group<'a> {
+    segment: &'a Segment,
+    index: usize,
+}
+
+/// The values of one property in the rows of a group.
+#[derive(Clone, Copy, Debug)]
+pub enum Column<'a> {
+    /// Codes into the values of this property, 0 for missing.
+    Codes { property: u32, codes: IntColumn<'a> },
+    /// Numbers: `(mantissa_min + value) × 10^exponent`, where `presence` is absent or 1.
+    Numbers {
+        exponent: i32,
+        mantissa_min: i64,
+        mantissa_max: i64,
+        mantissas: IntColumn<'a>,
+        presence: Option<IntColumn<'a>>,
+    },
+}
+
+impl<'a> Group<'a> {
+    pub fn meta(&self) -> &'a GroupMeta {
+        &self.segment.directory.groups[self.index]
+    }
+
+    pub fn segment(&self) -> &'a Segment {
+        self.segment
+    }
+
+    /// The place in [`Segment::groups`].
+    pub fn index(&self) -> usize {
+        self.index
+    }
+
+    pub fn name(&self) -> &'a str {
+        &self.meta().name
+    }
+
+    pub fn row_count(&self) -> usize {
+        self.meta().row_count as usize
+    }
+
+    /// Ordinals, never falling.
+    pub fn users(&self) -> Result<IntColumn<'a>, Damage> {
+        self.segment.ints(self.meta().users, self.meta().row_count)
+    }
+
+    /// Times relative to the group's `time_min`, rising within each user.
+    pub fn times(&self) -> Result<IntColumn<'a>, Damage> {
+        self.segment.ints(self.meta().times, self.meta().row_count)
+    }
+
+    /// One more than each account's ordinal, 0 for none; `None` if no row has an account.
+    pub fn accounts(&self) -> Result<Option<IntColumn<'a>>, Damage> {
+        self.meta().accounts.map(|section| self.segment.ints(section, self.meta().row_count)).transpose()
+    }
+
+    /// The ids of events; `None` if no row has one.
+    pub fn ids(&self) -> Result<Option<TextColumn<'a>>, Damage> {
+        let Some(section) = self.meta().ids else { return Ok(None) };
+        let bytes = self.segment.section(section)?;
+        TextColumn::open(bytes, self.row_count()).map(Some).map_err(|error| self.segment.damage(error))
+    }
+
+    /// The numbers of rows in order of arrival; `None` if no row has an id.
+    pub fn arrivals(&self) -> Result<Option<IntColumn<'a>>, Damage> {
+        self.meta().arrivals.map(|section| self.segment.ints(section, self.meta().row_count)).transpose()
+    }
+
+    /// The properties that its rows have, as places in [`Segment::properties`].
+    pub fn column_properties(&self) -> impl Iterator<Item = u32> + use<'a> {
+        self.meta().columns.iter().map(|column| column.property)
+    }
+
+    /// The values of a property; `None` if no row has it.
+    pub fn column(&self, property: u32) -> Result<Option<Column<'a>>, Damage> {
+        let meta = self.meta();
+        let Ok(at) = meta.columns.binary_search_by_key(&property, |column| column.property) else {
+            return Ok(None);
+        };
+        let column = &meta.columns[at];
+        let data = self.segment.ints(column.data, meta.row_count)?;
+        Ok(Some(match self.segment.property_encoding(property) {
+            PropertyEncoding::Codes => Column::Codes { property, codes: data },
+            PropertyEncoding::Numbers { exponent } => Column::Numbers {
+                exponent,
+                mantissa_min: column.mantissa_min,
+                mantissa_max: column.mantissa_max,
+                mantissas: data,
+                presence: column.presence.map(|s| self.segment.ints(s, meta.row_count)).transpose()?,
+            },
+        }))
+    }
+
+    /// The rows of users `[start, end)`.
+    pub fn user_rows(&self, users: &IntColumn<'_>, start: u32, end: u64) -> std::ops::Range<usize> {
+        let meta = self.meta();
+        if end <= u64::from(meta.user_min) || start > meta.user_max {
+            return 0..0;
+        }
+        users.lower_bound(u64::from(start))..users.lower_bound(end)
+    }
+}

@@ -1,0 +1,304 @@
+//! One change after the other: worked out, logged, synced, seen, acknowledged.
+//!
+//! Whoever comes first commits for all that wait, so that a hundred clients share one sync.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use hashbrown::HashSet;
+use parking_lot::{Mutex, MutexGuard};
+
+use super::effect::{Base, Effect, event_mark};
+use super::manifest::log_name;
+use super::view::Chunk;
+use super::{Inner, Receipt, Signal, Writer, io_problem};
+use crate::api::{Problem, ProblemClass};
+use crate::limits::HEAD_SIZE_MAX;
+use crate::model::{Entity, EventBatch, IdentityMerge, ProfileWrite};
+use crate::segment::RowKind;
+use crate::wal::{Change, LogWriter};
+
+/// What is asked for.
+#[derive(Debug)]
+pub(super) enum Request {
+    Events(EventBatch),
+    Profiles(Entity, Vec<ProfileWrite>),
+    Merges(Vec<IdentityMerge>),
+    Deletion(String),
+}
+
+/// What became of it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Outcome {
+    pub receipt: Receipt,
+    pub found: bool,
+}
+
+/// A request in the queue, and where its outcome is put.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    request: Request,
+    ticket: Arc<Ticket>,
+}
+
+#[derive(Debug, Default)]
+struct Ticket(Mutex<Option<Result<Outcome, Problem>>>);
+
+impl Ticket {
+    fn put(&self, outcome: Result<Outcome, Problem>) {
+        *self.0.lock() = Some(outcome);
+    }
+}
+
+/// A change that is logged but not synced yet.
+struct Pending {
+    effect: Effect,
+    number: u64,
+    outcome: Outcome,
+    ticket: Arc<Ticket>,
+}
+
+impl Inner {
+    /// Makes a change durable and seen, together with all others that wait.
+    pub(super) fn submit(&self, request: Request) -> Result<Outcome, Problem> {
+        self.wait_for_memory()?;
+        let ticket = Arc::new(Ticket::default());
+        self.queue.lock().push(Waiting { request, ticket: Arc::clone(&ticket) });
+        {
+            let mut writer = self.writer.lock();
+            // Whoever had the lock before may have committed this request with its own.
+            if let Some(outcome) = ticket.0.lock().take() {
+                return outcome;
+            }
+            let waiting = std::mem::take(&mut *self.queue.lock());
+            self.commit_all(&mut writer, waiting);
+        }
+        self.tell_if_full();
+        ticket.0.lock().take().expect("the commit answered every request that waited")
+    }
+
+    fn tell_if_full(&self) {
+        if self.head_size.load(Ordering::Relaxed) > HEAD_SIZE_MAX
+            && let Some(background) = &self.background
+        {
+            // One signal in the queue is enough, and a closing store needs none.
+            if background.is_empty() {
+                let _ = background.send(Signal::Seal);
+            }
+        }
+    }
+
+    /// Holds writers back while memory is twice as full as it should get.
+    fn wait_for_memory(&self) -> Result<(), Problem> {
+        let is_over = |times: u64| {
+            self.head_size.load(Ordering::Relaxed) + self.frozen_size.load(Ordering::Relaxed)
+                > times * HEAD_SIZE_MAX
+        };
+        if self.background.is_none() {
+            return if is_over(1) { self.seal() } else { Ok(()) };
+        }
+        let mut sealed = self.sealed.0.lock();
+        while is_over(2) && self.writer.lock().failed.is_none() {
+            self.tell_if_full();
+            self.sealed.1.wait_for(&mut sealed, Duration::from_millis(100));
+        }
+        Ok(())
+    }
+
+    fn commit_all(&self, writer: &mut Writer, waiting: Vec<Waiting>) {
+        let mut pending: Vec<Pending> = Vec::new();
+        // Marks of events that are pending: the next request of the same group must know them.
+        let mut marks = HashSet::new();
+        for Waiting { request, ticket } in waiting {
+            if let Some(reason) = &writer.failed {
+                ticket.put(Err(read_only(reason)));
+                continue;
+            }
+            let prepared = match request {
+                Request::Events(batch) => self.prepare_events(writer, batch, &mut marks),
+                other => {
+                    // It is worked out from the state that those before it made.
+                    self.commit_pending(writer, &mut pending);
+                    marks.clear();
+                    if let Some(reason) = &writer.failed {
+                        ticket.put(Err(read_only(reason)));
+                        continue;
+                    }
+                    self.prepare(writer, other)
+                }
+            };
+            match prepared {
+                Err(problem) => ticket.put(Err(problem)),
+                Ok((change, effect, outcome)) => {
+                    let mut number =
+                        writer.number + pending.iter().filter(|p| p.number > writer.number).count() as u64;
+                    if let Some(change) = &change {
+                        number += 1;
+                        if let Err(problem) = self.log(writer, number, change) {
+                            ticket.put(Err(problem));
+                            continue;
+                        }
+                    }
+                    let alone = !matches!(change, None | Some(Change::Events { .. }));
+                    pending.push(Pending { effect, number, outcome, ticket });
+                    if alone {
+                        self.commit_pending(writer, &mut pending);
+                        marks.clear();
+                    }
+                }
+            }
+        }
+        self.commit_pending(writer, &mut pending);
+    }
+
+    fn base<'a>(&'a self, writer: &'a Writer, view: &'a super::View) -> Base<'a> {
+        Base {
+            view,
+            users: &self.users,
+            accounts: &self.accounts,
+            marks: [&writer.marks, &writer.frozen_marks],
+        }
+    }
+
+    /// Works out a batch of events. Without new events there is no change, but the answer still waits for the group:
+    /// what they duplicate may be pending.
+    fn prepare_events(
+        &self,
+        writer: &mut Writer,
+        batch: EventBatch,
+        marks: &mut HashSet<u128>,
+    ) -> Result<(Option<Change>, Effect, Outcome), Problem> {
+        let arrival = writer.next_arrival;
+        let view = self.view.read().clone();
+        let new = self.base(writer, &view).new_events(&batch, arrival, marks)?;
+        let receipt = Receipt { accepted: new.rows.len() as u64, duplicates: new.duplicates };
+        let outcome = Outcome { receipt, found: true };
+        if new.rows.is_empty() {
+            return Ok((None, Effect::default(), outcome));
+        }
+        marks.extend(new.marks);
+        writer.next_arrival += new.rows.len() as u64;
+        let batch = new.batch.unwrap_or(batch);
+        let chunk = Chunk { kind: RowKind::Events, batch: batch.clone(), rows: new.rows };
+        let effect = Effect { chunks: vec![chunk], ..Effect::default() };
+        Ok((Some(Change::Events { arrival, batch }), effect, outcome))
+    }
+
+    /// Works out any other change. All changes before it are in the view.
+    fn prepare(
+        &self,
+        writer: &mut Writer,
+        request: Request,
+    ) -> Result<(Option<Change>, Effect, Outcome), Problem> {
+        let _sorting = self.sorting.lock();
+        self.sort_tail();
+        let view = self.view.read().clone();
+        let base = self.base(writer, &view);
+        let arrival = writer.next_arrival;
+        let done = Outcome { found: true, ..Outcome::default() };
+        Ok(match request {
+            Request::Events(_) => unreachable!("events are prepared in groups"),
+            Request::Profiles(entity, writes) => {
+                let effect = base.profile_writes(entity, &writes, arrival)?;
+                writer.next_arrival += effect.chunks.iter().map(|chunk| chunk.rows.len() as u64).sum::<u64>();
+                (Some(Change::Profiles { arrival, entity, writes }), effect, done)
+            }
+            Request::Merges(merges) => {
+                let effect = base.merges(&merges)?;
+                if effect.merges.is_empty() {
+                    (None, effect, done)
+                } else {
+                    (Some(Change::Merges { merges }), effect, done)
+                }
+            }
+            Request::Deletion(user) => match base.deletion(&user) {
+                Some(effect) => (Some(Change::Deletion { user }), effect, done),
+                None => (None, Effect::default(), Outcome::default()),
+            },
+        })
+    }
+
+    fn log(&self, writer: &mut Writer, number: u64, change: &Change) -> Result<(), Problem> {
+        if writer.log.is_none() {
+            let name = log_name(Inner::new_file(writer));
+            let created = LogWriter::create(&*self.directory, &name, writer.number, &[]);
+            // Nothing of the change is stored: a log that could not be made holds no record.
+            writer.log =
+                Some(created.map_err(|error| io_problem(&format!("create the log {name}"), &error))?);
+        }
+        writer.log.as_mut().expect("it was opened above").push(number, change);
+        Ok(())
+    }
+
+    /// Syncs what was logged, shows it, and answers.
+    fn commit_pending(&self, writer: &mut Writer, pending: &mut Vec<Pending>) {
+        let pending = std::mem::take(pending);
+        let Some(last) = pending.iter().map(|pending| pending.number).max() else { return };
+        if last > writer.number {
+            let log = writer.log.as_mut().expect("there are changes in it");
+            if let Err(error) = log.commit(last) {
+                let problem = io_problem(&format!("write the log {}", log.name()), &error).hint(
+                    "whether this request was stored is unknown; sending it again with the same ids is safe",
+                );
+                writer.failed = Some(problem.detail.clone());
+                for pending in pending {
+                    pending.ticket.put(Err(problem.clone()));
+                }
+                return;
+            }
+        }
+        for Pending { effect, number, outcome, ticket } in pending {
+            self.install(writer, effect);
+            writer.number = number.max(writer.number);
+            self.view.write().number = writer.number;
+            ticket.put(Ok(outcome));
+        }
+    }
+
+    /// Shows what a change did.
+    pub(super) fn install(&self, writer: &mut Writer, effect: Effect) {
+        // Burying needs an empty tail, and runs must not be sorted meanwhile from rows before and after.
+        let sorting: Option<MutexGuard<'_, ()>> =
+            (!effect.buried.is_empty() || !effect.merges.is_empty()).then(|| self.sorting.lock());
+        if sorting.is_some() {
+            self.sort_tail();
+        }
+        let mut size = 0;
+        for chunk in effect.chunks.iter().filter(|chunk| chunk.kind == RowKind::Events) {
+            for row in &chunk.rows {
+                let event = chunk.batch.get(row.row as usize);
+                if let Some(id) = event.id() {
+                    writer.marks.insert(event_mark(event.event(), row.user, row.time, id.as_bytes()));
+                }
+            }
+        }
+        let mut view = self.view.write();
+        if !effect.buried.is_empty() {
+            view.bury(&effect.buried);
+        }
+        if !effect.merges.is_empty() || effect.deleted.is_some() {
+            let identities = Arc::make_mut(&mut view.identities);
+            for merge in &effect.merges {
+                identities.merge(merge.from, merge.into, merge.root);
+            }
+            if let Some((user, _)) = &effect.deleted {
+                identities.delete(*user);
+            }
+        }
+        if let Some((_, ids)) = effect.deleted {
+            self.users.delete(ids);
+        }
+        for chunk in effect.chunks {
+            size += (chunk.batch.size() + std::mem::size_of_val(&*chunk.rows)) as u64;
+            view.tail.push(Arc::new(chunk));
+        }
+        drop(view);
+        self.head_size.fetch_add(size, Ordering::Relaxed);
+    }
+}
+
+fn read_only(reason: &str) -> Problem {
+    Problem::new(ProblemClass::ReadOnly, format!("the store takes no writes since it failed: {reason}"))
+        .hint("nothing of this request was stored; free space or mend the disk, then restart the server")
+}

@@ -1,0 +1,158 @@
+//! Many segments to few.
+//!
+//! Segments are kept in order of their earliest event. Neighbours of similar size are joined, so that every row is
+//! copied a logarithmic number of times; and since neighbours in time may be months apart, sealed history grows long:
+//! funnels over one long segment are faster than over many short ones (docs/benchmarks.md).
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use roaring::RoaringBitmap;
+
+use super::Inner;
+use super::manifest::{Manifest, SegmentEntry};
+use super::seal::with_ids;
+use super::view::{DiskSegment, LiveSegment};
+use crate::api::Problem;
+use crate::limits::{COMPACTION_FAN_IN, SEGMENT_ROW_COUNT_MAX};
+use crate::segment::{MergeSource, RowKind, Segment, merge};
+
+impl Inner {
+    /// Joins all segments that may be joined, and drops the bytes of everything deleted.
+    pub(super) fn compact_all(&self) -> Result<(), Problem> {
+        let _maintenance = self.maintenance.lock();
+        self.seal_under_maintenance()?;
+        let mut all = self.disk_by_time();
+        while let Some(first) = all.first() {
+            let kind = first.live.segment.kind();
+            let mut rows = 0;
+            let joined = all.iter().take_while(|disk| {
+                rows += disk.live.segment.row_count();
+                disk.live.segment.kind() == kind
+                    && (rows <= SEGMENT_ROW_COUNT_MAX || rows == disk.live.segment.row_count())
+            });
+            let count = joined.count();
+            let inputs: Vec<DiskSegment> = all.drain(..count).collect();
+            if inputs.len() > 1 || !inputs[0].live.dead.is_empty() {
+                self.join(inputs)?;
+            }
+        }
+        self.purge_ids()
+    }
+
+    /// Joins neighbours of similar size until there are none.
+    pub(super) fn compact_where_due(&self) -> Result<(), Problem> {
+        loop {
+            let _maintenance = self.maintenance.lock();
+            if self.stopping.load(Ordering::Relaxed) {
+                return Ok(());
+            }
+            let Some(inputs) = due(self.disk_by_time()) else { return Ok(()) };
+            // Rows that went since the checkpoint must stay on disk until a checkpoint has their new place.
+            if inputs.iter().any(|input| input.live.dead != input.checkpoint_dead) {
+                self.seal_under_maintenance()?;
+                continue;
+            }
+            self.join(inputs)?;
+        }
+    }
+
+    fn disk_by_time(&self) -> Vec<DiskSegment> {
+        let mut all = self.view.read().disk.clone();
+        all.sort_by_key(|disk| (disk.live.segment.kind(), disk.live.segment.time_range(), disk.file));
+        all
+    }
+
+    /// Writes one segment in the place of several, all of whose dead are in the checkpoint.
+    fn join(&self, inputs: Vec<DiskSegment>) -> Result<(), Problem> {
+        debug_assert!(inputs.iter().all(|input| input.live.dead == input.checkpoint_dead));
+        let kind = inputs[0].live.segment.kind();
+        let sources: Vec<MergeSource<'_>> = inputs.iter().map(|input| input.live.as_source()).collect();
+        let merged = merge(kind, &sources, Vec::new()).map_err(|error| match error {
+            crate::segment::MergeError::Damage(damage) => Problem::from(damage),
+            crate::segment::MergeError::Io(error) => super::io_problem("join segments", &error),
+        })?;
+        let mut names = Vec::new();
+        let output = self.write_segment(&Bytes::from(merged), &mut names);
+        let outcome = output.and_then(|output| {
+            self.replace(&inputs, output).map_err(|(problem, unknown)| {
+                if unknown {
+                    names.clear();
+                }
+                problem
+            })
+        });
+        if outcome.is_err() {
+            for name in &names {
+                let _ = self.directory.remove(name); // what is left is removed at the next open
+            }
+        }
+        outcome
+    }
+
+    fn replace(
+        &self,
+        inputs: &[DiskSegment],
+        output: Option<(u64, Arc<Segment>)>,
+    ) -> Result<(), (Problem, bool)> {
+        let mut writer = self.writer.lock();
+        let _sorting = self.sorting.lock();
+        let is_input = |file: u64| inputs.iter().any(|input| input.file == file);
+        let mut manifest = Manifest { next_file: writer.next_file, ..writer.manifest.clone() };
+        manifest.segments.retain(|entry| !is_input(entry.file));
+        if let Some((file, segment)) = &output {
+            let size = segment.bytes().len() as u64;
+            manifest.segments.push(SegmentEntry { file: *file, size, dead: RoaringBitmap::new() });
+        }
+        self.write_manifest(&mut writer, manifest)?;
+
+        let mut view = self.view.write();
+        let (replaced, kept): (Vec<DiskSegment>, Vec<DiskSegment>) =
+            std::mem::take(&mut view.disk).into_iter().partition(|disk| is_input(disk.file));
+        view.disk = kept;
+        if let Some((file, segment)) = output {
+            // Whoever went while the segments were being joined went from all of them.
+            let since = replaced.iter().map(|disk| &*disk.live.dead - &*disk.checkpoint_dead);
+            let dead = since.fold(RoaringBitmap::new(), |all, dead| all | dead);
+            let live = LiveSegment { segment, dead: Arc::new(dead) };
+            view.disk.push(DiskSegment { live, file, checkpoint_dead: Arc::default() });
+        }
+        drop(view);
+        self.remove_unnamed(&writer);
+        Ok(())
+    }
+
+    /// Writes id files anew without the ids of deleted users.
+    fn purge_ids(&self) -> Result<(), Problem> {
+        let mut names = Vec::new();
+        let in_files = self.users.files().last().map_or(0, |file| file.first + file.count());
+        let Some(new) = self.write_ids(&self.users, in_files, true, &mut names)? else { return Ok(()) };
+        let mut writer = self.writer.lock();
+        let users = with_ids(&writer.manifest.users, self.users.files(), Some(&new));
+        let manifest = Manifest { next_file: writer.next_file, users, ..writer.manifest.clone() };
+        self.write_manifest(&mut writer, manifest).map_err(|(problem, _)| problem)?;
+        self.users.install(new.1);
+        self.remove_unnamed(&writer);
+        Ok(())
+    }
+}
+
+/// The neighbours that should be joined next: the fewest rows first.
+fn due(all: Vec<DiskSegment>) -> Option<Vec<DiskSegment>> {
+    let rows = |disk: &DiskSegment| disk.live.segment.row_count();
+    let mut best: Option<(u64, &[DiskSegment])> = None;
+    for window in all.windows(COMPACTION_FAN_IN) {
+        let total: u64 = window.iter().map(rows).sum();
+        let largest = window.iter().map(rows).max().expect("windows are not empty");
+        let is_one_kind = window.iter().all(|disk| disk.live.segment.kind() == window[0].live.segment.kind());
+        // Similar: the largest is no more than all the others together, twice over.
+        let is_similar = largest <= 2 * (total - largest);
+        let is_profile = window[0].live.segment.kind() != RowKind::Events;
+        if is_one_kind && (is_similar || is_profile) && total <= SEGMENT_ROW_COUNT_MAX {
+            let is_better = best.is_none_or(|(least, _)| total < least);
+            best = if is_better { Some((total, window)) } else { best };
+        }
+    }
+    best.map(|(_, window)| window.to_vec())
+}

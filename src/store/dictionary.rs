@@ -1,0 +1,472 @@
+//! Ids to dense ordinals and back, for millions of ids that are not held on the heap.
+//!
+//! Ordinals are given in order of first appearance and never change (`dense-ordinals`). Ids that are in a checkpoint
+//! lie in immutable files, each for a range of ordinals; newer ones are in memory. Files of similar size are joined
+//! when the next is written, so that there are few. Layout: docs/format.md, "Ids".
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use hashbrown::HashTable;
+use parking_lot::RwLock;
+use roaring::RoaringBitmap;
+
+use crate::format::{ByteReader, ByteWriter, DecodeError, IntColumn, checksum, encode_sorted_ints};
+use crate::segment::Damage;
+
+const MAGIC: &[u8; 8] = b"FLYWHIDS";
+const VERSION: u16 = 1;
+const HEADER_SIZE: usize = 16;
+const STRUCTURE: &str = "ids";
+
+/// Slots of a file's hash table for each id, in quarters: a load of four fifths keeps probes short.
+const SLOTS_PER_FOUR_IDS: usize = 5;
+
+fn hash_of(id: &[u8]) -> u64 {
+    xxhash_rust::xxh3::xxh3_64(id)
+}
+
+/// The ids of users, or of accounts.
+#[derive(Debug, Default)]
+pub struct Dictionary {
+    state: RwLock<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// By first ordinal; together they hold the ordinals below `fresh.first`.
+    files: Vec<Arc<IdFile>>,
+    fresh: Fresh,
+    /// Ordinals whose ids are forgotten.
+    deleted: RoaringBitmap,
+}
+
+/// Ids that are in no file yet.
+#[derive(Debug, Default)]
+struct Fresh {
+    /// The ordinal of the first.
+    first: u32,
+    ends: Vec<u64>,
+    text: Vec<u8>,
+    by_id: HashTable<u32>,
+}
+
+impl Fresh {
+    fn id(&self, index: u32) -> &[u8] {
+        let start = if index == 0 { 0 } else { self.ends[index as usize - 1] };
+        &self.text[start as usize..self.ends[index as usize] as usize]
+    }
+
+    fn find(&self, id: &[u8], hash: u64) -> Option<u32> {
+        let index = self.by_id.find(hash, |index| self.id(*index) == id)?;
+        Some(self.first + *index)
+    }
+
+    fn insert(&mut self, id: &[u8], hash: u64) -> u32 {
+        let index = self.ends.len() as u32;
+        self.text.extend_from_slice(id);
+        self.ends.push(self.text.len() as u64);
+        let (ends, text) = (&self.ends, &self.text);
+        self.by_id.insert_unique(hash, index, |other| {
+            let start = if *other == 0 { 0 } else { ends[*other as usize - 1] };
+            hash_of(&text[start as usize..ends[*other as usize] as usize])
+        });
+        self.first + index
+    }
+
+    fn end(&self) -> u32 {
+        self.first + self.ends.len() as u32
+    }
+}
+
+impl State {
+    fn find(&self, id: &[u8]) -> Option<u32> {
+        let hash = hash_of(id);
+        // The newest ordinal of an id is the only one that is not deleted.
+        let newest = self.fresh.find(id, hash).into_iter();
+        let older = self.files.iter().rev().filter_map(|file| file.find(id, hash));
+        newest.chain(older).find(|ordinal| !self.deleted.contains(*ordinal))
+    }
+}
+
+impl Dictionary {
+    /// A dictionary of the ids in `files`, which hold consecutive ranges from 0.
+    pub fn open(files: Vec<Arc<IdFile>>, deleted: RoaringBitmap) -> Dictionary {
+        let first = files.last().map_or(0, |file| file.first + file.count());
+        let fresh = Fresh { first, ..Fresh::default() };
+        Dictionary { state: RwLock::new(State { files, fresh, deleted }) }
+    }
+
+    /// Ordinals given so far, those of deleted ids included.
+    pub fn len(&self) -> u32 {
+        self.state.read().fresh.end()
+    }
+
+    /// The ordinal of an id.
+    pub fn find(&self, id: &str) -> Option<u32> {
+        self.state.read().find(id.as_bytes())
+    }
+
+    /// The ordinals of ids, new ones given in order. `None` if there are no ordinals left.
+    pub fn resolve<'i>(&self, ids: impl Iterator<Item = &'i str>, out: &mut Vec<u32>) -> Option<()> {
+        let mut state = self.state.write();
+        for id in ids {
+            let ordinal = match state.find(id.as_bytes()) {
+                Some(ordinal) => ordinal,
+                // The last ordinal stays free, so that one more than any ordinal is a u32.
+                None if state.fresh.end() == u32::MAX - 1 => return None,
+                None => state.fresh.insert(id.as_bytes(), hash_of(id.as_bytes())),
+            };
+            out.push(ordinal);
+        }
+        Some(())
+    }
+
+    /// The id of an ordinal; `None` if it is deleted or was never given.
+    pub fn id(&self, ordinal: u32) -> Option<String> {
+        let state = self.state.read();
+        if state.deleted.contains(ordinal) {
+            return None;
+        }
+        let bytes = if ordinal >= state.fresh.first {
+            let index = ordinal - state.fresh.first;
+            if index as usize >= state.fresh.ends.len() {
+                return None;
+            }
+            state.fresh.id(index)
+        } else {
+            let file = state.files.iter().rev().find(|file| file.first <= ordinal)?;
+            file.id(ordinal - file.first)?
+        };
+        String::from_utf8(bytes.to_vec()).ok()
+    }
+
+    /// Forgets ids. Their ordinals are never given again.
+    pub fn delete(&self, ordinals: impl IntoIterator<Item = u32>) {
+        self.state.write().deleted.extend(ordinals);
+    }
+
+    pub fn deleted_count(&self) -> u64 {
+        self.state.read().deleted.len()
+    }
+
+    pub fn deleted(&self) -> RoaringBitmap {
+        self.state.read().deleted.clone()
+    }
+
+    pub fn files(&self) -> Vec<Arc<IdFile>> {
+        self.state.read().files.clone()
+    }
+
+    /// Writes the ids below `end` that are in no file, joined with files that are no larger, as one file.
+    ///
+    /// With `purge`, files that hold deleted ids are written anew without them, too. Returns the first ordinal and
+    /// the bytes of the new file, which replaces all files from that ordinal on; `None` if there is nothing to write.
+    pub fn checkpoint(&self, end: u32, purge: bool) -> Option<(u32, Vec<u8>)> {
+        let state = self.state.read();
+        let fresh_count = end.saturating_sub(state.fresh.first);
+        let mut keep = state.files.len();
+        let mut joined = fresh_count;
+        while keep > 0 && joined > 0 && state.files[keep - 1].count() <= joined.saturating_mul(2) {
+            keep -= 1;
+            joined += state.files[keep].count();
+        }
+        if purge {
+            let is_stale = |file: &Arc<IdFile>| {
+                let deleted = state.deleted.range_cardinality(file.first..file.first + file.count());
+                deleted > file.deleted
+            };
+            keep = state.files.iter().position(is_stale).map_or(keep, |stale| stale.min(keep));
+        }
+        let first = state.files.get(keep).map_or(state.fresh.first, |file| file.first);
+        if first == end {
+            return None;
+        }
+        let mut builder = IdFileBuilder::new(first);
+        for file in &state.files[keep..] {
+            for index in 0..file.count() {
+                let is_deleted = state.deleted.contains(file.first + index);
+                builder.push(if is_deleted { b"" } else { file.id(index).unwrap_or_default() });
+            }
+        }
+        for index in 0..fresh_count {
+            let is_deleted = state.deleted.contains(state.fresh.first + index);
+            builder.push(if is_deleted { b"" } else { state.fresh.id(index) });
+        }
+        Some((first, builder.finish()))
+    }
+
+    /// Puts a file that [`Dictionary::checkpoint`] made in the place of what it holds.
+    pub fn install(&self, file: Arc<IdFile>) {
+        let mut state = self.state.write();
+        let end = file.first + file.count();
+        debug_assert!(end >= state.fresh.first && end <= state.fresh.end());
+        let mut rest = Fresh { first: end, ..Fresh::default() };
+        for index in end - state.fresh.first..state.fresh.ends.len() as u32 {
+            let id = state.fresh.id(index);
+            rest.insert(id, hash_of(id));
+        }
+        state.files.retain(|known| known.first < file.first);
+        state.files.push(file);
+        state.fresh = rest;
+    }
+}
+
+/// The ids of a range of ordinals, mapped.
+#[derive(Debug)]
+pub struct IdFile {
+    pub first: u32,
+    /// How many of its ids are blank because they were deleted.
+    deleted: u64,
+    bytes: Bytes,
+    count: u32,
+    /// Where the parts lie in `bytes`.
+    ends: std::ops::Range<usize>,
+    text: std::ops::Range<usize>,
+    table: std::ops::Range<usize>,
+}
+
+impl IdFile {
+    /// Opens a file and proves it sound.
+    pub fn open(name: &str, bytes: Bytes) -> Result<IdFile, Damage> {
+        Self::parse(bytes).map_err(|error| Damage { file: name.to_owned(), error })
+    }
+
+    fn parse(bytes: Bytes) -> Result<IdFile, DecodeError> {
+        let mut reader = ByteReader::new(STRUCTURE, &bytes);
+        if reader.raw(MAGIC.len())? != MAGIC {
+            return Err(DecodeError::Magic { structure: STRUCTURE });
+        }
+        let version = reader.u16()?;
+        if version != VERSION {
+            return Err(DecodeError::UnknownVersion {
+                structure: STRUCTURE,
+                found: version,
+                newest_known: VERSION,
+            });
+        }
+        reader.raw(HEADER_SIZE - MAGIC.len() - 2)?;
+        let body_at = bytes.len() - reader.remaining();
+        let expected = reader.u32()?;
+        let found = checksum(reader.rest());
+        if expected != found {
+            let offset = body_at as u64;
+            return Err(DecodeError::Checksum { structure: STRUCTURE, offset, expected, found });
+        }
+        let (first, count) = (reader.u32()?, reader.u32()?);
+        let deleted = reader.u64()?;
+        let mut part = || -> Result<std::ops::Range<usize>, DecodeError> {
+            let size = usize::try_from(reader.u64()?).unwrap_or(usize::MAX);
+            reader.raw(size)?;
+            let end = bytes.len() - reader.remaining();
+            Ok(end - size..end)
+        };
+        let (ends, text, table) = (part()?, part()?, part()?);
+        let malformed = |what| Err(DecodeError::Malformed { structure: STRUCTURE, what });
+        if first.checked_add(count).is_none() {
+            return malformed("ordinals overflow");
+        }
+        let column = IntColumn::open(&bytes[ends.clone()], count as usize)?;
+        let last = if count == 0 { 0 } else { column.get(column.len() - 1) };
+        if column.len() != count as usize || last != text.len() as u64 {
+            return malformed("the ids do not fill their part");
+        }
+        if table.len() % 4 != 0 || (table.len() / 4) <= count as usize {
+            return malformed("the table is too small for the ids");
+        }
+        Ok(IdFile { first, deleted, bytes: bytes.clone(), count, ends, text, table })
+    }
+
+    pub fn count(&self) -> u32 {
+        self.count
+    }
+
+    pub fn size(&self) -> u64 {
+        self.bytes.len() as u64
+    }
+
+    fn id(&self, index: u32) -> Option<&[u8]> {
+        let ends = IntColumn::reopen(&self.bytes[self.ends.clone()], self.count as usize).ok()?;
+        let start = if index == 0 { 0 } else { ends.get(index as usize - 1) };
+        let end = ends.get(index as usize);
+        self.bytes[self.text.clone()].get(start as usize..end as usize)
+    }
+
+    fn find(&self, id: &[u8], hash: u64) -> Option<u32> {
+        let table = &self.bytes[self.table.clone()];
+        let slots = Slots::new(self.count, table.len() / 4);
+        let mut slot = slots.start(hash);
+        for _ in 0..slots.count {
+            let entry = u32::from_le_bytes(table[slot * 4..slot * 4 + 4].try_into().expect("four bytes"));
+            if entry == 0 {
+                return None;
+            }
+            if let Some(index) = slots.index(entry, hash)
+                && index < self.count
+                && self.id(index) == Some(id)
+            {
+                return Some(self.first + index);
+            }
+            slot = if slot + 1 == slots.count { 0 } else { slot + 1 };
+        }
+        None
+    }
+}
+
+/// An open-addressing table whose entries hold one more than an index, and bits of the hash in what is left of 32.
+struct Slots {
+    count: usize,
+    index_bits: u32,
+}
+
+impl Slots {
+    fn new(id_count: u32, count: usize) -> Slots {
+        Slots { count, index_bits: u32::BITS - id_count.leading_zeros() }
+    }
+
+    /// Multiply-shift instead of a remainder (Lemire, "Fast random integer generation in an interval", 2019).
+    fn start(&self, hash: u64) -> usize {
+        ((u128::from(hash) * self.count as u128) >> 64) as usize
+    }
+
+    fn tag(&self, hash: u64) -> u32 {
+        (hash as u32).checked_shl(self.index_bits).unwrap_or(0)
+    }
+
+    fn entry(&self, index: u32, hash: u64) -> u32 {
+        self.tag(hash) | (index + 1)
+    }
+
+    fn index(&self, entry: u32, hash: u64) -> Option<u32> {
+        let mask = u32::MAX.checked_shr(u32::BITS - self.index_bits).unwrap_or(0);
+        (entry & !mask == self.tag(hash)).then(|| (entry & mask).wrapping_sub(1))
+    }
+}
+
+struct IdFileBuilder {
+    first: u32,
+    ends: Vec<u64>,
+    text: Vec<u8>,
+}
+
+impl IdFileBuilder {
+    fn new(first: u32) -> IdFileBuilder {
+        IdFileBuilder { first, ends: Vec::new(), text: Vec::new() }
+    }
+
+    fn push(&mut self, id: &[u8]) {
+        self.text.extend_from_slice(id);
+        self.ends.push(self.text.len() as u64);
+    }
+
+    fn finish(self) -> Vec<u8> {
+        let count = self.ends.len() as u32;
+        let slots = Slots::new(count, self.ends.len() * SLOTS_PER_FOUR_IDS / 4 + 1);
+        let mut table = vec![0_u32; slots.count];
+        let (mut start, mut deleted) = (0, 0);
+        for (index, end) in self.ends.iter().enumerate() {
+            let id = &self.text[start as usize..*end as usize];
+            start = *end;
+            if id.is_empty() {
+                deleted += 1;
+                continue;
+            }
+            let hash = hash_of(id);
+            let mut slot = slots.start(hash);
+            while table[slot] != 0 {
+                slot = if slot + 1 == slots.count { 0 } else { slot + 1 };
+            }
+            table[slot] = slots.entry(index as u32, hash);
+        }
+
+        let mut body = ByteWriter::new();
+        body.u32(self.first);
+        body.u32(count);
+        body.u64(deleted);
+        let ends = encode_sorted_ints(&self.ends);
+        body.u64(ends.len() as u64);
+        body.raw(&ends);
+        body.u64(self.text.len() as u64);
+        body.raw(&self.text);
+        body.u64(table.len() as u64 * 4);
+        for entry in table {
+            body.u32(entry);
+        }
+        let mut out = ByteWriter::new();
+        out.raw(MAGIC);
+        out.u16(VERSION);
+        out.raw(&[0; HEADER_SIZE - MAGIC.len() - 2]);
+        out.u32(checksum(body.as_slice()));
+        out.raw(body.as_slice());
+        out.into_bytes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resolve(dictionary: &Dictionary, ids: &[&str]) -> Vec<u32> {
+        let mut ordinals = Vec::new();
+        dictionary.resolve(ids.iter().copied(), &mut ordinals).unwrap();
+        ordinals
+    }
+
+    fn checkpoint(dictionary: &Dictionary, purge: bool) {
+        if let Some((_, bytes)) = dictionary.checkpoint(dictionary.len(), purge) {
+            dictionary.install(Arc::new(IdFile::open("ids", bytes.into()).unwrap()));
+        }
+    }
+
+    #[test]
+    fn ordinals_are_dense_and_outlive_checkpoints() {
+        let dictionary = Dictionary::default();
+        let ids: Vec<String> = (0..5000).map(|i| format!("user-{}", i * 7919 % 5000)).collect();
+        for (step, part) in ids.chunks(300).enumerate() {
+            resolve(&dictionary, &part.iter().map(String::as_str).collect::<Vec<_>>());
+            if step % 2 == 0 {
+                checkpoint(&dictionary, false);
+            }
+        }
+        for (ordinal, id) in ids.iter().enumerate() {
+            assert_eq!(dictionary.find(id), Some(ordinal as u32));
+            assert_eq!(dictionary.id(ordinal as u32).as_ref(), Some(id));
+        }
+        assert_eq!(dictionary.find("user-5000"), None);
+        assert!(dictionary.files().len() <= 5, "{} files", dictionary.files().len());
+        let again = Dictionary::open(dictionary.files(), RoaringBitmap::new());
+        let in_files = dictionary.files().last().map_or(0, |file| file.first + file.count());
+        assert_eq!(again.len(), in_files);
+        assert_eq!(resolve(&again, &["user-0", "brand-new"]), [0, in_files]);
+    }
+
+    #[test]
+    fn a_deleted_id_comes_back_as_someone_else_and_its_bytes_go() {
+        let dictionary = Dictionary::default();
+        assert_eq!(resolve(&dictionary, &["ada", "bo", "ada"]), [0, 1, 0]);
+        checkpoint(&dictionary, false);
+        dictionary.delete([0]);
+        assert_eq!(dictionary.find("ada"), None);
+        assert_eq!(dictionary.id(0), None);
+        assert_eq!(resolve(&dictionary, &["ada", "bo"]), [2, 1]);
+        dictionary.delete([2]);
+        checkpoint(&dictionary, true);
+        let files = dictionary.files();
+        assert!(files.iter().all(|file| !file.bytes.windows(3).any(|window| window == b"ada")));
+        assert_eq!(resolve(&dictionary, &["bo", "ada"]), [1, 3]);
+        checkpoint(&dictionary, true);
+        assert!(dictionary.checkpoint(dictionary.len(), true).is_none(), "nothing is left to purge");
+    }
+
+    #[test]
+    fn no_bit_of_a_file_can_change_unnoticed() {
+        let dictionary = Dictionary::default();
+        resolve(&dictionary, &["ada", "bo", "cy"]);
+        let (_, bytes) = dictionary.checkpoint(3, false).unwrap();
+        for at in (0..8).chain(16..bytes.len()) {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= 1;
+            assert!(IdFile::open("ids", damaged.into()).is_err(), "byte {at}");
+        }
+    }
+}

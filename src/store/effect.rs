@@ -1,0 +1,391 @@
+//! What a change does to the state, worked out before it is logged, so that nothing can fail after that.
+
+use hashbrown::{HashMap, HashSet};
+use xxhash_rust::xxh3::Xxh3Default;
+
+use super::dictionary::Dictionary;
+use super::rows::{FullRow, UserRows, find_event, profile_cells, rows_of};
+use super::view::{Chunk, View};
+use crate::api::{Problem, ProblemClass};
+use crate::model::{
+    Entity, EventBatch, EventRef, ExactSum, IdentityMerge, Number, ProfileWrite, TimeMs, Value, checked_time,
+};
+use crate::segment::{BatchRow, PROFILE_VALUE, RowKind};
+
+/// What a change does.
+#[derive(Debug, Default)]
+pub struct Effect {
+    pub chunks: Vec<Chunk>,
+    /// Users whose rows in every segment so far are gone.
+    pub buried: Vec<u32>,
+    pub merges: Vec<RootedMerge>,
+    /// A user to forget, with the ids that led to it.
+    pub deleted: Option<(u32, Vec<u32>)>,
+}
+
+/// Two users that become one, and which of their ordinals stays.
+#[derive(Clone, Copy, Debug)]
+pub struct RootedMerge {
+    pub from: u32,
+    pub into: u32,
+    pub root: u32,
+}
+
+/// A mark of an event with an id: two events with one id, name, user and time are one event.
+pub type EventMark = u128;
+
+/// The mark of an event. 128 bits of a hash of everything that makes it the same event.
+pub fn event_mark(event: &str, user: u32, time: TimeMs, id: &[u8]) -> EventMark {
+    let mut hasher = Xxh3Default::new();
+    hasher.update(&user.to_le_bytes());
+    hasher.update(&time.to_le_bytes());
+    hasher.update(&(event.len() as u32).to_le_bytes());
+    hasher.update(event.as_bytes());
+    hasher.update(id);
+    hasher.digest128()
+}
+
+/// The state that effects are worked out from.
+pub struct Base<'a> {
+    pub view: &'a View,
+    pub users: &'a Dictionary,
+    pub accounts: &'a Dictionary,
+    /// Marks of the events in memory.
+    pub marks: [&'a HashSet<EventMark>; 2],
+}
+
+/// A batch of events without those that are there already.
+#[derive(Debug)]
+pub struct NewEvents {
+    /// `None` if all of the batch stays.
+    pub batch: Option<EventBatch>,
+    pub rows: Vec<BatchRow>,
+    pub marks: Vec<EventMark>,
+    pub duplicates: u64,
+}
+
+fn out_of_ordinals() -> Problem {
+    Problem::new(ProblemClass::TooLarge, "the store holds as many ids as it can")
+}
+
+fn resolve(dictionary: &Dictionary, ids: &[&str]) -> Result<Vec<u32>, Problem> {
+    let mut ordinals = Vec::with_capacity(ids.len());
+    dictionary.resolve(ids.iter().copied(), &mut ordinals).ok_or_else(out_of_ordinals)?;
+    Ok(ordinals)
+}
+
+impl Base<'_> {
+    /// Resolves the ids of a batch. Rows are numbered from `arrival` on.
+    pub fn rows(&self, batch: &EventBatch, arrival: u64) -> Result<Vec<BatchRow>, Problem> {
+        let users = resolve(self.users, &batch.iter().map(|event| event.user()).collect::<Vec<_>>())?;
+        let account_ids: Vec<&str> = batch.iter().filter_map(|event| event.account()).collect();
+        let mut accounts = resolve(self.accounts, &account_ids)?.into_iter();
+        let identities = &self.view.identities;
+        let row = |(index, (event, ordinal)): (usize, (EventRef<'_>, u32))| BatchRow {
+            batch: 0,
+            row: index as u32,
+            user: identities.user(ordinal),
+            account: event.account().map_or(0, |_| accounts.next().expect("one for each") + 1),
+            time: event.time(),
+            arrival: arrival + index as u64,
+        };
+        Ok(batch.iter().zip(users).enumerate().map(row).collect())
+    }
+
+    /// Resolves the ids of a batch and leaves out the events that the store has, that `pending` has, or that come
+    /// twice. Rows are numbered from `arrival` on.
+    pub fn new_events(
+        &self,
+        batch: &EventBatch,
+        arrival: u64,
+        pending: &HashSet<EventMark>,
+    ) -> Result<NewEvents, Problem> {
+        if let Some(index) = batch.iter().position(|event| checked_time(event.time()).is_none()) {
+            let problem = Problem::invalid("a time lies outside 1900-01-01 to 2200-01-01");
+            return Err(problem.at(format!("/{index}/time")));
+        }
+        let all = self.rows(batch, arrival)?;
+        let row_count = all.len();
+        let on_disk = || self.view.disk.iter().map(|disk| (&*disk.live.segment, &*disk.live.dead));
+        let mut rows = Vec::with_capacity(row_count);
+        let mut marks = Vec::new();
+        let mut in_batch: HashSet<EventMark> = HashSet::new();
+        for row in all {
+            let event = batch.get(row.row as usize);
+            if let Some(id) = event.id() {
+                let mark = event_mark(event.event(), row.user, row.time, id.as_bytes());
+                let in_memory =
+                    self.marks.iter().any(|marks| marks.contains(&mark)) || pending.contains(&mark);
+                if in_memory
+                    || !in_batch.insert(mark)
+                    || find_event(on_disk(), event.event(), row.user, row.time, id.as_bytes())?.is_some()
+                {
+                    continue;
+                }
+                marks.push(mark);
+            }
+            rows.push(BatchRow { arrival: arrival + rows.len() as u64, ..row });
+        }
+        let duplicates = (row_count - rows.len()) as u64;
+        if duplicates == 0 {
+            return Ok(NewEvents { batch: None, rows, marks, duplicates });
+        }
+        let mut kept = EventBatch::new();
+        for (index, row) in rows.iter_mut().enumerate() {
+            kept.push_from(batch.get(row.row as usize));
+            row.row = index as u32;
+        }
+        Ok(NewEvents { batch: Some(kept), rows, marks, duplicates })
+    }
+
+    /// Resolves writes to profiles to one value for each property written. The tail must be empty.
+    pub fn profile_writes(
+        &self,
+        entity: Entity,
+        writes: &[ProfileWrite],
+        arrival: u64,
+    ) -> Result<Effect, Problem> {
+        let (dictionary, kind) = match entity {
+            Entity::User => (self.users, RowKind::UserProfiles),
+            Entity::Account => (self.accounts, RowKind::AccountProfiles),
+        };
+        let ordinals =
+            resolve(dictionary, &writes.iter().map(|write| write.id.as_str()).collect::<Vec<_>>())?;
+        // The values as these writes leave them, so that each sees those before it.
+        let mut written: HashMap<(u32, &str), Option<Value>> = HashMap::new();
+        let mut stored: HashMap<u32, HashMap<String, (TimeMs, Option<Value>)>> = HashMap::new();
+        let mut order: Vec<(u32, &str)> = Vec::new();
+        for (write, ordinal) in writes.iter().zip(&ordinals) {
+            let owner = match entity {
+                Entity::User => self.view.identities.user(*ordinal),
+                Entity::Account => *ordinal,
+            };
+            let must_read = !write.set_once.is_empty() || !write.add.is_empty();
+            if must_read && !stored.contains_key(&owner) {
+                stored.insert(owner, profile_cells(self.view.live(), kind, owner)?);
+            }
+            let mut put = |name, value: Option<Value>| {
+                if written.insert((owner, name), value).is_none() {
+                    order.push((owner, name));
+                }
+            };
+            for (name, value) in &write.set {
+                put(name.as_str(), Some(value.clone()));
+            }
+            let current = |written: &HashMap<(u32, &str), Option<Value>>, name: &str| match written
+                .get(&(owner, name))
+            {
+                Some(value) => value.clone(),
+                None => {
+                    stored.get(&owner).and_then(|cells| cells.get(name)).and_then(|(_, value)| value.clone())
+                }
+            };
+            for (name, value) in &write.set_once {
+                if current(&written, name).is_none()
+                    && written.insert((owner, name), Some(value.clone())).is_none()
+                {
+                    order.push((owner, name));
+                }
+            }
+            for (name, addend) in &write.add {
+                let before =
+                    current(&written, name).and_then(|value| value.as_number()).unwrap_or(Number::ZERO);
+                let sum = sum_of(before, *addend)?;
+                if written.insert((owner, name), Some(sum.into())).is_none() {
+                    order.push((owner, name));
+                }
+            }
+            for name in &write.unset {
+                if written.insert((owner, name), None).is_none() {
+                    order.push((owner, name));
+                }
+            }
+        }
+        let mut batch = EventBatch::new();
+        let mut rows = Vec::with_capacity(order.len());
+        for (owner, name) in order {
+            let number = arrival + rows.len() as u64;
+            push_row(&mut batch, name, 0, None)?;
+            if let Some(value) = &written[&(owner, name)] {
+                batch
+                    .push_property(PROFILE_VALUE, value)
+                    .map_err(|error| Problem::invalid(error.to_string()))?;
+            }
+            let (row, time) = (rows.len() as u32, number as TimeMs);
+            rows.push(BatchRow { batch: 0, row, user: owner, account: 0, time, arrival: number });
+        }
+        Ok(Effect { chunks: vec![Chunk { kind, batch, rows }], ..Effect::default() })
+    }
+
+    /// Joins users. The tail must be empty.
+    pub fn merges(&self, merges: &[IdentityMerge]) -> Result<Effect, Problem> {
+        let ids: Vec<&str> =
+            merges.iter().flat_map(|merge| [merge.from.as_str(), merge.into.as_str()]).collect();
+        let ordinals = resolve(self.users, &ids)?;
+        let mut union = Union { base: self, roots: HashMap::new(), row_counts: HashMap::new() };
+        let mut effect = Effect::default();
+        for pair in ordinals.chunks_exact(2) {
+            let (from, into) = (union.user(pair[0]), union.user(pair[1]));
+            if from != into {
+                let root = union.join(from, into)?;
+                effect.merges.push(RootedMerge { from, into, root });
+            }
+        }
+        let mut joined: HashMap<u32, Vec<u32>> = HashMap::new();
+        for merge in &effect.merges {
+            for user in [merge.from, merge.into] {
+                let root = union.user(user);
+                let users = joined.entry(root).or_default();
+                if user != root && !users.contains(&user) {
+                    users.push(user);
+                }
+            }
+        }
+        let mut joined: Vec<(u32, Vec<u32>)> = joined.into_iter().collect();
+        joined.sort_unstable();
+        for (root, others) in joined {
+            self.move_rows(root, others, &mut effect)?;
+        }
+        Ok(effect)
+    }
+
+    /// Moves the rows of `others` to `root`, and of two events that are now one keeps the one that arrived first.
+    fn move_rows(&self, root: u32, others: Vec<u32>, effect: &mut Effect) -> Result<(), Problem> {
+        let all = |user| rows_of(self.view.live(), RowKind::Events, user);
+        // By name, time and id: the least number of arrival among the rows that move.
+        let mut first: HashMap<(String, TimeMs, Vec<u8>), u64> = HashMap::new();
+        let mut moving: Vec<(String, FullRow)> = Vec::new();
+        for other in &others {
+            for rows in all(*other)? {
+                moving.extend(rows.read()?.into_iter().map(|row| (rows.group.name().to_owned(), row)));
+            }
+        }
+        let mark = |name: &str, row: &FullRow| (name.to_owned(), row.time, row.id.clone());
+        for (name, row) in moving.iter().filter(|(_, row)| !row.id.is_empty()) {
+            let arrival = first.entry(mark(name, row)).or_insert(row.arrival);
+            *arrival = row.arrival.min(*arrival);
+        }
+        let segments = || self.view.live().filter(|live| live.segment.kind() == RowKind::Events);
+        let mut moves_root = false;
+        for ((name, time, id), arrival) in &first {
+            let known = segments().map(|live| (&*live.segment, &*live.dead));
+            moves_root |= find_event(known, name, root, *time, id)?.is_some_and(|known| known > *arrival);
+        }
+        if moves_root {
+            for rows in all(root)? {
+                moving.extend(rows.read()?.into_iter().map(|row| (rows.group.name().to_owned(), row)));
+            }
+            for (name, row) in moving.iter().filter(|(_, row)| !row.id.is_empty()) {
+                let arrival = first.entry(mark(name, row)).or_insert(row.arrival);
+                *arrival = row.arrival.min(*arrival);
+            }
+        }
+
+        let mut batch = EventBatch::new();
+        let mut rows = Vec::new();
+        for (name, row) in moving {
+            if !row.id.is_empty() {
+                // Taken out at its first use, so that the rest of its copies are left behind.
+                let is_first = first.get(&mark(&name, &row)) == Some(&row.arrival);
+                let known = segments().map(|live| (&*live.segment, &*live.dead));
+                let is_there = !moves_root && find_event(known, &name, root, row.time, &row.id)?.is_some();
+                if !is_first || is_there {
+                    continue;
+                }
+            }
+            let id = std::str::from_utf8(&row.id).ok().filter(|id| !id.is_empty());
+            push_row(&mut batch, &name, row.time, id)?;
+            for (property, value) in &row.properties {
+                batch.push_property(property, value).map_err(|error| Problem::invalid(error.to_string()))?;
+            }
+            let (place, time, arrival) = (rows.len() as u32, row.time, row.arrival);
+            rows.push(BatchRow { batch: 0, row: place, user: root, account: row.account, time, arrival });
+        }
+        if !rows.is_empty() {
+            effect.chunks.push(Chunk { kind: RowKind::Events, batch, rows });
+        }
+
+        let mut batch = EventBatch::new();
+        let mut rows = Vec::new();
+        let moved_profiles = others.iter().chain(moves_root.then_some(&root));
+        for user in moved_profiles {
+            for UserRows { group, rows: range } in rows_of(self.view.live(), RowKind::UserProfiles, *user)? {
+                for row in (UserRows { group, rows: range }).read()? {
+                    push_row(&mut batch, group.name(), 0, None)?;
+                    for (property, value) in &row.properties {
+                        batch
+                            .push_property(property, value)
+                            .map_err(|error| Problem::invalid(error.to_string()))?;
+                    }
+                    let (place, time, arrival) = (rows.len() as u32, row.time, row.arrival);
+                    rows.push(BatchRow { batch: 0, row: place, user: root, account: 0, time, arrival });
+                }
+            }
+        }
+        if !rows.is_empty() {
+            effect.chunks.push(Chunk { kind: RowKind::UserProfiles, batch, rows });
+        }
+        effect.buried.extend(others);
+        effect.buried.extend(moves_root.then_some(root));
+        Ok(())
+    }
+
+    /// Deletes a user with all its ids; `None` if there is none.
+    pub fn deletion(&self, user: &str) -> Option<Effect> {
+        let user = self.view.identities.user(self.users.find(user)?);
+        let mut ids = self.view.identities.members(user).to_vec();
+        ids.push(user);
+        Some(Effect { buried: vec![user], deleted: Some((user, ids)), ..Effect::default() })
+    }
+}
+
+/// Starts a row whose user and account are known by ordinal, so that the texts in the batch are never read.
+fn push_row(batch: &mut EventBatch, name: &str, time: TimeMs, id: Option<&str>) -> Result<(), Problem> {
+    batch.push_event(name, "-", time, id, None).map_err(|error| Problem::invalid(error.to_string()))
+}
+
+fn sum_of(a: Number, b: Number) -> Result<Number, Problem> {
+    let mut sum = ExactSum::default();
+    sum.add(a);
+    sum.add(b);
+    Number::parse(&sum.total().to_string())
+        .map_err(|error| Problem::invalid(format!("a sum of a profile's property cannot be kept: {error}")))
+}
+
+/// The joins of one change, on top of those that are there.
+struct Union<'a> {
+    base: &'a Base<'a>,
+    roots: HashMap<u32, u32>,
+    row_counts: HashMap<u32, usize>,
+}
+
+impl Union<'_> {
+    fn user(&mut self, ordinal: u32) -> u32 {
+        let mut user = self.base.view.identities.user(ordinal);
+        while let Some(parent) = self.roots.get(&user) {
+            user = *parent;
+        }
+        user
+    }
+
+    /// Joins two different users under the one with more rows, so that few are moved.
+    fn join(&mut self, a: u32, b: u32) -> Result<u32, Problem> {
+        let (rows_a, rows_b) = (self.row_count(a)?, self.row_count(b)?);
+        let (root, other) = if rows_a > rows_b { (a, b) } else { (b, a) };
+        self.roots.insert(other, root);
+        self.row_counts.insert(root, rows_a + rows_b);
+        Ok(root)
+    }
+
+    fn row_count(&mut self, user: u32) -> Result<usize, Problem> {
+        if let Some(count) = self.row_counts.get(&user) {
+            return Ok(*count);
+        }
+        let mut count = 0;
+        for kind in [RowKind::Events, RowKind::UserProfiles] {
+            count +=
+                rows_of(self.base.view.live(), kind, user)?.iter().map(|rows| rows.rows.len()).sum::<usize>();
+        }
+        Ok(count)
+    }
+}

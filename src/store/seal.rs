@@ -1,0 +1,295 @@
+//! From memory to segments: a checkpoint, after which the log starts anew.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use hashbrown::HashMap;
+use roaring::RoaringBitmap;
+
+use super::dictionary::{Dictionary, IdFile};
+use super::identity::Identities;
+use super::manifest::{
+    IdsEntry, MANIFEST_NAME, Manifest, SegmentEntry, ids_name, log_name, parse_name, segment_name,
+};
+use super::view::{DiskSegment, LiveSegment, Partition, Run};
+use super::{Inner, Writer, io_problem};
+use crate::api::{Problem, ProblemClass};
+use crate::io::publish;
+use crate::segment::{MergeSource, Segment, merge};
+use crate::wal::LogWriter;
+
+/// The state at the moment when sealing began.
+struct Freeze {
+    number: u64,
+    next_arrival: u64,
+    runs: Vec<Run>,
+    /// By file.
+    dead: HashMap<u64, Arc<RoaringBitmap>>,
+    identities: Arc<Identities>,
+    deleted_users: RoaringBitmap,
+    user_count: u32,
+    account_count: u32,
+    /// Logs that hold nothing later.
+    logs: Vec<String>,
+}
+
+/// Files that a checkpoint wrote and the manifest does not name yet.
+#[derive(Default)]
+struct Written {
+    segments: Vec<(Partition, u64, Arc<Segment>)>,
+    users: Option<(u64, Arc<IdFile>)>,
+    accounts: Option<(u64, Arc<IdFile>)>,
+    names: Vec<String>,
+}
+
+impl Inner {
+    /// Moves everything in memory into segments.
+    pub(super) fn seal(&self) -> Result<(), Problem> {
+        let _maintenance = self.maintenance.lock();
+        self.seal_under_maintenance()
+    }
+
+    pub(super) fn seal_under_maintenance(&self) -> Result<(), Problem> {
+        let Some(freeze) = self.freeze()? else { return Ok(()) };
+        let mut written = Written::default();
+        let outcome = self
+            .write_frozen(&freeze, &mut written, false)
+            .and_then(|()| self.publish_frozen(&freeze, &written));
+        if let Err((problem, manifest_unknown)) = outcome {
+            self.unfreeze(&freeze, &written, manifest_unknown, &problem);
+            return Err(problem);
+        }
+        Ok(())
+    }
+
+    /// Takes what is in memory for this checkpoint, and turns the log to a new file. `None` if nothing changed since
+    /// the last checkpoint.
+    fn freeze(&self) -> Result<Option<Freeze>, Problem> {
+        let mut writer = self.writer.lock();
+        if writer.number == writer.manifest.checkpoint {
+            return Ok(None);
+        }
+        if let Some(reason) = &writer.failed {
+            let detail = format!("nothing can be sealed since the store failed: {reason}");
+            return Err(Problem::new(ProblemClass::ReadOnly, detail));
+        }
+        let _sorting = self.sorting.lock();
+        self.sort_tail();
+        let name = log_name(Inner::new_file(&mut writer));
+        let log = LogWriter::create(&*self.directory, &name, writer.number, &[])
+            .map_err(|error| io_problem(&format!("create the log {name}"), &error))?;
+        let older = writer.log.replace(log).map(|log| log.name().to_owned());
+        writer.older_logs.extend(older);
+
+        let mut view = self.view.write();
+        for run in &mut view.runs {
+            run.frozen = Some(Arc::clone(&run.live.dead));
+        }
+        let size = self.head_size.swap(0, Ordering::Relaxed);
+        self.frozen_size.fetch_add(size, Ordering::Relaxed);
+        let marks = std::mem::take(&mut writer.marks);
+        writer.frozen_marks.extend(marks);
+        Ok(Some(Freeze {
+            number: writer.number,
+            next_arrival: writer.next_arrival,
+            runs: view.runs.clone(),
+            dead: view.disk.iter().map(|disk| (disk.file, Arc::clone(&disk.live.dead))).collect(),
+            identities: Arc::clone(&view.identities),
+            deleted_users: self.users.deleted(),
+            user_count: self.users.len(),
+            account_count: self.accounts.len(),
+            logs: writer.older_logs.clone(),
+        }))
+    }
+
+    fn write_frozen(
+        &self,
+        freeze: &Freeze,
+        written: &mut Written,
+        purge: bool,
+    ) -> Result<(), (Problem, bool)> {
+        let certain = |problem| (problem, false);
+        let mut partitions: Vec<Partition> = freeze.runs.iter().map(|run| run.partition).collect();
+        partitions.sort_unstable();
+        partitions.dedup();
+        for partition in partitions {
+            let runs: Vec<&Run> = freeze.runs.iter().filter(|run| run.partition == partition).collect();
+            let bytes = match runs[..] {
+                [run] if run.live.dead.is_empty() => run.live.segment.bytes().clone(),
+                _ => {
+                    let sources: Vec<MergeSource<'_>> = runs.iter().map(|run| run.live.as_source()).collect();
+                    let merged = merge(partition.kind(), &sources, Vec::new());
+                    Bytes::from(merged.expect("runs in memory are sound"))
+                }
+            };
+            if let Some((file, segment)) = self.write_segment(&bytes, &mut written.names).map_err(certain)? {
+                written.segments.push((partition, file, segment));
+            }
+        }
+        let mut ids =
+            |dictionary: &Dictionary, count| self.write_ids(dictionary, count, purge, &mut written.names);
+        written.users = ids(&self.users, freeze.user_count).map_err(certain)?;
+        written.accounts = ids(&self.accounts, freeze.account_count).map_err(certain)?;
+        Ok(())
+    }
+
+    /// Writes a segment and maps it; `None` if it has no rows.
+    pub(super) fn write_segment(
+        &self,
+        bytes: &Bytes,
+        names: &mut Vec<String>,
+    ) -> Result<Option<(u64, Arc<Segment>)>, Problem> {
+        let in_memory = Segment::open("a segment in memory", bytes.clone())?;
+        if in_memory.row_count() == 0 {
+            return Ok(None);
+        }
+        let file = Inner::new_file(&mut self.writer.lock());
+        let name = segment_name(file);
+        let mapped = self.write_and_map(&name, bytes, names)?;
+        Ok(Some((file, Arc::new(Segment::open(&name, mapped)?))))
+    }
+
+    pub(super) fn write_ids(
+        &self,
+        dictionary: &Dictionary,
+        count: u32,
+        purge: bool,
+        names: &mut Vec<String>,
+    ) -> Result<Option<(u64, Arc<IdFile>)>, Problem> {
+        let Some((_, bytes)) = dictionary.checkpoint(count, purge) else { return Ok(None) };
+        let file = Inner::new_file(&mut self.writer.lock());
+        let name = ids_name(file);
+        let mapped = self.write_and_map(&name, &bytes, names)?;
+        Ok(Some((file, Arc::new(IdFile::open(&name, mapped)?))))
+    }
+
+    fn write_and_map(&self, name: &str, bytes: &[u8], names: &mut Vec<String>) -> Result<Bytes, Problem> {
+        names.push(name.to_owned());
+        publish(&*self.directory, name, &[bytes])
+            .map_err(|error| io_problem(&format!("write {name}"), &error))?;
+        self.directory.map(name).map_err(|error| io_problem(&format!("map {name}"), &error))
+    }
+
+    /// Names the files in the manifest, and shows them in the place of what was in memory.
+    fn publish_frozen(&self, freeze: &Freeze, written: &Written) -> Result<(), (Problem, bool)> {
+        let mut writer = self.writer.lock();
+        let _sorting = self.sorting.lock();
+        let mut manifest = Manifest {
+            checkpoint: freeze.number,
+            next_arrival: freeze.next_arrival,
+            next_file: writer.next_file,
+            segments: Vec::new(),
+            users: with_ids(&writer.manifest.users, self.users.files(), written.users.as_ref()),
+            accounts: with_ids(&writer.manifest.accounts, self.accounts.files(), written.accounts.as_ref()),
+            deleted_users: freeze.deleted_users.clone(),
+            identities: (*freeze.identities).clone(),
+        };
+        for known in &writer.manifest.segments {
+            let dead = (*freeze.dead[&known.file]).clone();
+            manifest.segments.push(SegmentEntry { dead, ..known.clone() });
+        }
+        for (_, file, segment) in &written.segments {
+            let size = segment.bytes().len() as u64;
+            manifest.segments.push(SegmentEntry { file: *file, size, dead: RoaringBitmap::new() });
+        }
+        self.write_manifest(&mut writer, manifest)?;
+
+        let mut view = self.view.write();
+        for disk in &mut view.disk {
+            disk.checkpoint_dead = Arc::clone(&freeze.dead[&disk.file]);
+        }
+        let (frozen, rest): (Vec<Run>, Vec<Run>) =
+            std::mem::take(&mut view.runs).into_iter().partition(|run| run.frozen.is_some());
+        view.runs = rest;
+        for (partition, file, segment) in &written.segments {
+            let runs = frozen.iter().filter(|run| run.partition == *partition);
+            let since = runs.map(|run| &*run.live.dead - &**run.frozen.as_ref().expect("they are frozen"));
+            let dead = since.fold(RoaringBitmap::new(), |all, dead| all | dead);
+            let live = LiveSegment { segment: Arc::clone(segment), dead: Arc::new(dead) };
+            view.disk.push(DiskSegment { live, file: *file, checkpoint_dead: Arc::default() });
+        }
+        drop(view);
+        for (dictionary, file) in [(&self.users, &written.users), (&self.accounts, &written.accounts)] {
+            if let Some((_, file)) = file {
+                dictionary.install(Arc::clone(file));
+            }
+        }
+        writer.frozen_marks.clear();
+        self.frozen_size.store(0, Ordering::Relaxed);
+        writer.older_logs.retain(|name| !freeze.logs.contains(name));
+        self.remove_unnamed(&writer);
+        Ok(())
+    }
+
+    /// Replaces the manifest. If that fails nobody knows which of the two the disk has, and the store takes no more
+    /// writes; the error says so.
+    pub(super) fn write_manifest(
+        &self,
+        writer: &mut Writer,
+        manifest: Manifest,
+    ) -> Result<(), (Problem, bool)> {
+        if let Err(error) = publish(&*self.directory, MANIFEST_NAME, &[&manifest.encode()]) {
+            let problem = io_problem("write the manifest", &error);
+            writer.failed = Some(problem.detail.clone());
+            return Err((problem, true));
+        }
+        writer.manifest = manifest;
+        Ok(())
+    }
+
+    /// Puts everything back as it was before [`Inner::freeze`], but for the log, which stays turned.
+    fn unfreeze(&self, freeze: &Freeze, written: &Written, manifest_unknown: bool, problem: &Problem) {
+        let mut writer = self.writer.lock();
+        let _sorting = self.sorting.lock();
+        let mut view = self.view.write();
+        for run in &mut view.runs {
+            run.frozen = None;
+        }
+        drop(view);
+        let frozen = std::mem::take(&mut writer.frozen_marks);
+        writer.marks.extend(frozen);
+        let size = self.frozen_size.swap(0, Ordering::Relaxed);
+        self.head_size.fetch_add(size, Ordering::Relaxed);
+        tracing::warn!(%problem, change = freeze.number, "sealing failed; everything stays in memory and in the log");
+        if !manifest_unknown {
+            for name in &written.names {
+                let _ = self.directory.remove(name); // what is left is removed at the next open
+            }
+        }
+    }
+
+    /// Removes files of ours that the manifest does not name. What cannot be removed now is removed later.
+    pub(super) fn remove_unnamed(&self, writer: &Writer) {
+        let Ok(files) = self.directory.list() else { return };
+        let named = named_files(&writer.manifest);
+        for (name, _) in files {
+            let Some((_, ending)) = parse_name(&name) else { continue };
+            let is_log = ending == "log" && !name.ends_with(".new");
+            let is_live_log = is_log
+                && (writer.older_logs.contains(&name)
+                    || writer.log.as_ref().is_some_and(|log| log.name() == name));
+            if !is_live_log && !named.contains(&name) {
+                let _ = self.directory.remove(&name);
+            }
+        }
+    }
+}
+
+/// The names of all segments and id files that a manifest names.
+pub(super) fn named_files(manifest: &Manifest) -> Vec<String> {
+    let ids = manifest.users.iter().chain(&manifest.accounts).map(|entry| ids_name(entry.file));
+    manifest.segments.iter().map(|entry| segment_name(entry.file)).chain(ids).collect()
+}
+
+/// The id files of a manifest after a new one took the place of those from its first ordinal on.
+pub(super) fn with_ids(
+    known: &[IdsEntry],
+    files: Vec<Arc<IdFile>>,
+    new: Option<&(u64, Arc<IdFile>)>,
+) -> Vec<IdsEntry> {
+    let Some((number, file)) = new else { return known.to_vec() };
+    let kept = files.iter().filter(|known| known.first < file.first).count();
+    let added = IdsEntry { file: *number, size: file.size() };
+    known[..kept].iter().copied().chain([added]).collect()
+}

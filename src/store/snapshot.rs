@@ -1,0 +1,116 @@
+//! One state of the store, for as long as a query needs it.
+
+use super::dictionary::Dictionary;
+use super::identity::Identities;
+use super::view::{LiveSegment, View, add_run, sorted_runs};
+use super::{Inner, Store};
+use crate::model::Entity;
+use std::sync::Arc;
+
+/// Everything up to one change (`one-snapshot-per-query`).
+#[derive(Clone, Debug)]
+pub struct Snapshot<'a> {
+    /// The number of the last change in it.
+    pub number: u64,
+    /// On disk and in memory.
+    pub segments: Vec<LiveSegment>,
+    identities: Arc<Identities>,
+    users: &'a Dictionary,
+    accounts: &'a Dictionary,
+}
+
+impl Snapshot<'_> {
+    fn dictionary(&self, entity: Entity) -> &Dictionary {
+        match entity {
+            Entity::User => self.users,
+            Entity::Account => self.accounts,
+        }
+    }
+
+    /// One more than the largest ordinal.
+    pub fn ordinal_count(&self, entity: Entity) -> u32 {
+        self.dictionary(entity).len()
+    }
+
+    /// Ids that lead to different users.
+    pub fn user_count(&self) -> u64 {
+        let gone = self.users.deleted_count() + self.identities.merged_count() as u64;
+        u64::from(self.users.len()).saturating_sub(gone)
+    }
+
+    /// The user or account that an id leads to.
+    pub fn find(&self, entity: Entity, id: &str) -> Option<u32> {
+        let ordinal = self.dictionary(entity).find(id)?;
+        Some(match entity {
+            Entity::User => self.identities.user(ordinal),
+            Entity::Account => ordinal,
+        })
+    }
+
+    /// What a user or account is called.
+    pub fn name(&self, entity: Entity, ordinal: u32) -> Option<String> {
+        match entity {
+            Entity::User => self.users.id(self.identities.name(ordinal)),
+            Entity::Account => self.accounts.id(ordinal),
+        }
+    }
+
+    /// All ids of a user, in order.
+    pub fn ids_of_user(&self, user: u32) -> Vec<String> {
+        let all = self.identities.members(user).iter().chain([&user]);
+        let mut ids: Vec<String> = all.filter_map(|ordinal| self.users.id(*ordinal)).collect();
+        ids.sort_unstable();
+        ids
+    }
+}
+
+impl Inner {
+    /// See [`Store::snapshot`].
+    pub(super) fn snapshot(&self) -> Snapshot<'_> {
+        {
+            let view = self.view.read();
+            if view.tail.is_empty() {
+                return self.snapshot_of(&view, view.number);
+            }
+        }
+        let _sorting = self.sorting.lock();
+        let number = self.sort_tail();
+        self.snapshot_of(&self.view.read(), number)
+    }
+
+    fn snapshot_of(&self, view: &View, number: u64) -> Snapshot<'_> {
+        Snapshot {
+            number,
+            segments: view.live().cloned().collect(),
+            identities: Arc::clone(&view.identities),
+            users: &self.users,
+            accounts: &self.accounts,
+        }
+    }
+
+    /// Turns the tail into runs, and returns the last change that is in runs then. The caller holds `sorting`.
+    pub(super) fn sort_tail(&self) -> u64 {
+        let (tail, number, mut runs) = {
+            let view = self.view.read();
+            (view.tail.clone(), view.number, view.runs.clone())
+        };
+        if tail.is_empty() {
+            return number;
+        }
+        for run in sorted_runs(&tail) {
+            add_run(&mut runs, run);
+        }
+        let mut view = self.view.write();
+        view.tail.drain(..tail.len());
+        view.runs = runs;
+        number
+    }
+}
+
+impl Store {
+    /// Bytes that changes in memory take, roughly.
+    pub fn memory_size(&self) -> u64 {
+        use std::sync::atomic::Ordering::Relaxed;
+        self.inner.head_size.load(Relaxed) + self.inner.frozen_size.load(Relaxed)
+    }
+}

@@ -1,0 +1,193 @@
+//! What readers see: live segments on disk and in memory, and the newest rows.
+
+use std::sync::Arc;
+
+use roaring::RoaringBitmap;
+
+use super::identity::Identities;
+use crate::model::{DAY_MS, EventBatch};
+use crate::segment::{BatchRow, MergeSource, RowKind, Segment, build, merge};
+
+/// A segment and the ordinals whose rows in it are gone.
+#[derive(Clone, Debug)]
+pub struct LiveSegment {
+    pub segment: Arc<Segment>,
+    pub dead: Arc<RoaringBitmap>,
+}
+
+impl LiveSegment {
+    fn new(segment: Segment) -> LiveSegment {
+        LiveSegment { segment: Arc::new(segment), dead: Arc::default() }
+    }
+
+    pub fn as_source(&self) -> MergeSource<'_> {
+        MergeSource { segment: &self.segment, dead: &self.dead }
+    }
+}
+
+/// A live segment that the manifest names.
+#[derive(Clone, Debug)]
+pub struct DiskSegment {
+    pub live: LiveSegment,
+    pub file: u64,
+    /// The dead of the last checkpoint: those that the manifest names.
+    pub checkpoint_dead: Arc<RoaringBitmap>,
+}
+
+/// Which rows may share a segment when they leave memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Partition {
+    /// Events of a calendar month (UTC), counted from year 0.
+    Month(i32),
+    UserProfiles,
+    AccountProfiles,
+}
+
+impl Partition {
+    pub fn kind(self) -> RowKind {
+        match self {
+            Partition::Month(_) => RowKind::Events,
+            Partition::UserProfiles => RowKind::UserProfiles,
+            Partition::AccountProfiles => RowKind::AccountProfiles,
+        }
+    }
+
+    fn of(kind: RowKind, time: i64) -> Partition {
+        match kind {
+            RowKind::Events => Partition::Month(month_of(time)),
+            RowKind::UserProfiles => Partition::UserProfiles,
+            RowKind::AccountProfiles => Partition::AccountProfiles,
+        }
+    }
+}
+
+/// The calendar month (UTC) of a moment, by Hinnant's `civil_from_days` (2013): March-based years of whole days.
+fn month_of(time: i64) -> i32 {
+    let days = time.div_euclid(DAY_MS) + 719_468;
+    let era = days.div_euclid(146_097);
+    let day_of_era = days.rem_euclid(146_097);
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    // January and February belong to the March-based year before: counting months from March keeps them in order.
+    ((era * 400 + year_of_era) * 12 + month_from_march + 2) as i32
+}
+
+/// Rows of one change, not sorted yet.
+#[derive(Debug)]
+pub struct Chunk {
+    pub kind: RowKind,
+    pub batch: EventBatch,
+    /// Their `batch` is 0.
+    pub rows: Vec<BatchRow>,
+}
+
+/// A segment in memory.
+#[derive(Clone, Debug)]
+pub struct Run {
+    pub live: LiveSegment,
+    pub partition: Partition,
+    /// While the run is being sealed: its dead when that began.
+    pub frozen: Option<Arc<RoaringBitmap>>,
+}
+
+impl Run {
+    fn row_count(&self) -> u64 {
+        self.live.segment.row_count()
+    }
+}
+
+/// The state of the store after a change.
+#[derive(Clone, Debug, Default)]
+pub struct View {
+    /// The last change in it.
+    pub number: u64,
+    pub disk: Vec<DiskSegment>,
+    pub runs: Vec<Run>,
+    pub tail: Vec<Arc<Chunk>>,
+    pub identities: Arc<Identities>,
+}
+
+impl View {
+    /// Marks ordinals of users as gone from every segment. The tail must be empty.
+    pub fn bury(&mut self, users: &[u32]) {
+        debug_assert!(self.tail.is_empty(), "rows in the tail cannot be buried");
+        let disk = self.disk.iter_mut().map(|disk| &mut disk.live);
+        for live in disk.chain(self.runs.iter_mut().map(|run| &mut run.live)) {
+            let is_of_users = live.segment.kind() != RowKind::AccountProfiles;
+            for user in users.iter().filter(|_| is_of_users) {
+                if !live.dead.contains(*user) && has_user(&live.segment, *user) {
+                    Arc::make_mut(&mut live.dead).insert(*user);
+                }
+            }
+        }
+    }
+
+    pub fn live(&self) -> impl Iterator<Item = &LiveSegment> {
+        self.disk.iter().map(|disk| &disk.live).chain(self.runs.iter().map(|run| &run.live))
+    }
+}
+
+/// Whether a segment may have rows of the user.
+fn has_user(segment: &Segment, user: u32) -> bool {
+    segment.groups().any(|group| (group.meta().user_min..=group.meta().user_max).contains(&user))
+}
+
+/// Turns chunks into sorted runs, one for each partition.
+pub fn sorted_runs(chunks: &[Arc<Chunk>]) -> Vec<Run> {
+    let mut rows: Vec<(Partition, BatchRow)> = Vec::new();
+    for (index, chunk) in chunks.iter().enumerate() {
+        let placed =
+            |row: &BatchRow| (Partition::of(chunk.kind, row.time), BatchRow { batch: index as u32, ..*row });
+        rows.extend(chunk.rows.iter().map(placed));
+    }
+    rows.sort_by_key(|(partition, _)| *partition);
+    let batches: Vec<&EventBatch> = chunks.iter().map(|chunk| &chunk.batch).collect();
+    rows.chunk_by(|a, b| a.0 == b.0)
+        .map(|rows| {
+            let partition = rows[0].0;
+            let rows: Vec<BatchRow> = rows.iter().map(|(_, row)| *row).collect();
+            let bytes =
+                build(partition.kind(), &batches, &rows, Vec::new()).expect("a vector takes all writes");
+            run(partition, bytes)
+        })
+        .collect()
+}
+
+fn run(partition: Partition, bytes: Vec<u8>) -> Run {
+    let segment = Segment::open("a segment in memory", bytes.into()).expect("it was written just now");
+    Run { live: LiveSegment::new(segment), partition, frozen: None }
+}
+
+/// Adds a run behind the others, and joins the newest of its partition while they are no more than twice as large,
+/// so that there are few and every row is copied only a logarithmic number of times.
+pub fn add_run(runs: &mut Vec<Run>, mut added: Run) {
+    while let Some(at) = runs.iter().rposition(|run| {
+        run.partition == added.partition && run.frozen.is_none() && run.row_count() <= 2 * added.row_count()
+    }) {
+        let older = runs.remove(at);
+        let sources = [older.live.as_source(), added.live.as_source()];
+        let bytes = merge(added.partition.kind(), &sources, Vec::new()).expect("runs in memory are sound");
+        added = run(added.partition, bytes);
+    }
+    if added.row_count() > 0 {
+        runs.push(added);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::parse_time;
+    use jiff::tz::TimeZone;
+
+    #[test]
+    fn months_are_those_of_the_calendar() {
+        let month = |date: &str| month_of(parse_time(date, &TimeZone::UTC).unwrap());
+        assert_eq!(month("1970-01-31T23:59:59.999Z") + 1, month("1970-02-01"));
+        assert_eq!(month("2023-12-31T23:59:59.999Z") + 1, month("2024-01-01"));
+        assert_eq!(month("2024-02-01"), month("2024-02-29T23:00:00Z"));
+        assert_eq!(month("2024-02-01") + 12, month("2025-02-28"));
+        assert_eq!(month("1969-12-31") + 1, month("1970-01-01"));
+    }
+}

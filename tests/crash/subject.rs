@@ -37,7 +37,7 @@ pub fn open_store(directory: Arc<dyn Directory>) -> Result<Store, Problem> {
 }
 
 /// Events that a user's timeline may hold at the most.
-const TIMELINE_EVENT_COUNT_MAX: usize = 10_000;
+const TIMELINE_EVENT_COUNT_MAX: usize = 1_000;
 
 /// All the time that the script knows of.
 const RANGE: &str = r#""from": "2025-10-01", "to": "2026-05-01""#;

@@ -121,6 +121,12 @@ impl SimDisk {
         self.core.lock().faults.clear();
     }
 
+    /// Whether a fault struck an operation that reads, and was not taken away.
+    pub fn fails_reads(&self) -> bool {
+        let reads = [OperationKind::Read, OperationKind::Map, OperationKind::List];
+        self.core.lock().faults.iter().any(|fault| fault.kind.is_some_and(|kind| reads.contains(&kind)))
+    }
+
     /// The disk before each operation in turn, and after the last: one more than there are operations.
     pub fn history(&self) -> Vec<DiskState> {
         let core = self.core.lock();

@@ -1,0 +1,120 @@
+//! What is tested: a store behind the few calls that the script makes.
+
+use std::sync::Arc;
+
+use flywheeldb::Store;
+use flywheeldb::api::{Json, Problem};
+use flywheeldb::io::Directory;
+use flywheeldb::model::EventBatch;
+use flywheeldb::store::StoreOptions;
+
+use super::workload::{self, Call, MarksByUser};
+
+pub trait Subject: Sized {
+    /// Makes a call other than [`Call::Reopen`].
+    fn call(&self, call: &Call) -> Result<(), Problem>;
+
+    /// The marks of the events in each user's timeline.
+    fn marks_by_user(&self) -> Result<MarksByUser, Problem>;
+
+    /// The answers to the fixed set of queries, as text.
+    fn answers(&self) -> Result<Vec<String>, Problem>;
+
+    fn close(self) -> Result<(), Problem>;
+}
+
+/// Opens the subject, on whichever disk.
+pub type Open<'a, S> = &'a (dyn Fn(Arc<dyn Directory>) -> Result<S, Problem> + Sync);
+
+/// Opens the store without background work, so that every run makes the same operations.
+pub fn open_store(directory: Arc<dyn Directory>) -> Result<Store, Problem> {
+    #[allow(
+        clippy::needless_update,
+        reason = "the test says what it needs, whatever other options there are"
+    )]
+    let options = StoreOptions { background: false, ..StoreOptions::default() };
+    Store::open_on(directory, options)
+}
+
+/// Events that a user's timeline may hold at the most.
+const TIMELINE_EVENT_COUNT_MAX: usize = 1_000;
+
+/// All the time that the script knows of.
+const RANGE: &str = r#""from": "2025-10-01", "to": "2026-05-01""#;
+/// A moment after it, so that no answer depends on the day of the test.
+const AS_OF: &str = r#""as_of": "2026-05-01""#;
+
+const QUERIES: [&str; 9] = [
+    r#""kind": "segmentation", "series": [{"event": "*"}, {"event": "*", "measure": "users"}], "interval": "month""#,
+    r#""kind": "segmentation", "series": [{"event": "purchase", "measure": {"sum": "amount"}}], "interval": "week""#,
+    r#""kind": "segmentation", "series": [{"event": "*"}], "interval": "total",
+       "breakdown": {"property": "plan", "on": "user"}"#,
+    r#""kind": "segmentation", "series": [{"event": "*"}], "interval": "total",
+       "where": {"property": "industry", "on": "account", "op": "eq", "value": "toys"}"#,
+    r#""kind": "funnel", "steps": ["signup", "project_created", "purchase"], "window": "60d""#,
+    r#""kind": "retention", "birth": "signup", "interval": "week", "periods": 6"#,
+    r#""kind": "cohort", "cohort": {"did": "purchase"}, "select": "members""#,
+    r#""kind": "cohort", "cohort": {"profile": {"property": "plan", "op": "eq", "value": "pro"}}, "select": "members""#,
+    r#""kind": "cohort", "cohort": {"not": {"did": "signup"}}, "select": "count""#,
+];
+
+impl Subject for Store {
+    fn call(&self, call: &Call) -> Result<(), Problem> {
+        match call {
+            Call::Ingest(events) => {
+                let mut batch = EventBatch::new();
+                for event in events {
+                    batch.push(event).expect("the script's events are within all limits");
+                }
+                self.ingest(batch).map(drop)
+            }
+            Call::WriteProfiles(entity, writes) => self.write_profiles(*entity, writes.clone()),
+            Call::MergeIdentities(merges) => self.merge_identities(merges.clone()),
+            Call::DeleteUser(user) => self.delete_user(user).map(drop),
+            Call::Seal => self.seal(),
+            Call::Compact => self.compact(),
+            Call::Reopen => unreachable!("reopening needs the directory"),
+        }
+    }
+
+    fn marks_by_user(&self) -> Result<MarksByUser, Problem> {
+        let mut marks_by_user = MarksByUser::new();
+        for user in workload::users() {
+            let mut marks = Vec::new();
+            if let Some(found) = self.user(&user, TIMELINE_EVENT_COUNT_MAX, None)? {
+                collect_marks(&found, &mut marks);
+            }
+            if !marks.is_empty() {
+                marks.sort();
+                marks_by_user.insert(user, marks);
+            }
+        }
+        Ok(marks_by_user)
+    }
+
+    fn answers(&self) -> Result<Vec<String>, Problem> {
+        let answer = |query: &&str| {
+            let range =
+                if query.contains("\"cohort\"") { AS_OF.to_owned() } else { format!("{RANGE}, {AS_OF}") };
+            let body = format!("{{{query}, {range}}}");
+            let table = self.query(&Json::parse(body.as_bytes())?)?.table;
+            let rows: Vec<String> = table.rows().map(|row| format!("{row:?}")).collect();
+            Ok(format!("{query}\n{}", rows.join("\n")))
+        };
+        QUERIES.iter().map(answer).collect()
+    }
+
+    fn close(self) -> Result<(), Problem> {
+        Store::close(self)
+    }
+}
+
+/// Finds marks wherever they stand in a body.
+fn collect_marks(body: &serde_json::Value, marks: &mut Vec<String>) {
+    match body {
+        serde_json::Value::String(text) if text.starts_with("mark-") => marks.push(text.clone()),
+        serde_json::Value::Array(elements) => elements.iter().for_each(|body| collect_marks(body, marks)),
+        serde_json::Value::Object(fields) => fields.values().for_each(|body| collect_marks(body, marks)),
+        _ => {}
+    }
+}

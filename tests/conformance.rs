@@ -67,9 +67,14 @@ impl Case {
         for batch in items(self.json.get("events")).chunks(batch_size) {
             door.ingest(batch);
         }
-        door.write_profiles(Entity::User, items(self.json.get("users")));
-        door.write_profiles(Entity::Account, items(self.json.get("accounts")));
-        door.merge_identities(items(self.json.get("identities")));
+        for (field, entity) in [("users", Entity::User), ("accounts", Entity::Account)] {
+            if let Some(writes) = self.json.get(field) {
+                door.write_profiles(entity, items(Some(writes)));
+            }
+        }
+        if let Some(merges) = self.json.get("identities") {
+            door.merge_identities(items(Some(merges)));
+        }
         let answer = door.query(&self.query());
         match (answer, self.json.get("expect_error")) {
             (Err(refused), _) if refused.status == NOT_COVERED => Verdict::NotCovered(refused.detail),

@@ -1,0 +1,169 @@
+//! The conformance cases, through every door: the library, and the reference that the random tests lean on.
+//!
+//! tests/conformance/README.md tells what a case is. `supported.txt` beside it lists the cases that this
+//! release must pass; a case that passes without being listed is printed, so that the list grows.
+
+#![allow(clippy::disallowed_methods, reason = "the cases are read from the source tree")]
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::fmt::Write;
+use std::path::Path;
+
+use flywheeldb::api::Json;
+use flywheeldb::model::Entity;
+use support::doors::{Door, Library, NOT_COVERED};
+use support::reading::{items, string};
+use support::reference::Reference;
+use support::tables::{self, Row};
+
+/// Cases with fewer events than this are also sent one event a batch.
+const SINGLE_BATCH_EVENT_COUNT: usize = 20;
+
+struct Case {
+    name: String,
+    json: Json,
+}
+
+/// What a door made of a case.
+enum Verdict {
+    Passed,
+    Failed(String),
+    NotCovered(String),
+}
+
+fn directory() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/conformance"))
+}
+
+/// All cases, by file and in order.
+fn cases() -> Vec<Case> {
+    let files = std::fs::read_dir(directory().join("cases")).expect("the directory of cases");
+    let mut paths: Vec<_> = files.map(|file| file.expect("a file").path()).collect();
+    paths.sort();
+    let mut cases = Vec::new();
+    for path in paths {
+        let text = std::fs::read(&path).expect("a file of cases");
+        let list = Json::parse(&text).unwrap_or_else(|problem| panic!("{}: {problem}", path.display()));
+        for json in items(Some(&list)) {
+            let name = string(json.get("name").expect("a case has a name"));
+            cases.push(Case { name, json: json.clone() });
+        }
+    }
+    cases
+}
+
+/// The names in `supported.txt`, one a line; `#` begins a comment.
+fn supported() -> BTreeSet<String> {
+    let text = std::fs::read_to_string(directory().join("supported.txt")).expect("the list of cases");
+    let names = text.lines().map(|line| line.split('#').next().unwrap_or_default().trim());
+    names.filter(|name| !name.is_empty()).map(str::to_owned).collect()
+}
+
+impl Case {
+    /// Sends the case through a new door, `batch_size` events at a time.
+    fn run(&self, door: &mut dyn Door, batch_size: usize) -> Verdict {
+        for batch in items(self.json.get("events")).chunks(batch_size) {
+            door.ingest(batch);
+        }
+        for (field, entity) in [("users", Entity::User), ("accounts", Entity::Account)] {
+            if let Some(writes) = self.json.get(field) {
+                door.write_profiles(entity, items(Some(writes)));
+            }
+        }
+        if let Some(merges) = self.json.get("identities") {
+            door.merge_identities(items(Some(merges)));
+        }
+        let answer = door.query(&self.query());
+        match (answer, self.json.get("expect_error")) {
+            (Err(refused), _) if refused.status == NOT_COVERED => Verdict::NotCovered(refused.detail),
+            (Ok(found), None) => {
+                let expected = self.expected();
+                if tables::covers(&expected, &found) {
+                    return Verdict::Passed;
+                }
+                let (expected, found) = (tables::print(&expected), tables::print(&found));
+                Verdict::Failed(format!("expected\n{expected}\nfound\n{found}"))
+            }
+            (Ok(found), Some(error)) => {
+                Verdict::Failed(format!("expected {error}, found\n{}", tables::print(&found)))
+            }
+            (Err(refused), None) => Verdict::Failed(format!("refused: {refused:?}")),
+            (Err(refused), Some(error)) => {
+                let status = error.get("status").is_none_or(|s| s.to_string() == refused.status.to_string());
+                let path = error.get("path").is_none_or(|path| refused.path.starts_with(&string(path)));
+                let as_expected = status && path;
+                if as_expected { Verdict::Passed } else { Verdict::Failed(format!("{error}: {refused:?}")) }
+            }
+        }
+    }
+
+    /// The query, asked as of `now`.
+    fn query(&self) -> Json {
+        let query = self.json.get("query").expect("a case has a query");
+        let Json::Object(mut fields) = query.clone() else { panic!("a query is an object") };
+        fields.extend(self.json.get("now").map(|now| ("as_of".to_owned(), now.clone())));
+        Json::Object(fields)
+    }
+
+    fn expected(&self) -> Vec<Row> {
+        let row = |json: &Json| match json {
+            Json::Object(fields) => fields.clone(),
+            other => panic!("{other} is no row"),
+        };
+        items(self.json.get("expect")).iter().map(row).collect()
+    }
+
+    /// All events in one batch, and for a short case one by one.
+    fn batch_sizes(&self) -> Vec<usize> {
+        let count = items(self.json.get("events")).len();
+        if count < SINGLE_BATCH_EVENT_COUNT { vec![count.max(1), 1] } else { vec![count] }
+    }
+}
+
+#[test]
+fn the_reference_answers_the_cases_that_it_covers() {
+    let (mut passed, mut failures, mut left) = (BTreeSet::new(), String::new(), String::new());
+    for case in cases() {
+        match case.run(&mut Reference::default(), usize::MAX) {
+            Verdict::Passed => {
+                passed.insert(case.name);
+            }
+            Verdict::Failed(why) => writeln!(failures, "{}: {why}", case.name).expect("strings take writes"),
+            Verdict::NotCovered(why) => {
+                writeln!(left, "  {}: {why}", case.name).expect("strings take writes")
+            }
+        }
+    }
+    println!("the reference passes {} cases and does not cover\n{left}", passed.len());
+    assert!(failures.is_empty(), "the reference fails\n{failures}");
+    let missing: Vec<String> = supported().difference(&passed).cloned().collect();
+    assert!(missing.is_empty(), "listed, but not covered by the reference: {missing:?}");
+}
+
+#[test]
+fn the_library_passes_the_cases_that_this_release_supports() {
+    let supported = supported();
+    let (mut failures, mut unlisted) = (String::new(), Vec::new());
+    let cases = cases();
+    for name in &supported {
+        assert!(cases.iter().any(|case| case.name == *name), "{name} is listed, but there is no such case");
+    }
+    for case in &cases {
+        for batch_size in case.batch_sizes() {
+            match case.run(&mut Library::open(), batch_size) {
+                Verdict::Passed if supported.contains(&case.name) => {}
+                Verdict::Passed => unlisted.push(case.name.as_str()),
+                Verdict::Failed(why) | Verdict::NotCovered(why) if supported.contains(&case.name) => {
+                    writeln!(failures, "{} in batches of {batch_size}: {why}", case.name)
+                        .expect("strings take writes");
+                }
+                Verdict::Failed(_) | Verdict::NotCovered(_) => {}
+            }
+        }
+    }
+    unlisted.dedup();
+    println!("passing, but not listed in supported.txt: {unlisted:#?}");
+    assert!(failures.is_empty(), "of the supported cases fail\n{failures}");
+}

@@ -1,0 +1,11 @@
+//! What the large tests share: the reference, random histories and queries, and the doors to a store.
+#![allow(dead_code, reason = "each test binary uses its part")]
+#![allow(clippy::disallowed_methods, reason = "tests read their cases from the source tree")]
+
+pub mod dice;
+pub mod doors;
+pub mod histories;
+pub mod queries;
+pub mod reading;
+pub mod reference;
+pub mod tables;

@@ -1,0 +1,377 @@
+//! Random queries about a history: every kind and option that the reference answers.
+
+mod conditions;
+
+use flywheeldb::api::Json;
+use flywheeldb::model::{DAY_MS, HOUR_MS, MINUTE_MS, TimeMs};
+
+use super::dice::Dice;
+use super::histories::USERS;
+use super::reading;
+
+/// Which options may be asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Scope {
+    /// Whether those that the engine does not answer yet are asked for too.
+    pub everything: bool,
+}
+
+/// Options of the contract that the engine does not answer yet: each release takes some off.
+const LATER: [&str; 24] = [
+    "accounts",
+    "per_user",
+    "first_time_users",
+    "avg",
+    "min",
+    "max",
+    "percentile",
+    "rolling",
+    "cumulative",
+    "formula",
+    "within",
+    "optional",
+    "exclude",
+    "strict",
+    "hold",
+    "attribution",
+    "funnel_interval",
+    "unit",
+    "mode",
+    "at_least",
+    "rolling_alignment",
+    "retention_measure",
+    "summary",
+    "sequence",
+];
+
+const ZONES: [&str; 4] = ["UTC", "Europe/Berlin", "Asia/Kolkata", "America/New_York"];
+const WINDOWS: [&str; 9] = ["0s", "1m", "1h", "24h", "2d", "7d", "1w", "14d", "60d"];
+
+pub struct Asker<'a> {
+    pub dice: &'a mut Dice,
+    pub scope: Scope,
+    /// The moments of the history.
+    pub moments: &'a [TimeMs],
+}
+
+type Fields = Vec<(String, Json)>;
+
+impl Asker<'_> {
+    /// Throws a query of any kind.
+    pub fn query(&mut self) -> Json {
+        match self.dice.below(8) {
+            0 | 1 => self.segmentation(),
+            2..=4 => self.funnel(),
+            5 | 6 => self.retention(),
+            _ => self.cohort_query(),
+        }
+    }
+
+    fn may(&mut self, option: &str, percent: usize) -> bool {
+        (self.scope.everything || !LATER.contains(&option)) && self.dice.percent(percent)
+    }
+
+    fn segmentation(&mut self) -> Json {
+        let mut fields = vec![field("kind", "segmentation")];
+        let length = self.range(&mut fields);
+        let interval = self.interval(length);
+        let series = (0..self.dice.between(1, 2)).map(|index| {
+            let mut series = vec![("event".to_owned(), self.selector()), self.measure()];
+            if self.dice.percent(20) {
+                series.push(field("as", &format!("series {index}")));
+            }
+            Json::Object(series)
+        });
+        let series: Vec<Json> = series.collect();
+        fields.push(("series".to_owned(), Json::Array(series)));
+        if self.may("formula", 15) {
+            let formulas = ["A", "A / 2", "100 * (A - 1) / A", "-A + 0.5"];
+            fields.push(field("interval", interval));
+            fields.push(field("formula", self.dice.pick(&formulas)));
+        } else if self.may("rolling", 15) {
+            fields.push(field("interval", self.dice.pick(&["day", "week"])));
+            fields.push(field("rolling", self.dice.pick(&["1d", "7d", "2w"])));
+            let users = Json::Object(vec![("event".to_owned(), self.selector()), field("measure", "users")]);
+            fields.retain(|(name, _)| name != "series");
+            fields.push(("series".to_owned(), Json::Array(vec![users])));
+        } else {
+            let interval = if self.dice.percent(20) { "total" } else { interval };
+            fields.push(field("interval", interval));
+            if self.may("cumulative", 20) {
+                fields.push(("cumulative".to_owned(), Json::Bool(true)));
+            }
+            self.breakdown(&mut fields, 50);
+        }
+        Json::Object(fields)
+    }
+
+    fn measure(&mut self) -> (String, Json) {
+        let property = self.dice.pick(&["amount", "amount", "mixed", "tags"]);
+        let of_property = |word: &str| Json::Object(vec![field(word, property)]);
+        let words = ["accounts", "per_user", "first_time_users"];
+        let word = self.dice.pick(&words);
+        let measure = if self.may(word, 20) {
+            Json::String(word.to_owned())
+        } else if self.may("percentile", 15) {
+            of_property(self.dice.pick(&["median", "p90", "p95", "p99"]))
+        } else if self.may("avg", 15) {
+            of_property(self.dice.pick(&["avg", "min", "max"]))
+        } else {
+            match self.dice.below(3) {
+                0 => Json::String("events".to_owned()),
+                1 => Json::String("users".to_owned()),
+                _ => of_property("sum"),
+            }
+        };
+        ("measure".to_owned(), measure)
+    }
+
+    fn funnel(&mut self) -> Json {
+        let mut fields = vec![field("kind", "funnel")];
+        let length = self.range(&mut fields);
+        let step_count = self.dice.between(2, 4);
+        let steps: Vec<Json> = (0..step_count).map(|step| self.step(step, step_count)).collect();
+        let has_within = steps.iter().any(|step| step.get("within").is_some());
+        fields.push(("steps".to_owned(), Json::Array(steps)));
+        if self.dice.percent(80) {
+            fields.push(field("window", self.dice.pick(&WINDOWS)));
+        }
+        for name in ["strict_time", "within_range"] {
+            if self.dice.percent(20) {
+                fields.push((name.to_owned(), Json::Bool(true)));
+            }
+        }
+        if self.may("strict", 15) {
+            fields.push(field("order", "strict"));
+            if self.dice.percent(40) {
+                fields.push(("strict_over".to_owned(), Json::Array(vec![self.selector()])));
+            }
+        }
+        if self.may("exclude", 20) {
+            let mut exclusion = vec![("event".to_owned(), self.selector())];
+            if self.dice.percent(60) {
+                let after = self.dice.between(1, step_count - 1);
+                let before = self.dice.between(after + 1, step_count);
+                exclusion.push(("after_step".to_owned(), reading::count(after)));
+                exclusion.push(("before_step".to_owned(), reading::count(before)));
+            }
+            fields.push(("exclude".to_owned(), Json::Array(vec![Json::Object(exclusion)])));
+        }
+        let holds = self.may("hold", 15);
+        if holds {
+            let hold = Json::String(self.dice.pick(&["country", "mixed"]).to_owned());
+            fields.push(("hold".to_owned(), Json::Array(vec![hold])));
+        }
+        if self.may("unit", 15) {
+            let units: &[&str] = if holds { &["held"] } else { &["users", "sessions", "accounts"] };
+            fields.push(field("count", self.dice.pick(units)));
+        }
+        if self.may("funnel_interval", 20) {
+            fields.push(field("interval", self.interval(length)));
+            if !has_within && self.dice.percent(40) {
+                fields.push(("per_bucket".to_owned(), Json::Bool(true)));
+            }
+        } else if self.dice.percent(15) {
+            fields.retain(|(name, _)| name != "from");
+        }
+        self.breakdown(&mut fields, 45);
+        Json::Object(fields)
+    }
+
+    fn step(&mut self, step: usize, step_count: usize) -> Json {
+        let selector = self.selector();
+        let mut options = Fields::new();
+        if step > 0 && self.may("within", 20) {
+            options.push(field("within", self.dice.pick(&WINDOWS)));
+        }
+        if step > 0 && step + 1 < step_count && self.may("optional", 20) {
+            options.push(("optional".to_owned(), Json::Bool(true)));
+        }
+        if options.is_empty() {
+            return selector;
+        }
+        let mut fields = match selector {
+            Json::Object(fields) => fields,
+            name => vec![("event".to_owned(), name)],
+        };
+        fields.extend(options);
+        Json::Object(fields)
+    }
+
+    fn retention(&mut self) -> Json {
+        let mut fields = vec![field("kind", "retention"), ("birth".to_owned(), self.selector())];
+        if self.dice.percent(60) {
+            fields.push(("return".to_owned(), self.selector()));
+        }
+        let length = self.range(&mut fields);
+        let interval = self.interval(length);
+        fields.push(field("interval", interval));
+        if self.dice.percent(75) {
+            let cohorts = ["first_time", "first_in_range", "recurring"];
+            fields.push(field("cohorts", self.dice.pick(&cohorts)));
+        }
+        if !["quarter", "year"].contains(&interval) && self.may("rolling_alignment", 30) {
+            fields.push(field("alignment", "rolling"));
+        }
+        if self.may("summary", 20) {
+            fields.push(("summary".to_owned(), Json::Bool(true)));
+        }
+        let mode = if self.may("mode", 60) { self.dice.between(1, 4) } else { 0 };
+        if mode == 4 {
+            let widths = Json::Array(vec![reading::count(1), reading::count(2), reading::count(4)]);
+            fields.push(("mode".to_owned(), Json::Object(vec![("brackets".to_owned(), widths)])));
+        } else {
+            fields.push(field("mode", ["on", "on_or_after", "on_or_before", "streak"][mode]));
+            fields.push(("periods".to_owned(), reading::count(self.dice.between(2, 6))));
+        }
+        if mode != 3 && self.may("retention_measure", 30) {
+            let measure = Json::Object(vec![field(self.dice.pick(&["sum", "average"]), "amount")]);
+            fields.push(("measure".to_owned(), measure));
+        } else if self.may("at_least", 20) {
+            fields.push(("at_least".to_owned(), reading::count(2)));
+        }
+        self.breakdown(&mut fields, 35);
+        Json::Object(fields)
+    }
+
+    fn cohort_query(&mut self) -> Json {
+        let mut fields = vec![field("kind", "cohort")];
+        self.shared(&mut fields);
+        fields.push(("cohort".to_owned(), self.cohort(2)));
+        if self.dice.percent(30) {
+            fields.push(field("select", "count"));
+        } else {
+            fields.push(field("select", "members"));
+            if self.dice.percent(20) {
+                fields.push(("limit".to_owned(), reading::count(self.dice.between(1, 3))));
+            }
+            if self.dice.percent(20) {
+                fields.push(field("after", self.dice.pick(&USERS)));
+            }
+        }
+        Json::Object(fields)
+    }
+
+    /// The fields that all queries share, but the range.
+    fn shared(&mut self, fields: &mut Fields) {
+        let last = self.moments[self.moments.len() - 1];
+        let as_of = match self.dice.below(8) {
+            0 => self.dice.pick(self.moments),
+            1 => self.dice.pick(self.moments) + 1,
+            2 => last + DAY_MS,
+            _ => last + 60 * DAY_MS,
+        };
+        fields.push(("as_of".to_owned(), milliseconds(as_of)));
+        if self.dice.percent(75) {
+            fields.push(field("timezone", self.dice.pick(&ZONES)));
+        }
+        if self.dice.percent(30) {
+            fields.push(field("week_start", self.dice.pick(&["sunday", "monday"])));
+        }
+    }
+
+    /// Adds the shared fields and a range. Returns how long the range is, roughly.
+    fn range(&mut self, fields: &mut Fields) -> i64 {
+        self.shared(fields);
+        if self.dice.percent(15) {
+            fields.push(("where".to_owned(), self.filter(1)));
+        }
+        let (first, last) = (self.moments[0], self.moments[self.moments.len() - 1]);
+        if self.dice.percent(7) {
+            // As of may lie far behind the history, so that nothing finer than months is asked for.
+            fields.push(field("from", self.dice.pick(&["-6mo", "-30d", "-12w", "-13mo"])));
+            if self.dice.percent(50) {
+                fields.push(field("to", "now"));
+            }
+            return 400 * DAY_MS;
+        }
+        let (from, to) = match self.dice.below(4) {
+            0 => {
+                let (a, b) = (self.dice.pick(self.moments), self.dice.pick(self.moments));
+                (a.min(b), a.max(b) + i64::from(a == b))
+            }
+            1 => (first - DAY_MS, last),
+            _ => (first, last + 1),
+        };
+        if self.dice.percent(60) {
+            fields.push(("from".to_owned(), date(from)));
+            fields.push(("to".to_owned(), date(to + DAY_MS)));
+            to - from + 2 * DAY_MS
+        } else {
+            fields.push(("from".to_owned(), self.written(from)));
+            fields.push(("to".to_owned(), self.written(to)));
+            to - from
+        }
+    }
+
+    /// An interval with few buckets in a range of this length.
+    fn interval(&mut self, length: i64) -> &'static str {
+        let all = ["minute", "hour", "day", "week", "month", "quarter", "year"];
+        let finest = match length {
+            _ if length <= 3 * HOUR_MS => 0,
+            _ if length <= 5 * DAY_MS => 1,
+            _ if length <= 100 * DAY_MS => 2,
+            _ => 3,
+        };
+        all[self.dice.between(finest, (finest + 2).min(all.len() - 1))]
+    }
+
+    /// A moment of the history, or just beside one.
+    fn moment(&mut self) -> Json {
+        let moment =
+            self.dice.pick(self.moments) + [0, 0, 0, 1, -DAY_MS, DAY_MS, MINUTE_MS][self.dice.below(7)];
+        if self.dice.percent(30) { date(moment) } else { self.written(moment) }
+    }
+
+    fn written(&mut self, moment: TimeMs) -> Json {
+        if self.dice.percent(50) { milliseconds(moment) } else { Json::String(rfc_3339(moment)) }
+    }
+
+    fn breakdown(&mut self, fields: &mut Fields, percent: usize) {
+        if !self.dice.percent(percent) {
+            return;
+        }
+        let mut part = match self.dice.below(10) {
+            0 | 1 => vec![field("property", self.dice.pick(&["plan", "seats"])), field("on", "user")],
+            2 => vec![field("property", "plan"), field("on", "account")],
+            3 => vec![field("property", "tags")],
+            4 => vec![field("property", "mixed"), field("on", "event")],
+            _ => vec![field("property", "country")],
+        };
+        if self.dice.percent(50) {
+            part.push(("limit".to_owned(), reading::count(self.dice.between(1, 3))));
+        }
+        let is_funnel = fields[0].1 == Json::String("funnel".to_owned());
+        if is_funnel && self.may("attribution", 60) {
+            let step = Json::Object(vec![("step".to_owned(), reading::count(2))]);
+            let words = ["first", "last", "all"].map(|word| Json::String(word.to_owned()));
+            let attribution = if self.dice.percent(30) { step } else { self.dice.pick(&words) };
+            part.push(("attribution".to_owned(), attribution));
+        } else if is_funnel && self.dice.percent(30) {
+            part.push(field("attribution", "first"));
+        }
+        let mut breakdown = Json::Object(part);
+        if self.dice.percent(15) {
+            let second = vec![field("property", "country"), ("limit".to_owned(), reading::count(2))];
+            breakdown = Json::Array(vec![breakdown, Json::Object(second)]);
+        }
+        fields.push(("breakdown".to_owned(), breakdown));
+    }
+}
+
+fn field(name: &str, text: &str) -> (String, Json) {
+    (name.to_owned(), Json::String(text.to_owned()))
+}
+
+fn milliseconds(moment: TimeMs) -> Json {
+    reading::json(&moment.into())
+}
+
+fn rfc_3339(moment: TimeMs) -> String {
+    jiff::Timestamp::from_millisecond(moment).expect("histories stay within the calendar").to_string()
+}
+
+/// The date of a moment in UTC: near enough to the query's zone for a range.
+fn date(moment: TimeMs) -> Json {
+    Json::String(rfc_3339(moment)[..10].to_owned())
+}

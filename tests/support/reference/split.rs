@@ -1,0 +1,138 @@
+//! Breakdowns: which rows a thing counts in, and which values are folded into `$other`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use flywheeldb::api::Json;
+use flywheeldb::model::{Event, Number, Value};
+
+use super::Refusal;
+use super::filter::{On, value_of};
+use super::question::{Question, count, field, text};
+use crate::support::reading;
+use crate::support::tables::Row;
+
+/// The name of one row in one property, in the order of rows.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Label {
+    Value(Value),
+    Other,
+    Missing,
+}
+
+/// The name of a row: a label for each property of the breakdown, none without a breakdown.
+pub type Key = Vec<Label>;
+
+/// A breakdown by up to three properties, or by none.
+pub struct Split {
+    parts: Vec<Part>,
+}
+
+struct Part {
+    on: On,
+    property: String,
+    limit: usize,
+}
+
+const LIMIT_UNLESS_SAID: usize = 25;
+
+impl Split {
+    pub fn read(question: &Question) -> Result<Split, Refusal> {
+        let parts = match question.field("breakdown") {
+            None => Vec::new(),
+            Some(Json::Array(parts)) => parts.iter().map(Part::read).collect::<Result<_, _>>()?,
+            Some(part) => vec![Part::read(part)?],
+        };
+        Ok(Split { parts })
+    }
+
+    pub fn is_none(&self) -> bool {
+        self.parts.is_empty()
+    }
+
+    /// The rows that an event counts in: one for each element of a list, in every combination of properties.
+    pub fn keys(&self, question: &Question, event: &Event) -> BTreeSet<Key> {
+        let mut keys = BTreeSet::from([Key::new()]);
+        for part in &self.parts {
+            let labels: Vec<Label> = match value_of(question, part.on, &part.property, event) {
+                Some(value) => value.elements().iter().cloned().map(Label::Value).collect(),
+                None => vec![Label::Missing],
+            };
+            let longer = |key: &Key| -> Vec<Key> {
+                labels.iter().map(|label| key.iter().chain([label]).cloned().collect()).collect()
+            };
+            keys = keys.iter().flat_map(longer).collect();
+        }
+        keys
+    }
+
+    /// The smallest keys that one of several events has, which tie in time.
+    pub fn smallest_keys(&self, question: &Question, tied: &[&Event]) -> BTreeSet<Key> {
+        tied.iter().map(|event| self.keys(question, event)).min().expect("one of the tied events")
+    }
+
+    /// Folds what is past the limit of each property. `things` have the keys of `keys_of`; the values kept
+    /// are those whose things have the greatest `rank`, ties by value. A thing in several folded rows is
+    /// in `$other` once.
+    pub fn fold<T>(
+        &self,
+        things: &[T],
+        keys_of: impl Fn(&T) -> BTreeSet<Key>,
+        rank: impl Fn(&[&T]) -> Option<Number>,
+    ) -> Vec<BTreeSet<Key>> {
+        let keys: Vec<BTreeSet<Key>> = things.iter().map(keys_of).collect();
+        let kept: Vec<BTreeSet<Value>> = (0..self.parts.len())
+            .map(|part| {
+                let mut by_value: BTreeMap<Value, Vec<&T>> = BTreeMap::new();
+                for (thing, keys) in things.iter().zip(&keys) {
+                    let labels: BTreeSet<&Label> = keys.iter().map(|key| &key[part]).collect();
+                    for label in labels {
+                        if let Label::Value(value) = label {
+                            by_value.entry(value.clone()).or_default().push(thing);
+                        }
+                    }
+                }
+                let mut ranked: Vec<(Option<Number>, Value)> =
+                    by_value.into_iter().map(|(value, things)| (rank(&things), value)).collect();
+                // The sort is stable, so that ties stay in order of value.
+                ranked.sort_by(|(a, _), (b, _)| b.cmp(a));
+                ranked.into_iter().take(self.parts[part].limit).map(|(_, value)| value).collect()
+            })
+            .collect();
+        let fold_label = |part: usize, label: &Label| match label {
+            Label::Value(value) if !kept[part].contains(value) => Label::Other,
+            label => label.clone(),
+        };
+        let fold_key = |key: &Key| -> Key {
+            key.iter().enumerate().map(|(part, label)| fold_label(part, label)).collect()
+        };
+        keys.iter().map(|keys| keys.iter().map(fold_key).collect()).collect()
+    }
+
+    /// The rows to tell: those that something is in; without a breakdown the one row, whatever is in it.
+    pub fn rows<'k>(&self, keys: impl Iterator<Item = &'k BTreeSet<Key>>) -> BTreeSet<Key> {
+        if self.is_none() { BTreeSet::from([Key::new()]) } else { keys.flatten().cloned().collect() }
+    }
+
+    /// The columns of a key.
+    pub fn columns(&self, key: &Key) -> Row {
+        let name = |index: usize| match index {
+            0 => "breakdown".to_owned(),
+            _ => format!("breakdown_{}", index + 1),
+        };
+        let cell = |label: &Label| match label {
+            Label::Value(value) => reading::json(value),
+            Label::Other => Json::String("$other".to_owned()),
+            Label::Missing => Json::Null,
+        };
+        key.iter().enumerate().map(|(index, label)| (name(index), cell(label))).collect()
+    }
+}
+
+impl Part {
+    fn read(json: &Json) -> Result<Part, Refusal> {
+        let property = text(json, "property")?;
+        let property = property.ok_or_else(|| Refusal::NotCovered("a breakdown by cohorts".to_owned()))?;
+        let limit = field(json, "limit").map(count).transpose()?.unwrap_or(LIMIT_UNLESS_SAID);
+        Ok(Part { on: On::read(json, On::Event)?, property: property.to_owned(), limit })
+    }
+}

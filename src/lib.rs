@@ -4,6 +4,10 @@
 //! `model`, `api`, `format`, `io`, `wal`, `segment`, `store`, `query`, `ingest`, `http`, `cli`.
 
 pub mod api;
+pub mod cli;
+pub mod demo;
+pub mod http;
+pub mod ingest;
 pub mod io;
 pub mod limits;
 pub mod model;

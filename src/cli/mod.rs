@@ -5,7 +5,7 @@
 
 mod arguments;
 mod demo;
-mod import;
+pub mod import;
 mod log;
 mod look;
 mod outline;
@@ -22,25 +22,28 @@ use clap::{CommandFactory, Parser, Subcommand};
 use crate::api::{Problem, ProblemClass};
 use crate::store::Store;
 
+/// The heading of what every command takes.
+const GLOBAL: &str = "Global options";
+
 /// An embedded, self-hosted product-analytics event store and server.
-///
-/// Events go in by HTTP, by import or through the library; funnels, retention and other questions about what
-/// users did are answered exactly.
 #[derive(Debug, Parser)]
-#[command(name = "flywheel", version, max_term_width = 110)]
+#[command(name = "flywheel", version)]
 #[command(after_help = "Exit codes: 0 well, 1 failed, 2 wrong usage, 3 damaged store.")]
 struct Cli {
     /// The directory of the store.
     #[arg(long, global = true, value_name = "DIR", env = "FLYWHEEL_DATA", default_value = "./flywheel-data")]
+    #[arg(help_heading = GLOBAL, hide_env_values = true)]
     data: PathBuf,
 
-    /// What to log to stderr: error, warn, info, debug, trace, or a filter such as `warn,flywheeldb=debug`
-    /// [default: info for serve, else warn].
+    /// What to log to stderr: error, warn, info, debug, trace, or a filter such as warn,flywheeldb=debug.
+    ///
+    /// Unless told, serve logs info and the others warn.
     #[arg(long, global = true, value_name = "FILTER", env = "FLYWHEEL_LOG")]
+    #[arg(help_heading = GLOBAL, hide_env_values = true)]
     log: Option<String>,
 
-    /// Logs more: -v is info, -vv debug, -vvv trace.
-    #[arg(short, long, global = true, action = clap::ArgAction::Count, conflicts_with = "log")]
+    /// Logs more, whatever --log says: -v is info, -vv debug, -vvv trace.
+    #[arg(short, long, global = true, action = clap::ArgAction::Count, help_heading = GLOBAL)]
     verbose: u8,
 
     #[command(subcommand)]

@@ -25,7 +25,7 @@ type Job = Box<dyn FnOnce(&Store) + Send>;
 pub(super) struct Bridge {
     store: Arc<Store>,
     reads: Sender<Job>,
-    writes: Semaphore,
+    writes: Arc<Semaphore>,
 }
 
 /// The threads of a bridge. They end when it is dropped and what they are at is done.
@@ -50,7 +50,7 @@ impl Bridge {
                 drop(alive);
             })?;
         }
-        let writes = Semaphore::new(WRITE_IN_FLIGHT_COUNT_MAX);
+        let writes = Arc::new(Semaphore::new(WRITE_IN_FLIGHT_COUNT_MAX));
         Ok((Bridge { store, reads, writes }, ReadThreads { ended }))
     }
 
@@ -82,9 +82,13 @@ impl Bridge {
         &self,
         work: impl FnOnce(&Store) -> Result<T, Problem> + Send + 'static,
     ) -> Result<T, Problem> {
-        let _permit = self.writes.acquire().await.expect("the semaphore is never closed");
+        let permit = Arc::clone(&self.writes).acquire_owned().await.expect("the semaphore is never closed");
         let store = Arc::clone(&self.store);
-        let task = tokio::task::spawn_blocking(move || without_panic(|| work(&store)));
+        let task = tokio::task::spawn_blocking(move || {
+            // Kept by the work and not by the asker, who may go before it is done.
+            let _permit = permit;
+            without_panic(|| work(&store))
+        });
         task.await.unwrap_or_else(|_| Err(stopping()))
     }
 }
@@ -114,4 +118,74 @@ pub(super) fn bug(panic: &(dyn Any + Send)) -> Problem {
 
 fn stopping() -> Problem {
     Problem::new(ProblemClass::Busy, "the server is stopping")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    fn bridge() -> (Arc<Bridge>, ReadThreads, tempfile::TempDir) {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Arc::new(Store::open(folder.path()).unwrap());
+        let (bridge, threads) = Bridge::start(store).unwrap();
+        (Arc::new(bridge), threads, folder)
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_a_problem_and_the_threads_live_on() {
+        let (bridge, threads, _folder) = bridge();
+        for _ in 0..20 {
+            let read = bridge.read::<()>(|_| panic!("half way")).await.unwrap_err();
+            let write = bridge.write::<()>(|_| panic!("half way")).await.unwrap_err();
+            assert_eq!((read.class, write.class), (ProblemClass::Bug, ProblemClass::Bug));
+        }
+        assert_eq!(bridge.read(|_| Ok(1)).await, Ok(1));
+        assert_eq!(bridge.write(|_| Ok(2)).await, Ok(2));
+        drop(bridge);
+        assert!(threads.wait(Duration::from_secs(10)));
+    }
+
+    #[tokio::test]
+    async fn past_the_queue_askers_are_told_to_come_again_and_those_who_left_are_forgotten() {
+        let (bridge, threads, _folder) = bridge();
+        let thread_count = thread::available_parallelism().unwrap().get();
+        let (begun, has_begun) = mpsc::channel();
+        let (release, released) = bounded::<()>(0);
+        let ask = || {
+            let (bridge, begun, released) = (Arc::clone(&bridge), begun.clone(), released.clone());
+            tokio::spawn(async move {
+                let work = move |_: &Store| {
+                    begun.send(()).unwrap();
+                    let _ = released.recv();
+                    Ok(())
+                };
+                bridge.read(work).await
+            })
+        };
+        let running: Vec<_> = (0..thread_count).map(|_| ask()).collect();
+        let mut running_count = 0;
+        while running_count < thread_count {
+            tokio::task::yield_now().await;
+            running_count += has_begun.try_iter().count();
+        }
+        let waiting: Vec<_> = (0..QUERY_WAITING_COUNT_MAX).map(|_| ask()).collect();
+        while !bridge.reads.is_full() {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(bridge.read(|_| Ok(())).await.unwrap_err().class, ProblemClass::Busy);
+
+        waiting.iter().for_each(tokio::task::JoinHandle::abort);
+        for task in waiting {
+            let _ = task.await;
+        }
+        drop(release);
+        for task in running {
+            task.await.unwrap().unwrap();
+        }
+        drop(bridge);
+        assert!(threads.wait(Duration::from_secs(10)));
+        assert_eq!(has_begun.try_iter().count(), 0, "work for nobody was begun");
+    }
 }

@@ -8,7 +8,7 @@ use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -34,28 +34,30 @@ impl Default for Patience {
 
 /// Whether a request of the connection is being answered. Shared by the stream and the service, which alone
 /// knows where a head ends.
+///
+/// Counts beginnings and ends of answers together: it is odd while one is being made.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Activity(Arc<AtomicBool>);
+pub(super) struct Activity(Arc<AtomicU64>);
 
 impl Activity {
     /// Marks the connection as answering until the mark is dropped.
     pub fn begin(&self) -> Answering {
-        self.0.store(true, Ordering::Relaxed);
+        self.0.fetch_add(1, Ordering::Relaxed);
         Answering(self.clone())
     }
 
-    fn is_answering(&self) -> bool {
+    fn change_count(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 }
 
-/// A request is being answered.
+/// A request is being answered. A connection answers one at a time.
 #[derive(Debug)]
 pub(super) struct Answering(Activity);
 
 impl Drop for Answering {
     fn drop(&mut self) {
-        self.0.0.store(false, Ordering::Relaxed);
+        self.0.0.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -64,6 +66,8 @@ impl Drop for Answering {
 pub(super) struct MovingStream<S> {
     inner: S,
     activity: Activity,
+    /// The activity that was last looked at. The head's clock belongs to it.
+    change_count: u64,
     patience: Patience,
     head: Clock,
     answer: Clock,
@@ -74,7 +78,8 @@ impl<S> MovingStream<S> {
     pub fn new(inner: S, activity: Activity, patience: Patience) -> MovingStream<S> {
         let mut head = Clock::default();
         head.start(patience.head);
-        MovingStream { inner, activity, patience, head, answer: Clock::default() }
+        let change_count = activity.change_count();
+        MovingStream { inner, activity, change_count, patience, head, answer: Clock::default() }
     }
 }
 
@@ -85,10 +90,12 @@ impl<S: AsyncRead + Unpin> AsyncRead for MovingStream<S> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let is_answering = this.activity.is_answering();
-        if is_answering {
+        let change_count = this.activity.change_count();
+        if change_count != this.change_count {
             this.head.stop();
+            this.change_count = change_count;
         }
+        let is_answering = !change_count.is_multiple_of(2);
         let polled = Pin::new(&mut this.inner).poll_read(cx, buffer);
         match polled {
             Poll::Ready(_) if !is_answering => this.head.start(this.patience.head),
@@ -212,6 +219,20 @@ mod tests {
         drop(answering);
         let pause = tokio::time::timeout(3 * PATIENCE.head, stream.read_u8()).await;
         assert!(pause.is_err(), "between requests the connection may wait");
+    }
+
+    #[tokio::test]
+    async fn the_time_of_an_answer_is_not_taken_off_the_pause_after_it() {
+        let (mut client, server) = duplex(64);
+        let activity = Activity::default();
+        let mut stream = MovingStream::new(server, activity.clone(), PATIENCE);
+        client.write_all(b"x").await.unwrap();
+        stream.read_u8().await.unwrap();
+        let answering = activity.begin();
+        sleep(2 * PATIENCE.head).await;
+        drop(answering);
+        let pause = tokio::time::timeout(PATIENCE.head / 2, stream.read_u8()).await;
+        assert!(pause.is_err(), "the clock of the last head has stopped");
     }
 
     #[tokio::test]

@@ -9,6 +9,7 @@ use hyper::body::Incoming;
 use hyper::header::{HeaderName, HeaderValue};
 use hyper::http::request::Parts;
 use jiff::tz::TimeZone;
+use serde::Serialize;
 use serde_json::json;
 
 use super::body::{self, BodyBudget, ReceivedBody};
@@ -19,7 +20,7 @@ use super::parameters::Parameters;
 use super::respond::{self, Refusal, Reply};
 use super::routes::{Action, Found, Routes};
 use crate::api::{Format, Json, Problem, ProblemClass, encode, nearest};
-use crate::ingest::{OnError, parse_events, parse_identities, parse_profiles};
+use crate::ingest::{OnError, Rejected, parse_events, parse_identities, parse_profiles};
 use crate::limits::{TIMELINE_EVENT_COUNT_DEFAULT, TIMELINE_EVENT_COUNT_MAX};
 use crate::model::{Entity, TimeMs, checked_time, parse_time};
 
@@ -33,6 +34,27 @@ pub(super) struct App {
     pub routes: Routes,
     pub bodies: BodyBudget,
     pub is_stopping: AtomicBool,
+}
+
+/// The answer to `POST /v1/events`.
+#[derive(Serialize)]
+struct ToldReceipt<'a> {
+    accepted: u64,
+    duplicates: u64,
+    rejected: Vec<ToldRejected<'a>>,
+}
+
+#[derive(Serialize)]
+struct ToldRejected<'a> {
+    index: u64,
+    detail: &'a str,
+    path: &'a str,
+}
+
+impl<'a> From<&'a Rejected> for ToldRejected<'a> {
+    fn from(event: &'a Rejected) -> ToldRejected<'a> {
+        ToldRejected { index: event.index, detail: &event.detail, path: &event.path }
+    }
 }
 
 /// A request whose route is found and whose body is still to be read.
@@ -81,13 +103,12 @@ impl Call<'_> {
             Ok((receipt, parsed.rejected))
         };
         let (receipt, rejected) = self.app.bridge.write(write).await?;
-        let rejected: Vec<_> = rejected
-            .iter()
-            .map(|event| json!({"index": event.index, "detail": event.detail, "path": event.path}))
-            .collect();
-        let body =
-            json!({"accepted": receipt.accepted, "duplicates": receipt.duplicates, "rejected": rejected});
-        Ok(respond::json(StatusCode::OK, &body))
+        let told = ToldReceipt {
+            accepted: receipt.accepted,
+            duplicates: receipt.duplicates,
+            rejected: rejected.iter().map(ToldRejected::from).collect(),
+        };
+        Ok(respond::json(StatusCode::OK, &told))
     }
 
     async fn write_profiles(&mut self, entity: Entity) -> Result<Reply, Problem> {

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS};
 use hyper::{Response, StatusCode};
+use serde::Serialize;
 
 use crate::api::{Format, Problem, ProblemClass};
 
@@ -25,8 +26,10 @@ impl From<Problem> for Refusal {
 }
 
 /// Tells JSON.
-pub(super) fn json(status: StatusCode, body: &serde_json::Value) -> Reply {
-    reply(status, "application/json", format!("{body}\n"))
+pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Reply {
+    let mut text = serde_json::to_string(body).expect("answers have string keys and finite numbers");
+    text.push('\n');
+    reply(status, "application/json", text)
 }
 
 /// Tells a result that is encoded already.

@@ -4,14 +4,17 @@
 //! `model`, `api`, `format`, `io`, `wal`, `segment`, `store`, `query`, `ingest`, `http`, `cli`.
 
 pub mod api;
+pub mod cli;
+pub mod demo;
 pub mod format;
+pub mod http;
+pub mod ingest;
 pub mod io;
 pub mod limits;
 pub mod model;
 pub mod query;
 pub mod segment;
 pub mod store;
-
 pub mod wal;
 
 pub use store::{Receipt, Store};

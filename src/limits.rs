@@ -1,5 +1,7 @@
 //! Every maximum of the product, with the reason for its number. Listed for users in docs/operations.md.
 
+use std::time::Duration;
+
 /// Significant digits of a number. The most that always fit an `i128`, sign apart, after scaling.
 pub const NUMBER_DIGIT_COUNT_MAX: usize = 38;
 const _: () = assert!(10_i128.checked_pow(NUMBER_DIGIT_COUNT_MAX as u32).is_some());
@@ -55,3 +57,38 @@ pub const COMPACTION_FAN_IN: usize = 4;
 /// Rows of one segment. Rows are numbered by a `u32`; a longer segment takes longer to write anew.
 pub const SEGMENT_ROW_COUNT_MAX: u64 = 200_000_000;
 const _: () = assert!(SEGMENT_ROW_COUNT_MAX < u32::MAX as u64);
+/// Connections open at once: half of the 1,024 files that many systems let a process open. Further ones wait in
+/// the system's backlog.
+pub const CONNECTION_COUNT_MAX: usize = 512;
+/// Bytes of a request's line and headers: a query in the address of a GET is the longest thing there.
+pub const REQUEST_HEAD_SIZE_MAX: usize = 64 << 10;
+/// Time for a request's line and headers to arrive, once they began to. An honest client sends them at once.
+pub const REQUEST_HEAD_TIME_MAX: Duration = Duration::from_secs(10);
+/// Time that a body may stand still on its way in.
+pub const BODY_IDLE_TIME_MAX: Duration = Duration::from_secs(10);
+/// Time that an answer may stand still on its way out: longer, because people pause what they read.
+pub const ANSWER_IDLE_TIME_MAX: Duration = Duration::from_secs(60);
+/// Time that a connection may wait for its next request: longer than the 60 s after which common proxies drop
+/// theirs, so that no request meets a connection that is just being closed.
+pub const KEEP_ALIVE_TIME_MAX: Duration = Duration::from_secs(75);
+const _: () = assert!(REQUEST_HEAD_TIME_MAX.as_secs() < KEEP_ALIVE_TIME_MAX.as_secs());
+/// Bytes of request bodies held at once, over all connections: eight of the largest. Past it a request is told
+/// to come again.
+pub const BODY_SIZE_IN_FLIGHT_MAX: usize = 8 * BODY_SIZE_MAX;
+const _: () = assert!(BODY_SIZE_IN_FLIGHT_MAX <= u32::MAX as usize);
+/// Bytes of a refused body that are read and thrown away, so that a client which is still sending reads the
+/// refusal instead of a reset connection.
+pub const BODY_DISCARDED_SIZE_MAX: usize = 4 * BODY_SIZE_MAX;
+/// Writing requests parsed and stored at once. Enough to share one sync of the log; few enough that the worst
+/// compressed bodies still fit in memory.
+pub const WRITE_IN_FLIGHT_COUNT_MAX: usize = 32;
+/// Queries that wait for a thread. Past it a query is told to come again: an answer that comes later than its
+/// asker waits is work for nobody.
+pub const QUERY_WAITING_COUNT_MAX: usize = 64;
+/// Time that requests in flight are given when the server stops.
+pub const STOP_TIME_MAX: Duration = Duration::from_secs(10);
+/// Events of one page of a user's timeline.
+pub const TIMELINE_EVENT_COUNT_MAX: usize = 1_000;
+/// Events of one page of a user's timeline unless the asker says.
+pub const TIMELINE_EVENT_COUNT_DEFAULT: usize = 100;
+const _: () = assert!(TIMELINE_EVENT_COUNT_DEFAULT <= TIMELINE_EVENT_COUNT_MAX);

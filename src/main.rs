@@ -1,1 +1,7 @@
-fn main() {}
+//! The `flywheel` program: see `flywheel --help`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    flywheeldb::cli::main()
+}

@@ -13,6 +13,8 @@ pub enum ProblemClass {
     Forbidden,
     NotFound,
     MethodNotAllowed,
+    /// None of the encodings asked for can be told.
+    NotAcceptable,
     /// The thing asked to be made is there already, or in use.
     Conflict,
     /// Larger than the server takes in.
@@ -72,6 +74,7 @@ impl Problem {
             ProblemClass::Forbidden => 403,
             ProblemClass::NotFound => 404,
             ProblemClass::MethodNotAllowed => 405,
+            ProblemClass::NotAcceptable => 406,
             ProblemClass::Conflict => 409,
             ProblemClass::TooLarge => 413,
             ProblemClass::UnsupportedMediaType => 415,
@@ -98,6 +101,7 @@ impl Problem {
             ProblemClass::Forbidden => "The key does not allow this",
             ProblemClass::NotFound => "Not found",
             ProblemClass::MethodNotAllowed => "Method not allowed",
+            ProblemClass::NotAcceptable => "Not acceptable",
             ProblemClass::Conflict => "In conflict with what is there",
             ProblemClass::TooLarge => "Too large",
             ProblemClass::UnsupportedMediaType => "Unsupported media type",

@@ -22,7 +22,7 @@ pub enum ColumnType {
 
 impl ColumnType {
     /// The name that `meta` uses.
-    pub fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             ColumnType::Bool => "bool",
             ColumnType::UInt32 => "uint32",

@@ -1,0 +1,141 @@
+//! The command line: `flywheel --help` tells what it does.
+//!
+//! A command is a file here: its arguments, and `run`. Results go to stdout, everything else to stderr. Exit
+//! codes: 0 well, 1 failed, 2 wrong usage, 3 damaged store.
+
+mod arguments;
+mod demo;
+pub mod import;
+mod log;
+mod look;
+mod outline;
+mod output;
+mod query;
+mod serve;
+mod text_table;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+use crate::api::{Problem, ProblemClass};
+use crate::store::Store;
+
+/// The heading of what every command takes.
+const GLOBAL: &str = "Global options";
+
+/// An embedded, self-hosted product-analytics event store and server.
+#[derive(Debug, Parser)]
+#[command(name = "flywheel", version)]
+#[command(after_help = "Exit codes: 0 well, 1 failed, 2 wrong usage, 3 damaged store.")]
+struct Cli {
+    /// The directory of the store.
+    #[arg(long, global = true, value_name = "DIR", env = "FLYWHEEL_DATA", default_value = "./flywheel-data")]
+    #[arg(help_heading = GLOBAL, hide_env_values = true)]
+    data: PathBuf,
+
+    /// What to log to stderr: error, warn, info, debug, trace, or a filter such as warn,flywheeldb=debug.
+    ///
+    /// Unless told, serve logs info and the others warn.
+    #[arg(long, global = true, value_name = "FILTER", env = "FLYWHEEL_LOG")]
+    #[arg(help_heading = GLOBAL, hide_env_values = true)]
+    log: Option<String>,
+
+    /// Logs more, whatever --log says: -v is info, -vv debug, -vvv trace.
+    #[arg(short, long, global = true, action = clap::ArgAction::Count, help_heading = GLOBAL)]
+    verbose: u8,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Makes a product's history, loads it, serves it, and prints lines to try.
+    Demo(demo::DemoArgs),
+    /// Serves the store over HTTP, until SIGINT or SIGTERM.
+    Serve(serve::ServeArgs),
+    /// Imports events from files.
+    Import(import::ImportArgs),
+    /// Answers a query: a body of POST /v1/query/{kind} with its "kind".
+    Query(query::QueryArgs),
+    /// Shows the events there are, and their properties.
+    Schema(look::SchemaArgs),
+    /// Shows a user: profile, ids merged into it, newest events.
+    User(look::UserArgs),
+    /// Moves everything in memory into segments on disk.
+    Seal,
+    /// Merges segments, and drops the bytes of what was deleted.
+    Compact,
+    /// Prints a script that completes commands in a shell.
+    Completions {
+        /// The shell that the script is for.
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Runs the program: reads its arguments, does what they ask, and tells how it went.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(problem) => {
+            output::tell(&problem);
+            ExitCode::from(problem.exit_code())
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<(), Problem> {
+    let default_level = if matches!(cli.command, Command::Serve(_)) { "info" } else { "warn" };
+    log::start(cli.log.as_deref(), cli.verbose, default_level)?;
+    let data = cli.data.as_path();
+    match cli.command {
+        Command::Demo(args) => demo::run(args, data),
+        Command::Serve(args) => serve::run(args, data),
+        Command::Import(args) => import::run(args, data),
+        Command::Query(args) => query::run(args, data),
+        Command::Schema(args) => look::schema(args, data),
+        Command::User(args) => look::user(args, data),
+        Command::Seal => with_store(data, Store::seal),
+        Command::Compact => with_store(data, Store::compact),
+        Command::Completions { shell } => completions(shell),
+    }
+}
+
+/// Opens the store, which must be there, for the time of `work`.
+fn with_store<T>(data: &Path, work: impl FnOnce(&Store) -> Result<T, Problem>) -> Result<T, Problem> {
+    if !data.is_dir() {
+        let detail = format!("there is no store at {}", data.display());
+        return Err(Problem::new(ProblemClass::NotFound, detail)
+            .hint("name its directory with --data; flywheel demo, serve and import make one"));
+    }
+    let store = Store::open(data)?;
+    let found = work(&store)?;
+    store.close()?;
+    Ok(found)
+}
+
+fn completions(shell: clap_complete::Shell) -> Result<(), Problem> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "flywheel", &mut script);
+    output::print(&script)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_arguments_are_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_store_that_is_looked_at_must_be_there() {
+        let problem = with_store(Path::new("no/such/directory"), |_| Ok(())).unwrap_err();
+        assert_eq!(problem.class, ProblemClass::NotFound);
+        assert!(problem.detail.contains("no/such/directory"));
+    }
+}

@@ -1,0 +1,340 @@
+//! What each address does: reads the request, crosses to the store, tells the answer.
+
+use std::borrow::Cow;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use hyper::StatusCode;
+use hyper::body::Incoming;
+use hyper::header::{HeaderName, HeaderValue};
+use hyper::http::request::Parts;
+use jiff::tz::TimeZone;
+use serde::Serialize;
+use serde_json::json;
+
+use super::body::{self, BodyBudget, ReceivedBody};
+use super::bridge::Bridge;
+use super::media::{body_form, require_json, wanted_format};
+use super::origin;
+use super::parameters::Parameters;
+use super::respond::{self, Refusal, Reply};
+use super::routes::{Action, Found, Routes};
+use crate::api::{Format, Json, Problem, ProblemClass, encode, nearest};
+use crate::ingest::{OnError, Rejected, parse_events, parse_identities, parse_profiles};
+use crate::limits::{TIMELINE_EVENT_COUNT_DEFAULT, TIMELINE_EVENT_COUNT_MAX};
+use crate::model::{Entity, TimeMs, checked_time, parse_time};
+
+/// The kinds of queries that have an address.
+pub const QUERY_KINDS: [&str; 4] = ["segmentation", "funnel", "retention", "cohort"];
+
+/// What requests are answered with.
+#[derive(Debug)]
+pub(super) struct App {
+    pub bridge: Bridge,
+    pub routes: Routes,
+    pub bodies: BodyBudget,
+    pub is_stopping: AtomicBool,
+}
+
+/// The answer to `POST /v1/events`.
+#[derive(Serialize)]
+struct ToldReceipt<'a> {
+    accepted: u64,
+    duplicates: u64,
+    rejected: Vec<ToldRejected<'a>>,
+}
+
+#[derive(Serialize)]
+struct ToldRejected<'a> {
+    index: u64,
+    detail: &'a str,
+    path: &'a str,
+}
+
+impl<'a> From<&'a Rejected> for ToldRejected<'a> {
+    fn from(event: &'a Rejected) -> ToldRejected<'a> {
+        ToldRejected { index: event.index, detail: &event.detail, path: &event.path }
+    }
+}
+
+/// A request whose route is found and whose body is still to be read.
+struct Call<'a> {
+    app: &'a App,
+    parts: &'a Parts,
+    incoming: &'a mut Incoming,
+    parameters: Parameters,
+    segment: Option<String>,
+}
+
+impl App {
+    /// Answers a request. Reads of its body what it needs.
+    pub async fn answer(&self, parts: &Parts, incoming: &mut Incoming) -> Result<Reply, Refusal> {
+        origin::check(&parts.headers)?;
+        let Found { route, segment } = self.routes.find(&parts.method, parts.uri.path())?;
+        let parameters = Parameters::parse(parts.uri.query(), route.parameters)?;
+        let mut call = Call { app: self, parts, incoming, parameters, segment };
+        let reply = match route.action {
+            Action::WriteEvents => call.write_events().await,
+            Action::WriteProfiles(entity) => call.write_profiles(entity).await,
+            Action::MergeIdentities => call.merge_identities().await,
+            Action::DeleteUser => call.delete_user().await,
+            Action::ShowUser => call.show_user().await,
+            Action::Query => call.query().await,
+            Action::QueryInAddress => call.query_in_address().await,
+            Action::ShowSchema => call.show_schema().await,
+            Action::ShowHealth => Ok(respond::json(StatusCode::OK, &json!({"status": "ok"}))),
+            Action::ShowReadiness => Ok(call.show_readiness()),
+            Action::Seal => call.seal().await,
+            Action::Compact => call.compact().await,
+        };
+        Ok(reply?)
+    }
+}
+
+impl Call<'_> {
+    async fn write_events(&mut self) -> Result<Reply, Problem> {
+        let on_error = [("reject", OnError::Reject), ("skip", OnError::Skip)];
+        let on_error = self.parameters.word("on_error", &on_error)?.unwrap_or(OnError::Reject);
+        let form = body_form(&self.parts.headers)?;
+        let received = self.body().await?;
+        let write = move |store: &crate::Store| {
+            let parsed = received.decoded(|body| parse_events(body, form, on_error, now()))?;
+            let receipt = store.ingest(parsed.batch)?;
+            Ok((receipt, parsed.rejected))
+        };
+        let (receipt, rejected) = self.app.bridge.write(write).await?;
+        let told = ToldReceipt {
+            accepted: receipt.accepted,
+            duplicates: receipt.duplicates,
+            rejected: rejected.iter().map(ToldRejected::from).collect(),
+        };
+        Ok(respond::json(StatusCode::OK, &told))
+    }
+
+    async fn write_profiles(&mut self, entity: Entity) -> Result<Reply, Problem> {
+        let form = body_form(&self.parts.headers)?;
+        let received = self.body().await?;
+        let write = move |store: &crate::Store| {
+            let writes = received.decoded(|body| parse_profiles(body, form, entity))?;
+            let count = writes.len();
+            store.write_profiles(entity, writes).map(|()| count)
+        };
+        accepted(self.app.bridge.write(write).await?)
+    }
+
+    async fn merge_identities(&mut self) -> Result<Reply, Problem> {
+        let form = body_form(&self.parts.headers)?;
+        let received = self.body().await?;
+        let write = move |store: &crate::Store| {
+            let merges = received.decoded(|body| parse_identities(body, form))?;
+            let count = merges.len();
+            store.merge_identities(merges).map(|()| count)
+        };
+        accepted(self.app.bridge.write(write).await?)
+    }
+
+    async fn delete_user(&mut self) -> Result<Reply, Problem> {
+        let user = self.segment();
+        let problem = no_such_user(&user);
+        match self.app.bridge.write(move |store| store.delete_user(&user)).await? {
+            true => Ok(respond::json(StatusCode::OK, &json!({"deleted": true}))),
+            false => Err(problem),
+        }
+    }
+
+    async fn show_user(&mut self) -> Result<Reply, Problem> {
+        let user = self.segment();
+        let limit = timeline_limit(self.parameters.get("limit"))?;
+        let before = self.parameters.get("before").map(time_parameter).transpose()?;
+        let problem = no_such_user(&user);
+        let found = self.app.bridge.read(move |store| store.user(&user, limit, before)).await?;
+        found.map(|body| respond::json(StatusCode::OK, &body)).ok_or(problem)
+    }
+
+    async fn query(&mut self) -> Result<Reply, Problem> {
+        let kind = known_kind(self.segment())?;
+        let format = wanted_format(&self.parameters, &self.parts.headers)?;
+        require_json(&self.parts.headers)?;
+        let app = self.app;
+        let received = self.body().await?;
+        run_query(app, kind, format, move || received.decoded(parse_query)).await
+    }
+
+    async fn query_in_address(&mut self) -> Result<Reply, Problem> {
+        let kind = known_kind(self.segment())?;
+        let format = wanted_format(&self.parameters, &self.parts.headers)?;
+        let text = self.parameters.get("q").ok_or_else(|| {
+            Problem::invalid("the query parameter \"q\" is missing")
+                .hint("give it the query's JSON, or send that as the body of a POST")
+        })?;
+        let text = text.to_owned();
+        run_query(self.app, kind, format, move || parse_query(text.as_bytes())).await
+    }
+
+    async fn show_schema(&mut self) -> Result<Reply, Problem> {
+        let schema = self.app.bridge.read(|store| store.schema()).await?;
+        Ok(respond::json(StatusCode::OK, &schema))
+    }
+
+    fn show_readiness(&self) -> Reply {
+        if self.app.is_stopping.load(Ordering::Relaxed) {
+            respond::json(StatusCode::SERVICE_UNAVAILABLE, &json!({"status": "stopping"}))
+        } else {
+            respond::json(StatusCode::OK, &json!({"status": "ready"}))
+        }
+    }
+
+    async fn seal(&mut self) -> Result<Reply, Problem> {
+        self.app.bridge.write(|store| store.seal()).await?;
+        Ok(respond::json(StatusCode::OK, &json!({"sealed": true})))
+    }
+
+    async fn compact(&mut self) -> Result<Reply, Problem> {
+        self.app.bridge.write(|store| store.compact()).await?;
+        Ok(respond::json(StatusCode::OK, &json!({"compacted": true})))
+    }
+
+    async fn body(&mut self) -> Result<ReceivedBody, Problem> {
+        body::read(self.incoming, &self.parts.headers, &self.app.bodies).await
+    }
+
+    /// The open segment of the address.
+    fn segment(&self) -> String {
+        self.segment.clone().expect("the route's address has an open segment")
+    }
+}
+
+/// Runs a query on a thread for reads, from its parsing to its encoding, and tells what each part took.
+async fn run_query(
+    app: &App,
+    kind: &'static str,
+    format: Format,
+    parse: impl FnOnce() -> Result<Json, Problem> + Send + 'static,
+) -> Result<Reply, Problem> {
+    let asked = Instant::now();
+    let read = move |store: &crate::Store| {
+        let begun = Instant::now();
+        let query = with_kind(parse()?, kind)?;
+        let answer = store.query(&query)?;
+        let answered = Instant::now();
+        let encoded = encode(&answer, format);
+        let timing = [("wait", begun - asked), ("query", answered - begun), ("encode", answered.elapsed())];
+        Ok((encoded, timing))
+    };
+    let (encoded, timing) = app.bridge.read(read).await?;
+    let timing = timing.map(|(part, time)| format!("{part};dur={:.3}", time.as_secs_f64() * 1e3)).join(", ");
+    let mut reply = respond::table(format, encoded);
+    let timing = HeaderValue::from_str(&timing).expect("words and numbers are visible ASCII");
+    reply.headers_mut().insert(HeaderName::from_static("server-timing"), timing);
+    Ok(reply)
+}
+
+fn known_kind(kind: String) -> Result<&'static str, Problem> {
+    QUERY_KINDS.into_iter().find(|known| *known == kind).ok_or_else(|| {
+        let problem = Problem::new(ProblemClass::NotFound, format!("there is no kind of query {kind:?}"));
+        match nearest(&kind, QUERY_KINDS) {
+            Some(known) => problem.hint(format!("did you mean {known:?}?")),
+            None => problem.hint(format!("known kinds: {}", QUERY_KINDS.join(", "))),
+        }
+    })
+}
+
+fn parse_query(text: &[u8]) -> Result<Json, Problem> {
+    if text.trim_ascii().is_empty() {
+        return Err(
+            Problem::invalid("the query is empty").hint("send a JSON object; \"{}\" asks for all defaults")
+        );
+    }
+    Json::parse(text)
+}
+
+/// Puts the kind of the address into the body, which may say it as well.
+fn with_kind(query: Json, kind: &str) -> Result<Json, Problem> {
+    let Json::Object(mut fields) = query else {
+        return Err(Problem::invalid("the query is not a JSON object").at(""));
+    };
+    match fields.iter().find(|(name, _)| name == "kind") {
+        Some((_, Json::String(said))) if said == kind => {}
+        Some((_, said)) => {
+            let detail = format!("the address asks for the kind {kind:?}, and the body for {said}");
+            return Err(Problem::invalid(detail).at("/kind").hint("leave it out of the body"));
+        }
+        None => fields.insert(0, ("kind".to_owned(), Json::String(kind.to_owned()))),
+    }
+    Ok(Json::Object(fields))
+}
+
+fn accepted(count: usize) -> Result<Reply, Problem> {
+    Ok(respond::json(StatusCode::OK, &json!({"accepted": count})))
+}
+
+fn no_such_user(user: &str) -> Problem {
+    Problem::new(ProblemClass::NotFound, format!("there is no user {user:?}"))
+}
+
+fn timeline_limit(text: Option<&str>) -> Result<usize, Problem> {
+    let Some(text) = text else { return Ok(TIMELINE_EVENT_COUNT_DEFAULT) };
+    text.parse().ok().filter(|limit| (1..=TIMELINE_EVENT_COUNT_MAX).contains(limit)).ok_or_else(|| {
+        let detail = format!(
+            "the query parameter \"limit\" is {text:?}; it can be a whole number from 1 to {TIMELINE_EVENT_COUNT_MAX}"
+        );
+        Problem::invalid(detail)
+    })
+}
+
+/// A time in the address: epoch milliseconds, RFC 3339 or a date in UTC.
+fn time_parameter(text: &str) -> Result<TimeMs, Problem> {
+    let wrong = |reason: Cow<'_, str>| {
+        let problem = Problem::invalid(format!("the query parameter \"before\" is {text:?}: {reason}"));
+        problem.hint("give epoch milliseconds, or a time such as 2024-03-01T09:30:00Z")
+    };
+    match text.parse() {
+        Ok(ms) => checked_time(ms).ok_or_else(|| wrong("the time is out of range".into())),
+        Err(_) => parse_time(text, &TimeZone::UTC).map_err(|e| wrong(e.to_string().into())),
+    }
+}
+
+/// The server's clock: what an event without a time is given.
+fn now() -> TimeMs {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock is past 1970");
+    i64::try_from(since_epoch.as_millis()).expect("the clock is before the year 292 million")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kind_is_the_addresss() {
+        let with = |text: &str| with_kind(Json::parse(text.as_bytes()).unwrap(), "funnel");
+        assert_eq!(with(r#"{"steps": []}"#).unwrap().to_string(), r#"{"kind":"funnel","steps":[]}"#);
+        assert_eq!(with(r#"{"kind": "funnel"}"#).unwrap().to_string(), r#"{"kind":"funnel"}"#);
+        assert_eq!(with(r#"{"kind": "paths"}"#).unwrap_err().path.as_deref(), Some("/kind"));
+        assert_eq!(with(r#"{"kind": 3}"#).unwrap_err().path.as_deref(), Some("/kind"));
+        assert_eq!(with("[]").unwrap_err().status(), 400);
+    }
+
+    #[test]
+    fn an_unknown_kind_is_told_the_nearest() {
+        let problem = known_kind("funel".to_owned()).unwrap_err();
+        assert_eq!((problem.status(), problem.hint.as_deref()), (404, Some("did you mean \"funnel\"?")));
+    }
+
+    #[test]
+    fn times_in_the_address_are_read_as_in_bodies() {
+        assert_eq!(time_parameter("1709285400250"), Ok(1_709_285_400_250));
+        assert_eq!(time_parameter("2024-03-01T09:30:00.250Z"), Ok(1_709_285_400_250));
+        assert_eq!(time_parameter("2024-03-01"), Ok(1_709_251_200_000));
+        assert!(time_parameter("9223372036854775807").is_err());
+        assert!(time_parameter("yesterday").is_err());
+    }
+
+    #[test]
+    fn a_page_of_the_timeline_has_a_bounded_size() {
+        assert_eq!(timeline_limit(None), Ok(TIMELINE_EVENT_COUNT_DEFAULT));
+        assert_eq!(timeline_limit(Some("7")), Ok(7));
+        for text in ["0", "-1", "1001", "x", ""] {
+            assert!(timeline_limit(Some(text)).is_err(), "{text}");
+        }
+    }
+}

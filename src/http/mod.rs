@@ -1,0 +1,26 @@
+//! How programs and people talk to the store over HTTP/1.1.
+//!
+//! A request goes through these files in this order: `server` accepts its connection, `stream` sees that it
+//! keeps moving, `origin` that no web page is behind it, `routes` finds what it asks for, `handlers` do that,
+//! with `parameters`, `media` and `body` to read it, `bridge` to cross from async to the blocking store, and
+//! `respond` to answer. Every error is a [`Problem`](crate::api::Problem) on its way out, a panic as well.
+//!
+//! `client` is the other side: what the command line asks a server with.
+//!
+//! Async begins and ends here. Nothing in this room waits for a disk or computes on an async worker.
+
+mod body;
+mod bridge;
+mod client;
+mod handlers;
+mod media;
+mod origin;
+mod parameters;
+mod respond;
+mod routes;
+mod server;
+mod stream;
+
+pub use client::Client;
+pub use handlers::QUERY_KINDS;
+pub use server::Server;

@@ -1,0 +1,155 @@
+//! Which addresses there are, and what each does.
+
+use hyper::Method;
+
+use super::parameters::percent_decode;
+use super::respond::Refusal;
+use crate::api::{Problem, ProblemClass, nearest};
+use crate::model::Entity;
+
+/// What a request asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Action {
+    WriteEvents,
+    WriteProfiles(Entity),
+    MergeIdentities,
+    DeleteUser,
+    ShowUser,
+    /// A query in the body.
+    Query,
+    /// A query in the parameter `q`.
+    QueryInAddress,
+    ShowSchema,
+    ShowHealth,
+    ShowReadiness,
+    Seal,
+    Compact,
+}
+
+/// An address and a method. A GET is a HEAD too.
+#[derive(Debug)]
+pub(super) struct Route {
+    path: &'static str,
+    method: Method,
+    /// Query parameters that it takes.
+    pub parameters: &'static [&'static str],
+    pub action: Action,
+}
+
+const fn route(
+    method: Method,
+    path: &'static str,
+    parameters: &'static [&'static str],
+    action: Action,
+) -> Route {
+    Route { path, method, parameters, action }
+}
+
+static ROUTES: [Route; 13] = [
+    route(Method::POST, "/v1/events", &["on_error"], Action::WriteEvents),
+    route(Method::POST, "/v1/users", &[], Action::WriteProfiles(Entity::User)),
+    route(Method::POST, "/v1/accounts", &[], Action::WriteProfiles(Entity::Account)),
+    route(Method::POST, "/v1/identities", &[], Action::MergeIdentities),
+    route(Method::GET, "/v1/users/{user}", &["limit", "before"], Action::ShowUser),
+    route(Method::DELETE, "/v1/users/{user}", &[], Action::DeleteUser),
+    route(Method::POST, "/v1/query/{kind}", &["format"], Action::Query),
+    route(Method::GET, "/v1/query/{kind}", &["q", "format"], Action::QueryInAddress),
+    route(Method::GET, "/v1/schema", &[], Action::ShowSchema),
+    route(Method::POST, "/v1/admin/seal", &[], Action::Seal),
+    route(Method::POST, "/v1/admin/compact", &[], Action::Compact),
+    route(Method::GET, "/healthz", &[], Action::ShowHealth),
+    route(Method::GET, "/readyz", &[], Action::ShowReadiness),
+];
+
+/// Finds routes by address.
+#[derive(Debug)]
+pub(super) struct Routes {
+    by_path: matchit::Router<Vec<&'static Route>>,
+}
+
+/// A route, and the segment of the address that it leaves open.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub route: &'static Route,
+    pub segment: Option<String>,
+}
+
+impl Routes {
+    pub fn new() -> Routes {
+        let mut by_path = matchit::Router::new();
+        let mut rest = ROUTES.as_slice();
+        while let Some(first) = rest.first() {
+            let count = rest.iter().take_while(|route| route.path == first.path).count();
+            let (routes, after) = rest.split_at(count);
+            by_path
+                .insert(first.path, routes.iter().collect())
+                .expect("addresses are distinct and well formed");
+            rest = after;
+        }
+        Routes { by_path }
+    }
+
+    /// Finds what a request asks for, or says what it may have meant.
+    pub fn find(&self, method: &Method, path: &str) -> Result<Found, Refusal> {
+        let Ok(found) = self.by_path.at(path) else { return Err(no_such_path(path).into()) };
+        let wanted = if method == Method::HEAD { &Method::GET } else { method };
+        let Some(route) = found.value.iter().find(|route| route.method == *wanted) else {
+            return Err(no_such_method(method, path, found.value));
+        };
+        let segment = found.params.iter().next().map(|(_, text)| percent_decode(text)).transpose()?;
+        Ok(Found { route, segment })
+    }
+}
+
+fn no_such_path(path: &str) -> Problem {
+    let problem = Problem::new(ProblemClass::NotFound, format!("there is nothing at {path}"));
+    match nearest(path, ROUTES.iter().map(|route| route.path)) {
+        Some(known) => problem.hint(format!("did you mean {known}?")),
+        None => {
+            problem.hint("addresses start with /v1/events, /v1/query/, /v1/users, /v1/accounts or /v1/schema")
+        }
+    }
+}
+
+fn no_such_method(method: &Method, path: &str, routes: &[&'static Route]) -> Refusal {
+    let mut allowed: Vec<&str> = routes.iter().map(|route| route.method.as_str()).collect();
+    if allowed.contains(&"GET") {
+        allowed.push("HEAD");
+    }
+    let allow = allowed.join(", ");
+    let detail = format!("{path} does not take {method}");
+    let problem = Problem::new(ProblemClass::MethodNotAllowed, detail).hint(format!("it takes {allow}"));
+    Refusal { problem, allow: Some(allow) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_lead_to_their_actions() {
+        let routes = Routes::new();
+        let find = |method, path| routes.find(&method, path).unwrap();
+        assert_eq!(find(Method::POST, "/v1/events").route.action, Action::WriteEvents);
+        assert_eq!(find(Method::HEAD, "/healthz").route.action, Action::ShowHealth);
+        let found = find(Method::DELETE, "/v1/users/a%2Fb%20c");
+        assert_eq!((found.route.action, found.segment.as_deref()), (Action::DeleteUser, Some("a/b c")));
+    }
+
+    #[test]
+    fn a_wrong_address_is_told_the_nearest() {
+        let routes = Routes::new();
+        let refusal = routes.find(&Method::POST, "/v1/event").unwrap_err();
+        assert_eq!(refusal.problem.status(), 404);
+        assert_eq!(refusal.problem.hint.as_deref(), Some("did you mean /v1/events?"));
+        assert_eq!(routes.find(&Method::GET, "/").unwrap_err().problem.status(), 404);
+        assert_eq!(routes.find(&Method::GET, "/v1/users/").unwrap_err().problem.status(), 404);
+    }
+
+    #[test]
+    fn a_wrong_method_is_told_the_right_ones() {
+        let refusal = Routes::new().find(&Method::PUT, "/v1/users/ada").unwrap_err();
+        assert_eq!(refusal.problem.status(), 405);
+        assert_eq!(refusal.allow.as_deref(), Some("GET, DELETE, HEAD"));
+    }
+}

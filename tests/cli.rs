@@ -1,0 +1,131 @@
+//! The program as people run it.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+fn flywheel(data: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_flywheel"));
+    command.arg("--data").arg(data);
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("FLYWHEEL_")) {
+        command.env_remove(name);
+    }
+    command
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+#[test]
+fn wrong_usage_is_told_apart_from_failure() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let code = |arguments: &[&str]| flywheel(&data).args(arguments).output().unwrap().status.code();
+    assert_eq!(code(&["serv"]), Some(2));
+    assert_eq!(code(&["serve", "--listen", "7070"]), Some(2));
+    assert_eq!(code(&["schema", "--log", "flywheeldb=loud"]), Some(2));
+    assert_eq!(code(&["schema"]), Some(1));
+    assert_eq!(code(&["--help"]), Some(0));
+    assert_eq!(code(&["completions", "bash"]), Some(0));
+    assert!(!data.exists(), "looking makes no store");
+}
+
+#[test]
+fn an_error_has_its_hint_on_a_line_of_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = flywheel(&folder.path().join("data")).args(["user", "ada"]).output().unwrap();
+    let text = stderr(&output);
+    let lines: Vec<&str> = text.lines().collect();
+    assert!(lines[0].starts_with("flywheel: there is no store at "), "{text}");
+    assert!(lines[1].starts_with("  hint: "), "{text}");
+    assert!(output.stdout.is_empty());
+}
+
+#[test]
+fn a_port_in_use_and_an_open_address_are_one_clear_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let output = flywheel(folder.path()).args(["serve", "--listen", &address]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("is in use by another program"), "{}", stderr(&output));
+    let output = flywheel(folder.path()).args(["serve", "--listen", "0.0.0.0:0"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("keys"), "{}", stderr(&output));
+}
+
+#[test]
+fn the_server_says_when_it_is_ready_and_stops_when_it_is_told() {
+    for signal in ["-TERM", "-INT"] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut server = flywheel(folder.path())
+            .args(["serve", "--listen", "127.0.0.1:0", "--log", "warn"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stdout = BufReader::new(server.stdout.take().unwrap());
+        let mut line = String::new();
+        stdout.read_line(&mut line).unwrap();
+        let rest = line.strip_prefix("flywheel is ready on http://").unwrap();
+        let (address, place) = rest.split_once(" (data in ").unwrap();
+        assert_eq!(place, format!("{})\n", folder.path().display()));
+
+        let mut stream = TcpStream::connect(address).unwrap();
+        write!(stream, "GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        assert!(text.starts_with("HTTP/1.1 200 OK"), "{text}");
+
+        let kill = Command::new("kill").args([signal, &server.id().to_string()]).status().unwrap();
+        assert!(kill.success());
+        assert_eq!(server.wait().unwrap().code(), Some(0), "{signal}");
+        line.clear();
+        stdout.read_to_string(&mut line).unwrap();
+        assert_eq!(line, "", "there is exactly one line");
+    }
+}
+
+#[test]
+fn a_query_of_a_server_brings_its_problems_here() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut server = flywheel(folder.path())
+        .args(["serve", "--listen", "127.0.0.1:0", "--log", "warn"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(server.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let url = line.split(' ').find(|word| word.starts_with("http://")).unwrap();
+    let ask = |query: &str| {
+        let mut asking = flywheel(folder.path())
+            .args(["query", "-", "--url", url])
+            .stdin(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        asking.stdin.take().unwrap().write_all(query.as_bytes()).unwrap();
+        asking.wait_with_output().unwrap()
+    };
+    let output = ask(r#"{"kind": "funel"}"#);
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(
+        stderr(&output),
+        "flywheel: there is no kind of query \"funel\"\n  hint: did you mean \"funnel\"?\n"
+    );
+    assert_eq!(ask("{").status.code(), Some(2));
+    assert_eq!(ask("{}").status.code(), Some(2));
+    server.kill().unwrap();
+    server.wait().unwrap();
+    assert!(stderr(&ask(r#"{"kind": "funnel"}"#)).contains("is the server running?"));
+}
+
+#[test]
+fn a_reader_who_leaves_early_is_no_panic() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut shell =
+        flywheel(folder.path()).args(["completions", "zsh"]).stdout(Stdio::piped()).spawn().unwrap();
+    drop(shell.stdout.take());
+    assert_eq!(shell.wait().unwrap().code(), Some(0));
+}

@@ -4,6 +4,10 @@
 //! an [`Analysis`] observes each task on whichever core is free, and the partial results just add up
 //! (`exact-merge`).
 
+mod calendar;
+
+pub use calendar::{Calendar, format_instant, local_date};
+
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 

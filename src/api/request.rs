@@ -150,9 +150,10 @@ pub struct Scope {
 }
 
 impl Scope {
-    /// The part of `range` whose events are seen.
+    /// The part of `range` whose events are seen: nothing after `as_of`, even if that leaves nothing.
     pub fn seen(&self, range: Range<TimeMs>) -> Range<TimeMs> {
-        range.start..range.end.min(self.as_of + 1).max(range.start)
+        let end = range.end.min(self.as_of + 1);
+        range.start.min(end)..end
     }
 
     /// Everything that is seen.

@@ -45,6 +45,30 @@ pub const FILTER_DEPTH_MAX: usize = 64;
 /// Distinct values that a breakdown may meet before it is refused.
 pub const BREAKDOWN_VALUE_COUNT_MAX: usize = 1_000_000;
 
+/// Distinct values of one property that a breakdown may be asked to keep: more is an export, not a chart.
+pub const BREAKDOWN_LIMIT_MAX: usize = 10_000;
+/// Values that a breakdown keeps unless asked otherwise.
+pub const BREAKDOWN_LIMIT_DEFAULT: usize = 25;
+const _: () = assert!(BREAKDOWN_LIMIT_DEFAULT <= BREAKDOWN_LIMIT_MAX);
+/// Properties that one query may split by: the columns `breakdown`, `breakdown_2` and `breakdown_3`.
+pub const BREAKDOWN_PROPERTY_COUNT_MAX: usize = 3;
+/// Combinations of kept values of all properties of a breakdown. Each has a place in a dense table of 4 bytes.
+pub const BREAKDOWN_COMBINATION_COUNT_MAX: usize = 4_000_000;
+/// Values in the list of one `in` filter. They are sorted once and searched.
+pub const FILTER_VALUE_COUNT_MAX: usize = 100_000;
+/// Bytes of a regular expression after compilation, so that no pattern takes the memory of the server.
+pub const PATTERN_COMPILED_SIZE_MAX: usize = 1 << 20;
+/// Events in one selector.
+pub const SELECTOR_EVENT_COUNT_MAX: usize = 1_000;
+/// Series of one segmentation: each is named by a letter.
+pub const SERIES_COUNT_MAX: usize = 26;
+/// Calendar days of a rolling window: ten years.
+pub const ROLLING_DAY_COUNT_MAX: i64 = 3_660;
+/// Periods after the birth's own that a retention may tell: more than a year of hours.
+pub const RETENTION_PERIOD_COUNT_MAX: i64 = 10_000;
+/// Ids that a cohort may list.
+pub const COHORT_USER_COUNT_MAX: usize = 1_000_000;
+
 /// Earliest event time accepted: 1900-01-01, so that a wrong unit is an error instead of a strange history.
 pub const TIME_MIN_MS: i64 = -2_208_988_800_000;
 /// Latest event time accepted: 2200-01-01.

@@ -10,7 +10,7 @@ use crate::api::{Problem, ProblemClass};
 use crate::model::{
     Entity, EventBatch, EventRef, ExactSum, IdentityMerge, Number, ProfileWrite, TimeMs, Value, checked_time,
 };
-use crate::segment::{BatchRow, PROFILE_VALUE, RowKind};
+use crate::segment::{BatchRow, RowKind};
 
 /// What a change does.
 #[derive(Debug, Default)]

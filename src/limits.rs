@@ -116,3 +116,8 @@ pub const TIMELINE_EVENT_COUNT_MAX: usize = 1_000;
 /// Events of one page of a user's timeline unless the asker says.
 pub const TIMELINE_EVENT_COUNT_DEFAULT: usize = 100;
 const _: () = assert!(TIMELINE_EVENT_COUNT_DEFAULT <= TIMELINE_EVENT_COUNT_MAX);
+
+/// Values that the schema tells of a property: the most frequent.
+pub const SCHEMA_TOP_VALUE_COUNT: usize = 10;
+/// Distinct values of a property above which the schema tells no top values: it is an id, not a category.
+pub const SCHEMA_DISTINCT_VALUE_COUNT_MAX: usize = 10_000;

@@ -5,8 +5,8 @@
 
 mod breakdown;
 mod cohort;
-mod filter;
 mod encode;
+mod filter;
 mod funnel;
 mod json;
 mod problem;
@@ -19,9 +19,9 @@ mod time_expr;
 
 pub use breakdown::Breakdown;
 pub use cohort::{CohortExpr, CohortQuery, CohortSelect};
+pub use encode::{Format, decode, encode};
 pub use filter::{CohortRef, Filter, On, Op, ValueSet};
 pub use funnel::FunnelQuery;
-pub use encode::{Format, decode, encode};
 pub use json::{Fields, Json, Node};
 pub use problem::{Problem, ProblemClass, nearest};
 pub use request::{Common, Interval, QueryKind, QueryRequest, Scope, WeekStart};

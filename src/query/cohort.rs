@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::activity::visit_active_days;
 use super::grid::too_many_rows;
+use super::selection::UserFilter;
 use super::{Analysis, Partial, Selection, TASK_USER_COUNT, Task, TaskSet, key_time, key_user};
 use crate::api::{
     Cell, CohortExpr, CohortSelect, ColumnType, Filter, Problem, Scope, Selector, Table, TimeRange,
@@ -33,7 +34,7 @@ pub enum CohortPlan {
         history: Range<TimeMs>,
         from: TimeMs,
     },
-    Profile(Filter),
+    Profile(Box<UserFilter>),
     /// Users by ordinal, ascending.
     Users(Vec<u32>),
     All(Vec<CohortPlan>),
@@ -45,6 +46,9 @@ pub enum CohortPlan {
 pub trait CohortBinder {
     /// The events of a selector, without a `where` of the query.
     fn select(&mut self, selector: &Selector) -> Result<Selection, Problem>;
+
+    /// A condition on profiles.
+    fn profile(&mut self, filter: &Filter) -> Result<UserFilter, Problem>;
 
     /// The ordinal of the user that an id means, after merges.
     fn user_ordinal(&self, id: &str) -> Option<u32>;
@@ -75,7 +79,7 @@ impl CohortPlan {
                 let history = scope.history().start..range.end;
                 CohortPlan::FirstDid { selection: binder.select(selector)?, history, from: range.start }
             }
-            CohortExpr::Profile(filter) => CohortPlan::Profile(filter.clone()),
+            CohortExpr::Profile(filter) => CohortPlan::Profile(Box::new(binder.profile(filter)?)),
             CohortExpr::Users(ids) => {
                 let mut ordinals: Vec<u32> = ids.iter().filter_map(|id| binder.user_ordinal(id)).collect();
                 ordinals.sort_unstable();
@@ -117,7 +121,7 @@ impl CohortPlan {
             CohortPlan::DidNot { selection, range } => Ok(without(&did_ever(task, selection, range)?)),
             CohortPlan::FirstDid { selection, history, from } => first_did(task, selection, history, *from),
             CohortPlan::Profile(filter) => {
-                let mut set = task.users_where(filter)?;
+                let mut set = filter.users(task)?;
                 set.intersect(known);
                 Ok(set)
             }
@@ -215,8 +219,8 @@ impl CohortPartial {
     /// Ids held beyond twice the page before those past its end are dropped.
     const SLACK: usize = 4096;
 
-    fn add(&mut self, id: &str) {
-        self.ids.push(id.to_owned());
+    fn add(&mut self, id: String) {
+        self.ids.push(id);
         self.drop_surplus();
     }
 
@@ -255,8 +259,8 @@ impl Analysis for Cohort {
         partial.count += members.len() as u64;
         let CohortSelect::Members { after, .. } = &self.select else { return Ok(()) };
         for user in members.iter() {
-            let id = task.user_name(user);
-            if after.as_deref().is_none_or(|after| id > after) {
+            let Some(id) = task.user_name(user) else { continue };
+            if after.as_deref().is_none_or(|after| *id > *after) {
                 partial.add(id);
             }
         }

@@ -5,26 +5,38 @@
 //! (`exact-merge`).
 
 mod activity;
+mod answer;
 mod births;
+mod breakdown;
 mod calendar;
 mod cohort;
+mod funnel;
+mod funnel_ties;
 mod grid;
 mod retention;
 mod rolling;
+mod scan;
+mod schema;
 mod segmentation;
 mod segmentation_totals;
+mod selection;
 mod split;
 mod task;
 mod task_set;
+mod timeline;
 mod value_totals;
 
+pub use breakdown::BreakdownPlan;
 pub use calendar::{Calendar, format_instant, local_date};
 pub use cohort::{Cohort, CohortBinder, CohortPlan};
+pub use funnel::Funnel;
 pub use retention::{Retention, RetentionTotals};
+pub use scan::Scan;
 pub use segmentation::Segmentation;
 pub use segmentation_totals::SegmentationTotals;
+pub use selection::{Binder, Selection, UserFilter};
 pub use split::{Codes, Fold, NULL_CODE, Split};
-pub use task::{BreakdownPlan, Selection, Task};
+pub use task::Task;
 pub use task_set::TaskSet;
 
 use serde::Serialize;

@@ -1,114 +1,59 @@
-//! One task of a query: its users, and the access paths to what they did, from plain lists in memory.
+//! One task of a query: its users, and the access paths to what they did.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::cell::RefCell;
 use std::ops::Range;
+use std::rc::Rc;
+use std::sync::Arc;
 
-use super::{Codes, NULL_CODE, RowRef, Rows, TaskSet, key};
-use crate::api::{Breakdown, CohortRef, EventName, Filter, On, Problem, Selector};
-use crate::model::{DAY_MS, Event, Number, TimeMs, Value};
+use hashbrown::HashMap;
 
-/// Events and profiles of the users of one task.
-#[derive(Debug, Default)]
-pub struct Memory {
-    pub users: Vec<String>,
-    pub events: Vec<Event>,
-    pub profiles: BTreeMap<String, Vec<(String, Value)>>,
-    pub as_of: TimeMs,
-}
+use super::scan::{CellPlace, Scan, cell_at};
+use super::selection::{BoundGroup, UserFilter};
+use super::{BreakdownPlan, Codes, RowRef, Rows, Selection, TASK_USER_COUNT, TaskSet, key, key_user};
+use crate::api::Problem;
+use crate::model::{DAY_MS, Entity, Number, TimeMs};
+use crate::segment::RowKind;
 
-/// One task of a query.
+/// 16,384 consecutive users, in one snapshot.
 #[derive(Debug)]
 pub struct Task<'a> {
-    pub memory: &'a Memory,
-    /// Which users of the memory it has.
-    pub users: Range<usize>,
+    scan: &'a Scan<'a>,
+    index: u32,
+    /// What conditions on users were found to hold for, by the place of the condition in memory.
+    by_filter: RefCell<HashMap<*const UserFilter, Rc<TaskSet>>>,
 }
 
-/// The events that a selector and the query's `where` mean.
-#[derive(Clone, Debug)]
-pub struct Selection {
-    pub selector: Selector,
-    pub filter: Option<Filter>,
-}
-
-impl Selection {
-    /// Whether it is every event, without conditions.
-    pub fn is_every_event(&self) -> bool {
-        self.selector.is_every_event() && self.filter.is_none()
-    }
-}
-
-/// A property to split by, and the values it has.
-#[derive(Clone, Debug)]
-pub struct BreakdownPlan {
-    breakdown: Breakdown,
-    labels: Vec<Value>,
-}
-
-impl BreakdownPlan {
-    pub fn new(breakdown: Breakdown, memory: &Memory) -> BreakdownPlan {
-        let values = memory.events.iter().filter_map(|e| memory.value(e, breakdown.on, &breakdown.property));
-        let distinct: BTreeSet<Value> = values.flat_map(|value| value.elements().to_vec()).collect();
-        // Not in order of the values: nobody may rely on that.
-        let labels = distinct.into_iter().rev().collect();
-        BreakdownPlan { breakdown, labels }
+impl<'a> Task<'a> {
+    pub(super) fn new(scan: &'a Scan<'a>, index: u32) -> Task<'a> {
+        Task { scan, index, by_filter: RefCell::default() }
     }
 
-    /// The value of each code. No two are equal; they are in no particular order.
-    pub fn labels(&self) -> &[Value] {
-        &self.labels
-    }
-}
-
-impl Memory {
-    fn ordinal(&self, user: &str) -> usize {
-        self.users.iter().position(|known| known == user).expect("events are of known users")
+    pub(super) fn scan(&self) -> &'a Scan<'a> {
+        self.scan
     }
 
-    fn value<'e>(&'e self, event: &'e Event, on: On, property: &str) -> Option<&'e Value> {
-        let properties = match on {
-            On::Event => &event.properties,
-            On::User => self.profiles.get(&event.user)?,
-            On::Account => return None,
-        };
-        properties.iter().find(|(name, _)| name == property).map(|(_, value)| value)
-    }
-
-    fn holds(&self, filter: &Filter, event: &Event) -> bool {
-        match filter {
-            Filter::Property { property, op, on } => op.holds(self.value(event, *on, property)),
-            Filter::All(all) => all.iter().all(|filter| self.holds(filter, event)),
-            Filter::Any(any) => any.iter().any(|filter| self.holds(filter, event)),
-            Filter::Not(not) => !self.holds(not, event),
-            Filter::Cohort(CohortRef::Named { .. } | CohortRef::Defined(_)) => false,
-        }
-    }
-
-    fn matches(&self, selection: &Selection, event: &Event) -> bool {
-        let part = |name: &EventName| match name {
-            EventName::Any => true,
-            EventName::Named(name) => *name == event.event,
-        };
-        let holds = |filter: &Option<Filter>| filter.as_ref().is_none_or(|filter| self.holds(filter, event));
-        holds(&selection.filter)
-            && selection.selector.any_of.iter().any(|s| part(&s.event) && holds(&s.filter))
-    }
-}
-
-impl Task<'_> {
     /// The first ordinal of the task.
     pub fn user_base(&self) -> u32 {
-        self.users.start as u32
+        self.index * TASK_USER_COUNT
     }
 
-    fn user(&self, id: &str) -> Option<u16> {
-        let ordinal = self.memory.ordinal(id);
-        self.users.contains(&ordinal).then(|| (ordinal - self.users.start) as u16)
+    pub(super) fn ordinals(&self) -> Range<u32> {
+        self.user_base()..self.user_base().saturating_add(TASK_USER_COUNT)
     }
 
-    /// The id of a user of the task.
-    pub fn user_name(&self, user: u16) -> &str {
-        &self.memory.users[self.users.start + usize::from(user)]
+    /// What a user of the task is called; `None` if it was deleted since the snapshot.
+    pub fn user_name(&self, user: u16) -> Option<String> {
+        self.scan.snapshot().name(Entity::User, self.user_base() + u32::from(user))
+    }
+
+    /// The users that satisfy a condition, found once.
+    pub(super) fn users_of(&self, filter: &Arc<UserFilter>) -> Result<Rc<TaskSet>, Problem> {
+        if let Some(set) = self.by_filter.borrow().get(&Arc::as_ptr(filter)) {
+            return Ok(Rc::clone(set));
+        }
+        let set = Rc::new(filter.users(self)?);
+        self.by_filter.borrow_mut().insert(Arc::as_ptr(filter), Rc::clone(&set));
+        Ok(set)
     }
 
     /// Rows of all events that match, in `range`, sorted by key; `refs` filled if `with_refs`.
@@ -118,93 +63,214 @@ impl Task<'_> {
         range: Range<TimeMs>,
         with_refs: bool,
     ) -> Result<Rows, Problem> {
-        let memory = self.memory;
-        let mut found: Vec<(u64, u32)> = memory
-            .events
-            .iter()
-            .zip(0..)
-            .filter(|(event, _)| range.contains(&event.time) && memory.matches(selection, event))
-            .filter_map(|(event, row)| Some((key(self.user(&event.user)?, event.time), row)))
-            .collect();
-        found.sort_by_key(|(key, _)| *key);
-        let refs =
-            found.iter().filter(|_| with_refs).map(|(_, row)| RowRef { segment: 0, group: 0, row: *row });
-        Ok(Rows { refs: refs.collect(), keys: found.iter().map(|(key, _)| *key).collect() })
+        let mut rows = Rows::default();
+        let mut source_count = 0;
+        for bound in &selection.groups {
+            let before = rows.keys.len();
+            self.read_group(bound, &range, with_refs, &mut rows)?;
+            source_count += usize::from(rows.keys.len() > before);
+        }
+        if source_count > 1 {
+            if with_refs {
+                let mut paired: Vec<(u64, RowRef)> =
+                    rows.keys.iter().copied().zip(rows.refs.iter().copied()).collect();
+                paired.sort_by_key(|(key, _)| *key);
+                rows.keys.clear();
+                rows.refs.clear();
+                rows.keys.extend(paired.iter().map(|(key, _)| *key));
+                rows.refs.extend(paired.iter().map(|(_, row)| *row));
+            } else {
+                // A stable sort finds the runs that the groups are, and merges them.
+                rows.keys.sort();
+            }
+        }
+        Ok(rows)
     }
 
-    /// Users active on days of UTC since 1970, any event. Days ascend; a user may come again for a day.
-    pub fn active_days(&self, days: Range<i32>, f: &mut dyn FnMut(i32, &[u16])) -> Result<(), Problem> {
-        for day in days {
-            // As two segments with the same users would.
-            for _ in 0..2 {
-                let of_day =
-                    self.memory.events.iter().filter(|e| e.time.div_euclid(DAY_MS) == i64::from(day));
-                let users: BTreeSet<u16> = of_day.filter_map(|event| self.user(&event.user)).collect();
-                f(day, &users.into_iter().collect::<Vec<_>>());
+    fn read_group(
+        &self,
+        bound: &BoundGroup,
+        range: &Range<TimeMs>,
+        with_refs: bool,
+        out: &mut Rows,
+    ) -> Result<(), Problem> {
+        let group = self.scan.group(bound.segment, bound.group);
+        let meta = group.meta();
+        if range.is_empty() || meta.time_max < range.start || meta.time_min >= range.end {
+            return Ok(());
+        }
+        let column = group.users()?;
+        let rows = group.user_rows(
+            &column,
+            self.user_base(),
+            u64::from(self.user_base()) + u64::from(TASK_USER_COUNT),
+        );
+        if rows.is_empty() {
+            return Ok(());
+        }
+        self.scan.count_rows(rows.len());
+        let base = u64::from(self.user_base());
+        let mut users = Vec::with_capacity(rows.len());
+        column.for_each_block(rows.clone(), |block| {
+            users.extend(block.iter().map(|user| (user - base) as u16))
+        });
+        let mut times = Vec::with_capacity(rows.len());
+        group.times()?.read(rows.clone(), &mut times);
+
+        let dead = &self.scan.snapshot().segments[bound.segment as usize].dead;
+        let is_whole = range.start <= meta.time_min && meta.time_max < range.end;
+        let mask = match &bound.filter {
+            Some(filter) => Some(filter.mask(self, (bound.segment, bound.group), rows.clone(), &users)?),
+            None => None,
+        };
+        if mask.is_none() && dead.is_empty() && is_whole {
+            out.keys.extend(
+                users.iter().zip(&times).map(|(user, time)| key(*user, meta.time_min + *time as i64)),
+            );
+            if with_refs {
+                let reference = |row| RowRef { segment: bound.segment, group: bound.group, row: row as u32 };
+                out.refs.extend(rows.map(reference));
+            }
+            return Ok(());
+        }
+        let dead_in_task = self.set_of(dead);
+        for (index, row) in rows.enumerate() {
+            let time = meta.time_min + times[index] as i64;
+            let is_meant = mask.as_ref().is_none_or(|mask| mask[index]);
+            if is_meant && range.contains(&time) && !dead_in_task.contains(users[index]) {
+                out.keys.push(key(users[index], time));
+                if with_refs {
+                    out.refs.push(RowRef { segment: bound.segment, group: bound.group, row: row as u32 });
+                }
             }
         }
         Ok(())
     }
 
-    /// The codes of each row.
-    pub fn breakdown_codes(&self, breakdown: &BreakdownPlan, rows: &Rows) -> Result<Codes, Problem> {
-        let (mut codes, mut offsets) = (Vec::new(), vec![0]);
-        for row in &rows.refs {
-            let event = &self.memory.events[row.row as usize];
-            let value = self.memory.value(event, breakdown.breakdown.on, &breakdown.breakdown.property);
-            let elements: BTreeSet<&Value> = value.into_iter().flat_map(Value::elements).collect();
-            let code =
-                |value: &&Value| breakdown.labels.iter().position(|label| label == *value).unwrap() as u32;
-            codes.extend(elements.iter().map(code));
-            if elements.is_empty() {
-                codes.push(NULL_CODE);
-            }
-            offsets.push(codes.len() as u32);
+    /// The members of a set of ordinals that belong to the task.
+    fn set_of(&self, ordinals: &roaring::RoaringBitmap) -> TaskSet {
+        if ordinals.is_empty() {
+            return TaskSet::new();
         }
-        Ok(if codes.len() == rows.refs.len() {
-            Codes::one_per_row(codes)
-        } else {
-            Codes::lists(codes, offsets)
-        })
+        let base = self.user_base();
+        ordinals.range(self.ordinals()).map(|ordinal| (ordinal - base) as u16).collect()
     }
 
-    /// The numbers of a property of the rows.
+    /// Users active on days of UTC since 1970, any event. Days ascend; a user comes once for a day.
+    pub fn active_days(&self, days: Range<i32>, f: &mut dyn FnMut(i32, &[u16])) -> Result<(), Problem> {
+        let mut entries: Vec<u32> = Vec::new();
+        let mut source_count = 0;
+        for (_, live) in self.scan.segments(RowKind::Events) {
+            let Some(activity) = live.segment.activity()? else { continue };
+            let before = entries.len();
+            activity.read(self.index, days.clone(), &mut entries);
+            if !live.dead.is_empty() {
+                let dead = self.set_of(&live.dead);
+                let mut kept = before;
+                for at in before..entries.len() {
+                    entries[kept] = entries[at];
+                    kept += usize::from(!dead.contains((entries[at] % TASK_USER_COUNT) as u16));
+                }
+                entries.truncate(kept);
+            }
+            source_count += usize::from(entries.len() > before);
+        }
+        if source_count > 1 {
+            entries.sort();
+            entries.dedup();
+        }
+        let mut users = Vec::new();
+        for of_day in entries.chunk_by(|a, b| a / TASK_USER_COUNT == b / TASK_USER_COUNT) {
+            users.clear();
+            users.extend(of_day.iter().map(|entry| (entry % TASK_USER_COUNT) as u16));
+            f(days.start + (of_day[0] / TASK_USER_COUNT) as i32, &users);
+        }
+        Ok(())
+    }
+
+    /// The codes of each row, whose `refs` are filled.
+    pub fn breakdown_codes(&self, breakdown: &BreakdownPlan, rows: &Rows) -> Result<Codes, Problem> {
+        breakdown.codes(self, rows)
+    }
+
+    /// Calls `f` with each row that has a number under a property, and the number.
     pub fn numbers(
         &self,
         property: &str,
         rows: &Rows,
         f: &mut dyn FnMut(usize, Number),
     ) -> Result<(), Problem> {
+        debug_assert_eq!(rows.refs.len(), rows.keys.len(), "a property needs to know where rows are");
+        /// The numbers of a segment's values, by code less one.
+        type ByCode = Rc<Vec<Option<Number>>>;
+        let mut by_segment: HashMap<u32, ByCode> = HashMap::new();
+        let mut columns = HashMap::new();
         for (index, row) in rows.refs.iter().enumerate() {
-            let event = &self.memory.events[row.row as usize];
-            if let Some(number) = self.memory.value(event, On::Event, property).and_then(Value::as_number) {
-                f(index, number);
+            let place = (row.segment, row.group);
+            let column = match columns.get(&place) {
+                Some(column) => *column,
+                None => {
+                    let group = self.scan.group(row.segment, row.group);
+                    let column = match group.segment().property(property) {
+                        Some(place) => group.column(place)?,
+                        None => None,
+                    };
+                    if !by_segment.contains_key(&row.segment)
+                        && let Some(place) = group.segment().property(property)
+                        && let Some(values) = group.segment().values(place)?
+                    {
+                        let values = values.values().map_err(|error| group.segment().wrap(error))?;
+                        let numbers = values.iter().map(crate::model::Value::as_number).collect();
+                        by_segment.insert(row.segment, Rc::new(numbers));
+                    }
+                    columns.insert(place, column);
+                    column
+                }
+            };
+            let Some(column) = column else { continue };
+            match cell_at(&column, row.segment, row.row as usize) {
+                CellPlace::Missing => {}
+                CellPlace::Number { mantissa, exponent } => {
+                    if let Some(number) = super::selection::number(mantissa, exponent)?.as_number() {
+                        f(index, number);
+                    }
+                }
+                CellPlace::Code { segment, code } => {
+                    let number = by_segment.get(&segment).and_then(|numbers| numbers.get(code as usize - 1));
+                    let number = number.ok_or_else(|| super::selection::unknown_code(self.scan, segment))?;
+                    if let Some(number) = number {
+                        f(index, *number);
+                    }
+                }
             }
         }
         Ok(())
     }
 
-    /// Users that have an event, as of the query, or a profile.
+    /// Users that have an event that is seen, or a profile, ascending.
     pub fn known_users(&self) -> Result<Vec<u16>, Problem> {
-        let memory = self.memory;
-        let active = memory.events.iter().filter(|event| event.time <= memory.as_of).map(|event| &event.user);
-        let known: BTreeSet<u16> =
-            active.chain(memory.profiles.keys()).filter_map(|id| self.user(id)).collect();
-        Ok(known.into_iter().collect())
-    }
-
-    /// Users whose profile satisfies the filter.
-    pub fn users_where(&self, filter: &Filter) -> Result<TaskSet, Problem> {
-        let event = |user: &String| Event {
-            event: String::new(),
-            user: user.clone(),
-            time: 0,
-            id: None,
-            account: None,
-            properties: Vec::new(),
-        };
-        let holds = |user: &String| self.memory.holds(filter, &event(user));
-        let users = self.memory.users[self.users.clone()].iter().zip(0..);
-        Ok(users.filter(|(user, _)| holds(user)).map(|(_, user)| user).collect())
+        let mut known = TaskSet::new();
+        let history = self.scan.history();
+        let last_day = (history.end - 1).div_euclid(DAY_MS);
+        let first_day = history.start.div_euclid(DAY_MS);
+        self.active_days(first_day as i32..last_day as i32, &mut |_, users| {
+            users.iter().for_each(|user| known.insert(*user));
+        })?;
+        let every_event = Selection::every_event(self.scan);
+        let rows = self.rows(&every_event, last_day * DAY_MS..history.end, false)?;
+        rows.keys.iter().for_each(|key| known.insert(key_user(*key)));
+        for (_, live) in self.scan.segments(RowKind::UserProfiles) {
+            let dead = self.set_of(&live.dead);
+            for group in live.segment.groups() {
+                let users = group.users()?;
+                let end = u64::from(self.user_base()) + u64::from(TASK_USER_COUNT);
+                let rows = group.user_rows(&users, self.user_base(), end);
+                users.for_each_block(rows, |block| {
+                    let of_task = block.iter().map(|user| (user - u64::from(self.user_base())) as u16);
+                    of_task.filter(|user| !dead.contains(*user)).for_each(|user| known.insert(user));
+                });
+            }
+        }
+        Ok(known.iter().collect())
     }
 }

@@ -15,6 +15,11 @@ impl TaskSet {
         TaskSet { words: [0; WORD_COUNT] }
     }
 
+    /// All 16,384 users.
+    pub fn all() -> TaskSet {
+        TaskSet { words: [u64::MAX; WORD_COUNT] }
+    }
+
     pub fn insert(&mut self, user: u16) {
         self.words[usize::from(user >> 6)] |= 1 << (user & 63);
     }

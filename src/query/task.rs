@@ -13,6 +13,7 @@ pub struct Memory {
     pub users: Vec<String>,
     pub events: Vec<Event>,
     pub profiles: BTreeMap<String, Vec<(String, Value)>>,
+    pub account_profiles: BTreeMap<String, Vec<(String, Value)>>,
     pub as_of: TimeMs,
 }
 
@@ -69,7 +70,7 @@ impl Memory {
         let properties = match on {
             On::Event => &event.properties,
             On::User => self.profiles.get(&event.user)?,
-            On::Account => return None,
+            On::Account => self.account_profiles.get(event.account.as_ref()?)?,
         };
         properties.iter().find(|(name, _)| name == property).map(|(_, value)| value)
     }

@@ -152,16 +152,20 @@ pub struct TimeRange {
 }
 
 impl TimeRange {
-    /// The half-open range of moments: all history without `from`, up to and including `as_of` without `to`.
+    /// The half-open range of moments: all history without `from`, up to and including `as_of` without `to`,
+    /// which is nothing if `from` is later still.
+    ///
+    /// # Errors
+    /// If `to` is given and earlier than `from`.
     pub fn resolve(&self, as_of: TimeMs, zone: &TimeZone) -> Result<Range<TimeMs>, Problem> {
         let from = self.from.map_or(TIME_MIN_MS, |from| from.resolve(as_of, zone));
-        let to = self.to.map_or(as_of + 1, |to| to.resolve(as_of, zone));
-        if from <= to {
-            return Ok(from..to);
+        let Some(to) = self.to else { return Ok(from..from.max(as_of + 1)) };
+        let to = to.resolve(as_of, zone);
+        if from > to {
+            let problem = Problem::invalid("\"from\" is later than \"to\"").at(format!("{}/from", self.path));
+            return Err(problem.hint("a range is from its start to the first moment after it"));
         }
-        let end =
-            if self.to.is_some() { "\"to\"" } else { "\"as_of\", where the range ends without a \"to\"" };
-        Err(Problem::invalid(format!("\"from\" is later than {end}")).at(format!("{}/from", self.path)))
+        Ok(from..to)
     }
 }
 
@@ -240,6 +244,6 @@ mod tests {
         assert_eq!(range(Some(TimeExpr::Now), None).resolve(5, &utc), Ok(5..6));
         let problem = range(Some(TimeExpr::At(9)), Some(TimeExpr::At(8))).resolve(5, &utc).unwrap_err();
         assert_eq!(problem.path.as_deref(), Some("/cohort/from"));
-        assert!(range(Some(TimeExpr::At(9)), None).resolve(5, &utc).is_err());
+        assert_eq!(range(Some(TimeExpr::At(9)), None).resolve(5, &utc), Ok(9..9));
     }
 }

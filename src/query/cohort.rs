@@ -290,3 +290,41 @@ fn check_count(partial: &CohortPartial) -> Result<(), Problem> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn listed_users_belong_to_the_task_that_has_their_ordinal() {
+        let ordinals = [3, 16_383, 16_384, 40_000];
+        assert_eq!(users_of_task(&ordinals, 0).collect::<Vec<_>>(), [3, 16_383]);
+        assert_eq!(users_of_task(&ordinals, TASK_USER_COUNT).collect::<Vec<_>>(), [0]);
+        assert_eq!(users_of_task(&ordinals, 3 * TASK_USER_COUNT).count(), 0);
+    }
+
+    #[test]
+    fn a_page_is_the_smallest_ids_however_the_parts_were_merged() {
+        let part = |ids: std::ops::Range<u32>| {
+            let mut part = CohortPartial { limit: Some(3), ..CohortPartial::default() };
+            for id in ids.rev() {
+                part.count += 1;
+                part.add(&format!("{id:05}"));
+            }
+            part
+        };
+        let page = |mut partial: CohortPartial| {
+            partial.ids.sort_unstable();
+            partial.ids.truncate(3);
+            (partial.count, partial.ids)
+        };
+        let (mut left, mut right) = (part(10_000..20_000), part(2..4));
+        assert!(left.ids.len() < 10_000, "what cannot be told is dropped");
+        let text = serde_json::to_string(&left).unwrap();
+        right.merge(serde_json::from_str(&text).unwrap());
+        left.merge(part(2..4));
+        let expected = (10_002, vec!["00002".to_owned(), "00003".to_owned(), "10000".to_owned()]);
+        assert_eq!(page(left), expected);
+        assert_eq!(page(right), expected);
+    }
+}

@@ -223,10 +223,22 @@ impl Segmentation {
         grid: &mut Grid<u64>,
         last_seen: &mut Vec<LastSeen>,
     ) -> Result<(), Problem> {
+        let Some(slots) = slots else {
+            let start = grid.row_start(0)?;
+            let cells = &mut grid.cells_mut()[start..];
+            let mut last = None;
+            for key in keys {
+                let bucket = self.bucket(*key);
+                let seen = Some((key_user(*key), bucket));
+                cells[bucket] += u64::from(last != seen);
+                last = seen;
+            }
+            return Ok(());
+        };
         for (row, key) in keys.iter().enumerate() {
             let seen =
                 LastSeen { user: first_user + u32::from(key_user(*key)), bucket: self.bucket(*key) as u32 };
-            for slot in slots_of(slots, row) {
+            for slot in slots.of(row) {
                 let last = last_seen_of(last_seen, *slot);
                 let is_new = *last != seen;
                 *last = seen;
@@ -424,4 +436,133 @@ fn lines(series: &Series, tally: &Tally, bucket_count: usize) -> Vec<Line> {
         _ => Cell::UInt(0),
     };
     vec![line(0, vec![nothing; bucket_count])]
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::tz::TimeZone;
+
+    use super::super::{NULL_CODE, key};
+    use super::*;
+    use crate::api::{Interval, WeekStart};
+    use crate::model::Value;
+
+    /// Four days without series, for the counting alone.
+    fn days(rolling_days: Option<u32>) -> Segmentation {
+        let range = 0..4 * DAY_MS;
+        let calendar =
+            Calendar::new(Interval::Day, &TimeZone::UTC, WeekStart::Monday, range.clone()).unwrap();
+        let rolling = rolling_days.map(|days| Rolling::new(&calendar, &TimeZone::UTC, days));
+        Segmentation {
+            series: Vec::new(),
+            calendar,
+            rolling,
+            range,
+            breakdowns: Vec::new(),
+            limits: Vec::new(),
+        }
+    }
+
+    /// Events of users by day, in order, each at a later hour.
+    fn keys(events: &[(u16, i64)]) -> Vec<u64> {
+        events.iter().zip(0..).map(|((user, day), hour)| key(*user, day * DAY_MS + hour * 1_000)).collect()
+    }
+
+    /// Slots of the values a, which is kept, b and c, which are folded.
+    fn slots(codes: &[u32]) -> Option<Codes> {
+        let labels = [Value::from("a"), Value::from("b"), Value::from("c")];
+        let split = Split::new(vec![Fold::keep_top(&labels, 1, |code| Some(-i64::from(code)))]).unwrap();
+        split.slots(vec![Codes::one_per_row(codes.to_vec())])
+    }
+
+    #[test]
+    fn users_count_once_in_each_bucket_and_each_folded_value() {
+        let (segmentation, mut grid, mut last_seen) = (days(None), Grid::new(4), Vec::new());
+        let keys = keys(&[(1, 0), (1, 0), (1, 2), (2, 0), (2, 0), (2, 0)]);
+        segmentation.count_users(&keys, None, 0, &mut grid, &mut last_seen).unwrap();
+        assert_eq!(grid.rows(), [(0, &[2, 0, 1, 0][..])]);
+
+        // Values b and c are both told as `$other`, slot 1; null is slot 2.
+        let mut grid = Grid::new(4);
+        let slots = slots(&[1, 2, 0, 0, 1, NULL_CODE]);
+        segmentation.count_users(&keys, slots.as_ref(), 0, &mut grid, &mut last_seen).unwrap();
+        assert_eq!(grid.rows(), [(0, &[1, 0, 1, 0][..]), (1, &[2, 0, 0, 0]), (2, &[1, 0, 0, 0])]);
+    }
+
+    #[test]
+    fn a_user_of_another_task_is_another_user() {
+        let (segmentation, mut grid, mut last_seen) = (days(None), Grid::new(4), Vec::new());
+        for first_user in [0, TASK_USER_COUNT] {
+            let slots = slots(&[0]);
+            segmentation
+                .count_users(&keys(&[(7, 1)]), slots.as_ref(), first_user, &mut grid, &mut last_seen)
+                .unwrap();
+        }
+        assert_eq!(grid.rows(), [(0, &[0, 2, 0, 0][..])]);
+    }
+
+    #[test]
+    fn rolling_windows_of_values_are_apart() {
+        let (segmentation, mut grid, mut last_seen) = (days(Some(2)), Grid::new(5), Vec::new());
+        let keys = keys(&[(1, -1), (1, 0), (1, 3), (2, 1)]);
+        let slots = slots(&[0, 1, 0, 0]);
+        segmentation.count_rolling(&keys, slots.as_ref(), 0, &mut grid, &mut last_seen).unwrap();
+        assert_eq!(grid.rows(), [(0, &[1, 0, 0, 0, -1][..]), (1, &[1, 0, -1, 0, 0])]);
+    }
+
+    /// Tallies of all kinds of a few users.
+    fn partial(first_user: u32, events: &[(u16, i64)]) -> SegmentationPartial {
+        let (plain, rolling, keys) = (days(None), days(Some(3)), keys(events));
+        let (mut events, mut users, mut windows) = (Grid::new(4), Grid::new(4), Grid::new(5));
+        let (mut last_seen, mut last_window) = (Vec::new(), Vec::new());
+        plain.count_events(&keys, None, &mut events).unwrap();
+        plain.count_users(&keys, None, first_user, &mut users, &mut last_seen).unwrap();
+        rolling.count_rolling(&keys, None, first_user, &mut windows, &mut last_window).unwrap();
+        let mut sums: Grid<ExactSum> = Grid::new(4);
+        let start = sums.row_start(0).unwrap();
+        sums.cells_mut()[start].add(Number::parse("0.1").unwrap());
+        SegmentationPartial {
+            series: vec![
+                Tally::Events(events),
+                Tally::Users { grid: users, last_seen },
+                Tally::Rolling { grid: windows, last_seen: last_window },
+                Tally::Sum(sums),
+            ],
+        }
+    }
+
+    fn told(partial: &SegmentationPartial) -> String {
+        let sums = partial.series.iter().map(|tally| match tally {
+            Tally::Events(grid) | Tally::Users { grid, .. } => format!("{:?}", grid.rows()),
+            Tally::Rolling { grid, .. } => format!("{:?}", grid.rows()),
+            Tally::Sum(grid) => {
+                let total = |(slot, cells): (u32, &[ExactSum])| {
+                    (slot, cells.iter().map(|sum| sum.total().to_string()).collect::<Vec<_>>())
+                };
+                format!("{:?}", grid.rows().into_iter().map(total).collect::<Vec<_>>())
+            }
+        });
+        sums.collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn merging_is_associative_commutative_and_survives_serialisation() {
+        let parts = || [partial(0, &[(1, 0), (1, 1)]), partial(9, &[(1, 1), (2, 3)]), partial(99, &[(5, 2)])];
+        let sum = |order: [usize; 3]| {
+            let parts = parts();
+            let mut sum = parts[order[0]].clone();
+            for part in &order[1..] {
+                let text = serde_json::to_string(&parts[*part]).unwrap();
+                sum.merge(serde_json::from_str(&text).unwrap());
+            }
+            told(&sum)
+        };
+        let [a, mut b, c] = parts();
+        b.merge(c);
+        let mut right = a;
+        right.merge(b);
+        assert_eq!(sum([0, 1, 2]), told(&right));
+        assert_eq!(sum([2, 0, 1]), told(&right));
+        assert!(told(&right).contains("0.3"), "{}", told(&right));
+    }
 }

@@ -4,6 +4,7 @@
 //! `model`, `api`, `format`, `io`, `wal`, `segment`, `store`, `query`, `ingest`, `http`, `cli`.
 
 pub mod api;
+pub mod cli;
 pub mod ingest;
 pub mod io;
 pub mod limits;

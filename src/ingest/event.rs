@@ -41,6 +41,14 @@ const FOREIGN_NAMES: [(&str, &str); 14] = [
 /// Numbers nearer to zero than this are seconds: as milliseconds they lie before March 1973.
 const EPOCH_MS_MIN: i64 = 100_000_000_000;
 
+/// What an event gets that does not say so itself.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Defaults<'a> {
+    /// Without one, an event must have a time.
+    pub time: Option<TimeMs>,
+    pub id: Option<&'a str>,
+}
+
 /// Reads events one after the other, and keeps its memory between them.
 #[derive(Debug, Default)]
 pub(crate) struct EventReader<'de> {
@@ -57,8 +65,13 @@ struct Head<'de> {
 }
 
 impl<'de> EventReader<'de> {
-    /// Reads one event and adds it to `batch`; without a time of its own it happened at `now`.
-    pub fn read(&mut self, text: &'de [u8], now: TimeMs, batch: &mut EventBatch) -> Result<(), Fault> {
+    /// Reads one event and adds it to `batch`, or changes nothing in it.
+    pub fn read(
+        &mut self,
+        text: &'de [u8],
+        defaults: Defaults<'_>,
+        batch: &mut EventBatch,
+    ) -> Result<(), Fault> {
         if text.len() > EVENT_SIZE_MAX {
             let size = text.len();
             return Err(Fault::new(format!(
@@ -83,11 +96,12 @@ impl<'de> EventReader<'de> {
                 None => Fault::syntax(&error),
             });
         }
-        let event = required("event", head.event)?;
-        let user = required("user", head.user)?;
-        let time = head.time.unwrap_or(now);
+        let event = head.event.ok_or_else(|| missing("event"))?;
+        let user = head.user.ok_or_else(|| missing("user"))?;
+        let time = head.time.or(defaults.time).ok_or_else(|| missing("time"))?;
+        let id = head.id.as_deref().or(defaults.id);
         batch
-            .push_event(&event, &user, time, head.id.as_deref(), head.account.as_deref())
+            .push_event(&event, &user, time, id, head.account.as_deref())
             .and_then(|()| self.properties.push_to(batch))
             .map_err(|error| Fault::new(error.to_string()))
     }
@@ -144,8 +158,8 @@ fn not_an_object(text: &str) -> Fault {
     }
 }
 
-fn required<'a>(name: &'static str, value: Option<Cow<'a, str>>) -> Result<Cow<'a, str>, Fault> {
-    value.ok_or_else(|| Fault::new(format!("the field {name:?} is missing")).at(name))
+pub(crate) fn missing(field: &str) -> Fault {
+    Fault::new(format!("the field {field:?} is missing")).at(field)
 }
 
 /// Reads a string of 1 to `size_max` bytes for `field`; a null is none.

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::de::{Deserializer as _, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::event::EventReader;
+use super::event::{Defaults, EventReader};
 use super::fault::{Fault, kind_of, noted, syntax_message};
 use crate::api::{Problem, ProblemClass};
 use crate::limits::BATCH_EVENT_COUNT_MAX;
@@ -60,7 +60,7 @@ pub fn parse_events(
     let mut collector = Collector {
         reader: EventReader::default(),
         on_error,
-        now,
+        defaults: Defaults { time: Some(now), id: None },
         parsed: ParsedEvents { batch: EventBatch::new(), rejected: Vec::new() },
     };
     match form {
@@ -75,7 +75,7 @@ pub fn parse_events(
 struct Collector<'de> {
     reader: EventReader<'de>,
     on_error: OnError,
-    now: TimeMs,
+    defaults: Defaults<'static>,
     parsed: ParsedEvents,
 }
 
@@ -85,7 +85,7 @@ impl<'de> Collector<'de> {
         if parsed.batch.len() + parsed.rejected.len() == BATCH_EVENT_COUNT_MAX {
             return Err(too_many("events"));
         }
-        let Err(fault) = self.reader.read(text, self.now, &mut parsed.batch) else { return Ok(()) };
+        let Err(fault) = self.reader.read(text, self.defaults, &mut parsed.batch) else { return Ok(()) };
         if self.on_error == OnError::Reject {
             return Err(place.problem(fault));
         }

@@ -7,12 +7,27 @@
 //! [`EventBatch`]: crate::model::EventBatch
 
 mod decode;
+mod dialect;
 mod event;
 mod events;
 mod fault;
+mod files;
+mod lines;
+mod mapping;
+mod objects;
 mod profiles;
 mod properties;
+mod rows;
+mod table;
+mod times;
+mod write;
 
 pub use decode::decode_body;
+pub use dialect::Delimiter;
 pub use events::{BodyForm, OnError, ParsedEvents, Rejected, parse_events};
+pub use files::{InputFile, InputFormat};
+pub use mapping::Mapping;
 pub use profiles::{parse_identities, parse_profiles};
+pub use rows::{Chunk, RejectedRow, RowOptions, RowReader};
+pub use times::{TimeReader, TimeUnit};
+pub use write::write_event;

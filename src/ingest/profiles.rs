@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde::de::{Deserializer as _, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::event::string;
+use super::event::{missing, string};
 use super::events::{BodyForm, Place, each_json, lines, too_many};
 use super::fault::{Fault, Text, excerpt, kind_of, noted};
 use super::properties::{Properties, check_name};
@@ -104,10 +104,6 @@ fn read_identity(text: &str) -> Result<IdentityMerge, Fault> {
     let from = from.ok_or_else(|| missing("from"))?.into_owned();
     let into = into.ok_or_else(|| missing("into"))?.into_owned();
     Ok(IdentityMerge { from, into })
-}
-
-fn missing(name: &str) -> Fault {
-    Fault::new(format!("the field {name:?} is missing")).at(name)
 }
 
 fn unknown_field(name: &str, known: &[&'static str]) -> Fault {

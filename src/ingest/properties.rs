@@ -52,6 +52,16 @@ impl<'de> Properties<'de> {
         self.fault = None;
     }
 
+    /// The last value of a name.
+    pub fn get(&self, name: &str) -> Option<&Parsed<'de>> {
+        self.values.iter().rev().find(|(known, _)| known == name).map(|(_, value)| value)
+    }
+
+    /// All values in their order; of a name that comes twice the last one holds.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Parsed<'de>)> {
+        self.values.iter().map(|(name, value)| (&**name, value))
+    }
+
     /// Adds the properties to the last event of `batch`.
     pub fn push_to(&self, batch: &mut EventBatch) -> Result<(), BatchError> {
         for (name, value) in &self.values {
@@ -179,16 +189,18 @@ impl<'de> Visitor<'de> for PropertiesSeed<'_, 'de> {
 
 /// Reads a string, number or boolean.
 fn read_scalar(raw: &str) -> Result<Parsed<'_>, Fault> {
-    let value = match raw.as_bytes()[0] {
-        b'"' => Parsed::Text(unquote(raw)?),
+    Ok(match raw.as_bytes()[0] {
+        b'"' => {
+            let text = unquote(raw)?;
+            check_value_text(&text)?;
+            Parsed::Text(text)
+        }
         b't' => Parsed::Bool(true),
         b'f' => Parsed::Bool(false),
         _ => Parsed::Number(
             Number::parse(raw).map_err(|error| Fault::new(format!("{}: {error}", excerpt(raw))))?,
         ),
-    };
-    check_value_size(&value)?;
-    Ok(value)
+    })
 }
 
 /// Reads an array of scalars; nulls in it are dropped.
@@ -253,11 +265,11 @@ pub(crate) fn check_name(name: &str) -> Result<(), Fault> {
     }
 }
 
-fn check_value_size(value: &Parsed<'_>) -> Result<(), Fault> {
-    match value {
-        Parsed::Text(text) if text.len() > STRING_VALUE_SIZE_MAX => Err(Fault::new(format!(
-            "the string has {} bytes; at most {STRING_VALUE_SIZE_MAX} are allowed",
-            text.len()
+/// Checks the size of a string value.
+pub(crate) fn check_value_text(text: &str) -> Result<(), Fault> {
+    match text.len() {
+        size if size > STRING_VALUE_SIZE_MAX => Err(Fault::new(format!(
+            "the string has {size} bytes; at most {STRING_VALUE_SIZE_MAX} are allowed"
         ))),
         _ => Ok(()),
     }

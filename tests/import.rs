@@ -14,8 +14,12 @@ use std::sync::{Arc, Mutex};
 use clap::Parser;
 use flywheeldb::api::{Json, Problem};
 use flywheeldb::cli::import::{ImportArgs, ImportSummary, import};
-use flywheeldb::ingest::{BodyForm, OnError, parse_events};
+use flywheeldb::ingest::{
+    BodyForm, InputFile, Mapping, OnError, RowOptions, RowReader, TimeReader, parse_events,
+};
 use flywheeldb::model::Event;
+use jiff::tz::TimeZone;
+use proptest::prelude::*;
 
 #[derive(Parser)]
 struct Cli {
@@ -265,6 +269,37 @@ fn a_file_cut_short_says_after_which_line_and_keeps_what_came_before() {
 }
 
 #[test]
+fn a_table_cut_short_keeps_its_whole_rows() {
+    let mut csv = String::from("event,user,time\n");
+    (0..40_000_u64)
+        .for_each(|n| csv.push_str(&format!("e{},u{n},2024-03-01\n", n.wrapping_mul(n * 7_919) % 9_973)));
+    let whole = gzip(csv.as_bytes());
+    let imported = Imported::of("a.csv.gz", &whole[..whole.len() * 2 / 3], &[]);
+    let problem = imported.result.unwrap_err();
+    let count = imported.events.len();
+    assert!(count > 10_000 && count < 40_000);
+    assert_eq!(imported.summary.rejected, 0);
+    assert!(problem.detail.contains(&format!("after line {}; everything", count + 1)), "{count} {problem}");
+}
+
+#[test]
+fn several_files_share_one_file_of_rejects_if_asked_to() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+    fs::write(path("a.ndjson"), format!("{NATIVE}oops\n")).unwrap();
+    fs::write(path("b.csv"), "event,user,time\ne,u,never\ne,u,2024-03-01\n").unwrap();
+    let server = Server::start(0);
+    let (a, b, rejects) = (path("a.ndjson"), path("b.csv"), path("bad"));
+    let args = Cli::parse_from(["import", &a, &b, "--rejects", &rejects, "--url", &server.url]).import;
+    let mut summary = ImportSummary::default();
+    import(&args, Path::new("unused"), &mut summary).unwrap();
+    assert_eq!((summary.accepted, summary.rejected, summary.rejects.len()), (3, 2, 1));
+    let told = fs::read_to_string(rejects).unwrap();
+    let files: Vec<Json> = told.lines().map(|line| Json::parse(line.as_bytes()).unwrap()).collect();
+    assert_eq!(files[1].get("file"), Some(&Json::String(b)));
+}
+
+#[test]
 fn ids_from_lines_are_the_same_each_time_and_not_the_same_for_other_files() {
     let ids = |name: &str, content: &str| -> Vec<Option<String>> {
         let imported = Imported::of(name, content, &["--id-from-line"]);
@@ -320,6 +355,43 @@ fn files_that_are_something_else_are_refused_by_name() {
     let imported = Imported::from_path(&missing, &[], directory);
     assert!(imported.result.unwrap_err().detail.contains("missing.csv"));
     assert!(imported.directory.path().exists());
+}
+
+proptest! {
+    #[test]
+    fn no_file_crashes_the_reader(
+        bytes in prop_oneof![
+            proptest::collection::vec(any::<u8>(), 0..300),
+            "([a-c0-9\"{}:,;\\t\\r\\n |.-]|event|user|time|2024-03-01){0,120}".prop_map(String::into_bytes),
+        ],
+        mapped: bool,
+        has_header: bool,
+        id_from_line: bool,
+    ) {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("input");
+        fs::write(&path, &bytes).unwrap();
+        let Ok(file) = InputFile::open(&path) else { return Ok(()) };
+        let targets = if mapped { vec!["event=:e".to_owned(), "user=1".to_owned(), "time=2".to_owned()] } else { vec![] };
+        let mapping = Mapping::new(&targets, TimeReader { zone: TimeZone::UTC, unit: None }).unwrap();
+        let options = RowOptions {
+            mapping,
+            has_header,
+            delimiter: None,
+            id_from_line,
+            now: 0,
+            chunk_event_count: 3,
+            ends_chunk_at_reject: false,
+        };
+        let Ok(format) = file.format() else { return Ok(()) };
+        let Ok(mut reader) = RowReader::new(file, format, options) else { return Ok(()) };
+        let mut line = 0;
+        while let Ok(Some(chunk)) = reader.next_chunk() {
+            prop_assert!(chunk.batch.len() <= 3);
+            prop_assert!(chunk.line >= line);
+            line = chunk.line;
+        }
+    }
 }
 
 #[test]

@@ -27,7 +27,7 @@ use crate::ingest::{
 /// Chunks between the two threads.
 const QUEUE_SIZE: usize = 2;
 
-const RESUMING: &str = "\
+const MORE_HELP: &str = "\
 Bad rows do not stop an import: they go to FILE.rejects.ndjson, each with its line and the reason.
 
 An import that was stopped half way can be run again. Rows with an `id` are stored once however often they are \
@@ -43,7 +43,7 @@ Examples:
 
 /// Import events from NDJSON and CSV files
 #[derive(Args, Clone, Debug)]
-#[command(after_long_help = RESUMING)]
+#[command(after_long_help = MORE_HELP)]
 pub struct ImportArgs {
     /// Files to read, gzip or zstd or plain; `-` is the standard input
     #[arg(required = true, value_name = "FILE")]
@@ -139,7 +139,11 @@ pub struct ImportSummary {
 pub fn run(args: ImportArgs, data: &Path) -> Result<(), Problem> {
     let mut summary = ImportSummary::default();
     let imported = import(&args, data, &mut summary);
-    println!("{summary}");
+    let is_untouched = summary.accepted + summary.duplicates + summary.rejected == 0;
+    // A command that was wrong from the start has nothing to sum up.
+    if imported.is_ok() || !is_untouched {
+        println!("{summary}");
+    }
     imported?;
     if summary.rejected > 0 && summary.accepted + summary.duplicates == 0 {
         // The files are wrong, not the command: the exit code is that of a failure.
@@ -340,6 +344,11 @@ fn grouped(count: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_arguments_are_sound() {
+        ImportArgs::augment_args(clap::Command::new("import")).debug_assert();
+    }
 
     #[test]
     fn the_summary_is_one_line() {

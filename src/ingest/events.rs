@@ -427,6 +427,12 @@ mod tests {
             let parsed = ndjson(&body, OnError::Skip).unwrap();
             assert_eq!((parsed.batch.len(), parsed.rejected.len(), parsed.rejected[0].index), (2, 1, 1));
         }
+        let body = format!(r#"[{good},{{"event":"e","user":"\ud83d"}},{good}]"#);
+        let parsed = parse_events(body.as_bytes(), BodyForm::Json, OnError::Skip, NOW).unwrap();
+        assert_eq!((parsed.batch.len(), parsed.rejected[0].path.as_str()), (2, "/1/user"));
+        let body = [b"[", good.as_bytes(), b",{\"event\":\"\xff\"}]"].concat();
+        let problem = parse_events(&body, BodyForm::Json, OnError::Skip, NOW).unwrap_err();
+        assert_eq!(problem.path.as_deref(), Some("/1"));
         let pair = json(r#"{"event":"e","user":"\ud83d\ude80"}"#).unwrap();
         assert_eq!(pair[0].user, "🚀");
     }

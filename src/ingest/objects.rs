@@ -64,13 +64,12 @@ impl ObjectReader {
                 },
             };
             if found.is_none() && field.is_required() {
-                let fault = missing(field.name());
                 return Err(match &self.heads[field as usize] {
                     Some(Source::Named(name)) if name != field.name() => {
                         Fault::new(format!("the field {name:?}, mapped to {:?}, is missing", field.name()))
                             .at(field.name())
                     }
-                    _ => fault,
+                    _ => missing(field.name()),
                 });
             }
             Ok(found)
@@ -80,8 +79,9 @@ impl ObjectReader {
         let user = head(HeadField::User)?.expect(present);
         let time = head(HeadField::Time)?.expect(present);
         let time = self.mapping.times.read(time.trim()).map_err(|fault| fault.at(HeadField::Time.name()))?;
-        let own_id = head(HeadField::Id)?;
-        let account = head(HeadField::Account)?;
+        // Exports write an empty string for what is not there.
+        let own_id = head(HeadField::Id)?.filter(|id| !id.is_empty());
+        let account = head(HeadField::Account)?.filter(|account| !account.is_empty());
         for (name, _) in self.mapping.properties() {
             check_name(name).map_err(|fault| fault.at("properties"))?;
         }

@@ -30,6 +30,8 @@ pub const BATCH_EVENT_COUNT_MAX: usize = 100_000;
 pub const BODY_SIZE_MAX: usize = 32 << 20;
 /// Bytes of a request body after decompression.
 pub const BODY_DECODED_SIZE_MAX: usize = 128 << 20;
+/// Window of a zstd body, as a power of two: 8 MiB, what RFC 9659 allows for HTTP.
+pub const ZSTD_WINDOW_LOG_MAX: u32 = 23;
 
 /// Steps in one funnel. A set of steps is kept in a `u64`, one bit a step.
 pub const FUNNEL_STEP_COUNT_MAX: usize = 64;

@@ -309,7 +309,7 @@ mod tests {
             let mut part = CohortPartial { limit: Some(3), ..CohortPartial::default() };
             for id in ids.rev() {
                 part.count += 1;
-                part.add(&format!("{id:05}"));
+                part.add(format!("{id:05}"));
             }
             part
         };

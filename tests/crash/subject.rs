@@ -110,11 +110,11 @@ impl Subject for Store {
 }
 
 /// Finds marks wherever they stand in a body.
-fn collect_marks(body: &serde_json::Value, marks: &mut Vec<String>) {
+fn collect_marks(body: &Json, marks: &mut Vec<String>) {
     match body {
-        serde_json::Value::String(text) if text.starts_with("mark-") => marks.push(text.clone()),
-        serde_json::Value::Array(elements) => elements.iter().for_each(|body| collect_marks(body, marks)),
-        serde_json::Value::Object(fields) => fields.values().for_each(|body| collect_marks(body, marks)),
+        Json::String(text) if text.starts_with("mark-") => marks.push(text.clone()),
+        Json::Array(elements) => elements.iter().for_each(|body| collect_marks(body, marks)),
+        Json::Object(fields) => fields.iter().for_each(|(_, body)| collect_marks(body, marks)),
         _ => {}
     }
 }

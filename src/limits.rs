@@ -30,6 +30,8 @@ pub const BATCH_EVENT_COUNT_MAX: usize = 100_000;
 pub const BODY_SIZE_MAX: usize = 32 << 20;
 /// Bytes of a request body after decompression.
 pub const BODY_DECODED_SIZE_MAX: usize = 128 << 20;
+/// Window of a zstd body, as a power of two: 8 MiB, what RFC 9659 allows for HTTP.
+pub const ZSTD_WINDOW_LOG_MAX: u32 = 23;
 
 /// Steps in one funnel. A set of steps is kept in a `u64`, one bit a step.
 pub const FUNNEL_STEP_COUNT_MAX: usize = 64;
@@ -44,6 +46,30 @@ pub const RESULT_ROW_COUNT_MAX: usize = 5_000_000;
 pub const FILTER_DEPTH_MAX: usize = 64;
 /// Distinct values that a breakdown may meet before it is refused.
 pub const BREAKDOWN_VALUE_COUNT_MAX: usize = 1_000_000;
+
+/// Distinct values of one property that a breakdown may be asked to keep: more is an export, not a chart.
+pub const BREAKDOWN_LIMIT_MAX: usize = 10_000;
+/// Values that a breakdown keeps unless asked otherwise.
+pub const BREAKDOWN_LIMIT_DEFAULT: usize = 25;
+const _: () = assert!(BREAKDOWN_LIMIT_DEFAULT <= BREAKDOWN_LIMIT_MAX);
+/// Properties that one query may split by: the columns `breakdown`, `breakdown_2` and `breakdown_3`.
+pub const BREAKDOWN_PROPERTY_COUNT_MAX: usize = 3;
+/// Combinations of kept values of all properties of a breakdown. Each has a place in a dense table of 4 bytes.
+pub const BREAKDOWN_COMBINATION_COUNT_MAX: usize = 4_000_000;
+/// Values in the list of one `in` filter. They are sorted once and searched.
+pub const FILTER_VALUE_COUNT_MAX: usize = 100_000;
+/// Bytes of a regular expression after compilation, so that no pattern takes the memory of the server.
+pub const PATTERN_COMPILED_SIZE_MAX: usize = 1 << 20;
+/// Events in one selector.
+pub const SELECTOR_EVENT_COUNT_MAX: usize = 1_000;
+/// Series of one segmentation: each is named by a letter.
+pub const SERIES_COUNT_MAX: usize = 26;
+/// Calendar days of a rolling window: ten years.
+pub const ROLLING_DAY_COUNT_MAX: i64 = 3_660;
+/// Periods after the birth's own that a retention may tell: more than a year of hours.
+pub const RETENTION_PERIOD_COUNT_MAX: i64 = 10_000;
+/// Ids that a cohort may list.
+pub const COHORT_USER_COUNT_MAX: usize = 1_000_000;
 
 /// Earliest event time accepted: 1900-01-01, so that a wrong unit is an error instead of a strange history.
 pub const TIME_MIN_MS: i64 = -2_208_988_800_000;
@@ -92,3 +118,8 @@ pub const TIMELINE_EVENT_COUNT_MAX: usize = 1_000;
 /// Events of one page of a user's timeline unless the asker says.
 pub const TIMELINE_EVENT_COUNT_DEFAULT: usize = 100;
 const _: () = assert!(TIMELINE_EVENT_COUNT_DEFAULT <= TIMELINE_EVENT_COUNT_MAX);
+
+/// Values that the schema tells of a property: the most frequent.
+pub const SCHEMA_TOP_VALUE_COUNT: usize = 10;
+/// Distinct values of a property above which the schema tells no top values: it is an id, not a category.
+pub const SCHEMA_DISTINCT_VALUE_COUNT_MAX: usize = 10_000;

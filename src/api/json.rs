@@ -122,6 +122,13 @@ impl<'de> Deserialize<'de> for Json {
     }
 }
 
+impl serde::Serialize for Json {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let raw = RawValue::from_string(self.to_string()).expect("it writes itself as JSON");
+        raw.serialize(serializer)
+    }
+}
+
 /// Writes compact JSON.
 impl std::fmt::Display for Json {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

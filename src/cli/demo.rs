@@ -11,9 +11,10 @@ use super::arguments::{LISTEN_DEFAULT, listen_address};
 use super::output::{self, thousands};
 use super::serve::ready_line;
 use crate::api::{Cell, Json, Problem, ProblemClass};
-use crate::demo::{DemoPlan, generate};
+use crate::demo::{DemoPlan, DemoProfiles, generate, profiles};
 use crate::http::Server;
 use crate::io::{Directory, Disk, publish};
+use crate::model::Entity;
 use crate::store::Store;
 
 #[derive(Debug, Args)]
@@ -89,6 +90,10 @@ fn load(store: &Store, plan: &DemoPlan) -> Result<(), Problem> {
         Ok(())
     })?;
     progress.finish_and_clear();
+    let DemoProfiles { users, accounts, identities } = profiles(plan);
+    store.write_profiles(Entity::User, users)?;
+    store.write_profiles(Entity::Account, accounts)?;
+    store.merge_identities(identities)?;
     store.seal()?;
     let seconds = begun.elapsed().as_secs_f64();
     output::note(&format!("loaded a history of {} events in {seconds:.1} s\n", thousands(count)));

@@ -1,17 +1,366 @@
-//! `flywheel import`: events from files.
+//! `flywheel import`: files of events into a store or a running server.
+//!
+//! Two threads: one reads and parses, one stores, with a few chunks between them, so that memory stays bounded
+//! whatever the files hold. Chunks are stored in the order of their rows and each of them as a whole: what is
+//! told as stored is every good row up to a line.
+
+mod rejects;
+mod sink;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
-use clap::Args;
+use clap::{Args, ValueEnum};
+use indicatif::{ProgressBar, ProgressStyle};
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
 
-use crate::api::Problem;
+use self::rejects::Rejects;
+use self::sink::Sink;
+use crate::api::{Problem, ProblemClass};
+use crate::ingest::{
+    Chunk, Delimiter, InputFile, InputFormat, Mapping, RowOptions, RowReader, TimeReader, TimeUnit,
+};
 
-#[derive(Debug, Args)]
+/// Chunks between the two threads.
+const QUEUE_SIZE: usize = 2;
+
+const MORE_HELP: &str = "\
+Bad rows do not stop an import: they go to FILE.rejects.ndjson, each with its line and the reason.
+
+An import that was stopped half way can be run again. Rows with an `id` are stored once however often they are \
+read. For rows without one, run the import with --id-from-line from the start: each row then gets an id made of \
+the file's first 64 KiB and the number of its line, and running the same import again adds nothing twice. The \
+file may be renamed in between, or have rows added to its end if it was longer than 64 KiB.
+
+Examples:
+  flywheel import events.ndjson.gz
+  flywheel import orders.csv --map user=customer_id,time=ordered_at,event=:purchase --id-from-line
+  flywheel import cdnow.txt --no-header --map user=1,time=2,cds=3,amount=4,event=:purchase
+  zcat events.gz | flywheel import - --url http://127.0.0.1:7070";
+
+/// Import events from NDJSON and CSV files
+#[derive(Args, Clone, Debug)]
+#[command(after_long_help = MORE_HELP)]
 pub struct ImportArgs {
-    /// The files.
-    files: Vec<PathBuf>,
+    /// Files to read, gzip or zstd or plain; `-` is the standard input
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+
+    /// What columns or fields become: user=customer_id, or event=:purchase for the same text in every event
+    ///
+    /// Targets are event, user, time, id and account; any other target is a property of that name. Sources are
+    /// columns of a table (by number with --no-header) or fields of JSON objects (dotted where they are nested).
+    /// Columns that no target names become what their own name says: a field of the event, or else a property.
+    #[arg(long = "map", value_name = "TARGET=SOURCE", value_delimiter = ',')]
+    pub map: Vec<String>,
+
+    /// Form of the files, if neither their names nor their first lines tell
+    #[arg(long, value_name = "FORM")]
+    pub input: Option<Input>,
+
+    /// The first row of a table is data: its columns are called 1, 2, …
+    #[arg(long)]
+    pub no_header: bool,
+
+    /// What separates the columns of a table: one character, `tab` or `blanks` [default: guessed]
+    #[arg(long, value_name = "CHARACTER")]
+    pub delimiter: Option<String>,
+
+    /// Leave out columns and fields that --map does not name
+    #[arg(long)]
+    pub only_mapped: bool,
+
+    /// Columns whose values stay text even where they look like numbers
+    #[arg(long, value_name = "COLUMN", value_delimiter = ',')]
+    pub strings: Vec<String>,
+
+    /// Time zone of dates and of times without an offset
+    #[arg(long, value_name = "ZONE", default_value = "UTC")]
+    pub timezone: String,
+
+    /// What numbers in the time column count since 1970: seconds, milliseconds or microseconds
+    #[arg(long, value_name = "UNIT")]
+    pub time_unit: Option<Unit>,
+
+    /// Where bad rows go [default: FILE.rejects.ndjson]
+    #[arg(long, value_name = "FILE")]
+    pub rejects: Option<PathBuf>,
+
+    /// Stop at the first bad row
+    #[arg(long)]
+    pub strict: bool,
+
+    /// Give rows without an id one made of their line, so that running the import again adds nothing twice
+    #[arg(long)]
+    pub id_from_line: bool,
+
+    /// Send the events to a running server instead of a directory
+    #[arg(long, value_name = "URL")]
+    pub url: Option<String>,
+
+    /// Key of the server, if it asks for one
+    #[arg(long, value_name = "KEY", env = "FLYWHEEL_KEY", hide_env_values = true)]
+    pub key: Option<String>,
 }
 
+/// What the lines of a file are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Input {
+    Ndjson,
+    Csv,
+}
+
+/// What a time given as a number counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Unit {
+    S,
+    Ms,
+    Us,
+}
+
+/// What became of the rows of all files.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ImportSummary {
+    pub accepted: u64,
+    /// Rows that the store had already.
+    pub duplicates: u64,
+    pub rejected: u64,
+    /// The files that hold the rejected rows.
+    pub rejects: Vec<PathBuf>,
+    pub elapsed: Duration,
+}
+
+/// Imports the files, and prints what became of them.
+///
+/// Fails if a file cannot be read to its end, and if there were rows and every one of them was bad.
 pub fn run(args: ImportArgs, data: &Path) -> Result<(), Problem> {
-    Err(Problem::invalid(format!("cannot import {:?} into {}", args.files, data.display())))
+    let mut summary = ImportSummary::default();
+    let imported = import(&args, data, &mut summary);
+    let is_untouched = summary.accepted + summary.duplicates + summary.rejected == 0;
+    // A command that was wrong from the start has nothing to sum up.
+    if imported.is_ok() || !is_untouched {
+        println!("{summary}");
+    }
+    imported?;
+    if summary.rejected > 0 && summary.accepted + summary.duplicates == 0 {
+        // The files are wrong, not the command: the exit code is that of a failure.
+        return Err(
+            Problem::new(ProblemClass::Io, "every row was bad").hint("see the reasons in the rejects")
+        );
+    }
+    Ok(())
+}
+
+/// Imports the files. `summary` tells what was stored, also after an error.
+pub fn import(args: &ImportArgs, data: &Path, summary: &mut ImportSummary) -> Result<(), Problem> {
+    let started = Instant::now();
+    let done = import_files(args, data, summary);
+    summary.elapsed = started.elapsed();
+    done
+}
+
+fn import_files(args: &ImportArgs, data: &Path, summary: &mut ImportSummary) -> Result<(), Problem> {
+    let options = row_options(args)?;
+    let mut sink = Sink::open(args.url.as_deref(), args.key.as_deref(), data)?;
+    let mut shared_rejects =
+        args.rejects.as_ref().map(|path| Rejects::new(path.clone(), args.files.len() > 1));
+    let mut done = Ok(());
+    for path in &args.files {
+        let mut own_rejects = Rejects::new(Rejects::path_beside(path), false);
+        let rejects = shared_rejects.as_mut().unwrap_or(&mut own_rejects);
+        let options = RowOptions { chunk_event_count: sink.chunk_event_count(), ..options.clone() };
+        done = import_file(path, args, options, &mut sink, rejects, summary);
+        let flushed = rejects.flush();
+        summary.rejects.extend(own_rejects.into_written());
+        done = done.and(flushed);
+        if done.is_err() {
+            break;
+        }
+    }
+    summary.rejects.extend(shared_rejects.and_then(Rejects::into_written));
+    sink.close().and(done)
+}
+
+fn row_options(args: &ImportArgs) -> Result<RowOptions, Problem> {
+    let zone = TimeZone::get(&args.timezone).map_err(|_| {
+        Problem::invalid(format!("{:?} is no time zone", args.timezone))
+            .hint("give an IANA name, as Europe/Berlin")
+    })?;
+    let unit = args.time_unit.map(|unit| match unit {
+        Unit::S => TimeUnit::Seconds,
+        Unit::Ms => TimeUnit::Milliseconds,
+        Unit::Us => TimeUnit::Microseconds,
+    });
+    let mut mapping = Mapping::new(&args.map, TimeReader { zone, unit })?;
+    mapping.only_mapped = args.only_mapped;
+    mapping.strings = args.strings.clone();
+    Ok(RowOptions {
+        mapping,
+        has_header: !args.no_header,
+        delimiter: args.delimiter.as_deref().map(Delimiter::parse).transpose()?,
+        id_from_line: args.id_from_line,
+        now: Timestamp::now().as_millisecond(),
+        chunk_event_count: 0,
+        ends_chunk_at_reject: args.strict,
+    })
+}
+
+fn import_file(
+    path: &Path,
+    args: &ImportArgs,
+    options: RowOptions,
+    sink: &mut Sink,
+    rejects: &mut Rejects,
+    summary: &mut ImportSummary,
+) -> Result<(), Problem> {
+    let file = InputFile::open(path)?;
+    let format = match args.input {
+        Some(Input::Ndjson) => InputFormat::Ndjson,
+        Some(Input::Csv) => InputFormat::Csv,
+        None => file.format()?,
+    };
+    let name = file.name.clone();
+    let progress = Progress::new(&file);
+    let mut reader = RowReader::new(file, format, options)?;
+    let (sender, receiver) = crossbeam::channel::bounded::<Result<Chunk, Problem>>(QUEUE_SIZE);
+    let done = std::thread::scope(|scope| {
+        scope.spawn(move || {
+            while let Some(next) = reader.next_chunk().transpose() {
+                let is_last = next.is_err();
+                // Nobody listens any more when storing failed.
+                if sender.send(next).is_err() || is_last {
+                    break;
+                }
+            }
+        });
+        let mut stored_line = 0;
+        for chunk in receiver {
+            // A file that breaks off is an error after all that could be read of it was stored.
+            let Chunk { batch, rejected, line } = chunk.map_err(|problem| stored_before(problem, args))?;
+            if !batch.is_empty() {
+                let receipt = sink.ingest(batch).map_err(|mut problem| {
+                    let stored = format!("; the rows of {name} up to line {stored_line} are stored");
+                    problem.detail.push_str(&stored);
+                    problem
+                })?;
+                summary.accepted += receipt.accepted;
+                summary.duplicates += receipt.duplicates;
+            }
+            summary.rejected += rejected.len() as u64;
+            rejected.iter().try_for_each(|row| rejects.write(&name, row))?;
+            progress.tell(summary.accepted + summary.duplicates);
+            if let Some(row) = rejected.first().filter(|_| args.strict) {
+                let (line, reason, place) = (row.line, &row.reason, &row.path);
+                let place = if place.is_empty() { String::new() } else { format!(" (at {place})") };
+                let detail = format!("{name}, line {line}: {reason}{place}");
+                return Err(stored_before(Problem::new(ProblemClass::Io, detail), args));
+            }
+            stored_line = line;
+        }
+        Ok(())
+    });
+    progress.bar.finish_and_clear();
+    done
+}
+
+/// The problem of a file, with what became of the rows before it and how to go on.
+fn stored_before(mut problem: Problem, args: &ImportArgs) -> Problem {
+    problem.detail.push_str("; everything before it is stored");
+    match args.id_from_line {
+        true => problem.hint("the same import, run again, adds nothing twice"),
+        false => problem
+            .hint("rows with an id are not added twice when the import is run again; see --id-from-line"),
+    }
+}
+
+/// The bar on the terminal, if there is one.
+struct Progress {
+    bar: ProgressBar,
+    consumed: Arc<AtomicU64>,
+    started: Instant,
+}
+
+impl Progress {
+    fn new(file: &InputFile) -> Progress {
+        let (bar, template) = match file.size {
+            Some(size) => (ProgressBar::new(size), "{prefix} {bar:30} {bytes}/{total_bytes} {msg}"),
+            None => (ProgressBar::no_length(), "{prefix} {spinner} {bytes} {msg}"),
+        };
+        let style = ProgressStyle::with_template(template).expect("the templates are well formed");
+        bar.set_style(style);
+        bar.set_prefix(file.name.clone());
+        Progress { bar, consumed: file.consumed(), started: Instant::now() }
+    }
+
+    fn tell(&self, event_count: u64) {
+        self.bar.set_position(self.consumed.load(Ordering::Relaxed));
+        let rate = event_count as f64 / self.started.elapsed().as_secs_f64().max(0.001);
+        self.bar.set_message(format!("{} events, {} events/s", grouped(event_count), grouped(rounded(rate))));
+    }
+}
+
+impl std::fmt::Display for ImportSummary {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let seconds = self.elapsed.as_secs_f64();
+        let rate = (self.accepted + self.duplicates) as f64 / seconds.max(0.001);
+        write!(
+            f,
+            "imported {} events ({} duplicates, {} rejected) in {seconds:.1} s, {} events/s",
+            grouped(self.accepted),
+            grouped(self.duplicates),
+            grouped(self.rejected),
+            grouped(rounded(rate)),
+        )?;
+        for (index, path) in self.rejects.iter().enumerate() {
+            write!(f, "{}{}", if index == 0 { "; rejects in " } else { ", " }, path.display())?;
+        }
+        Ok(())
+    }
+}
+
+/// A rate to three significant digits: more would be noise.
+fn rounded(rate: f64) -> u64 {
+    let rate = rate as u64;
+    let unit = 10_u64.pow(rate.checked_ilog10().map_or(0, |log| log.saturating_sub(2)));
+    rate / unit * unit
+}
+
+/// A count with a comma after each three digits.
+fn grouped(count: u64) -> String {
+    let digits = count.to_string();
+    let mut grouped = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_arguments_are_sound() {
+        ImportArgs::augment_args(clap::Command::new("import")).debug_assert();
+    }
+
+    #[test]
+    fn the_summary_is_one_line() {
+        let mut summary = ImportSummary {
+            accepted: 69_659,
+            elapsed: Duration::from_millis(407),
+            ..ImportSummary::default()
+        };
+        let line = "imported 69,659 events (0 duplicates, 0 rejected) in 0.4 s, 171,000 events/s";
+        assert_eq!(summary.to_string(), line);
+        summary.rejects.push("a.rejects.ndjson".into());
+        assert!(summary.to_string().ends_with("; rejects in a.rejects.ndjson"));
+        assert_eq!(ImportSummary::default().to_string().lines().count(), 1);
+    }
 }

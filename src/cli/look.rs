@@ -3,11 +3,10 @@
 use std::path::Path;
 
 use clap::{Args, ValueEnum};
-use serde_json::Value;
 
 use super::outline::outline;
 use super::{output, with_store};
-use crate::api::{Problem, ProblemClass};
+use crate::api::{Json, Problem, ProblemClass};
 use crate::limits::{TIMELINE_EVENT_COUNT_DEFAULT, TIMELINE_EVENT_COUNT_MAX};
 
 /// How to show what was found.
@@ -54,9 +53,9 @@ pub(super) fn user(args: UserArgs, data: &Path) -> Result<(), Problem> {
     show(&found.ok_or_else(none)?, args.format)
 }
 
-fn show(found: &Value, format: LookFormat) -> Result<(), Problem> {
+fn show(found: &Json, format: LookFormat) -> Result<(), Problem> {
     let text = match format {
-        LookFormat::Table => outline(found),
+        LookFormat::Table => outline(&serde_json::to_value(found).expect("it writes itself as JSON")),
         LookFormat::Json => format!("{found}\n"),
     };
     output::print(text.as_bytes())

@@ -108,6 +108,11 @@ pub fn read_outside(path: &Path) -> io::Result<impl Read + Send + use<>> {
     File::open(path)
 }
 
+/// The size in bytes of a user's file outside the store, if it is a regular file.
+pub fn size_outside(path: &Path) -> Option<u64> {
+    fs::metadata(path).ok().filter(fs::Metadata::is_file).map(|metadata| metadata.len())
+}
+
 /// Creates or empties a user's file outside the store: rejects, exports.
 pub fn write_outside(path: &Path) -> io::Result<impl Write + Send + use<>> {
     File::create(path)

@@ -14,7 +14,7 @@ use std::io;
 
 use bytes::Bytes;
 
-pub use disk::{Disk, read_outside, write_outside};
+pub use disk::{Disk, read_outside, size_outside, write_outside};
 
 /// The directory of one store.
 pub trait Directory: Send + Sync + Debug {

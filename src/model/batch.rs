@@ -148,6 +148,14 @@ impl EventBatch {
     /// # Panics
     /// If no event was pushed.
     pub fn push_property(&mut self, name: &str, value: &Value) -> Result<(), BatchError> {
+        self.push_property_ref(name, &CellRef::from(value))
+    }
+
+    /// Adds a property, as [`EventBatch::push_property`] does, without an owned value: for parsers.
+    ///
+    /// # Panics
+    /// If no event was pushed.
+    pub fn push_property_ref(&mut self, name: &str, value: &CellRef<'_>) -> Result<(), BatchError> {
         check_size("a property's name", name, PROPERTY_NAME_SIZE_MAX)?;
         let cell = self.cell(value);
         let name = self.name_index(name);
@@ -193,8 +201,8 @@ impl EventBatch {
         self.push_event(event.event(), event.user(), event.time(), event.id(), event.account())
             .expect("it was valid in its own batch");
         for property in event.properties() {
-            let value = property.value().to_value();
-            self.push_property(property.name(), &value).expect("it was valid in its own batch");
+            self.push_property_ref(property.name(), &property.value())
+                .expect("it was valid in its own batch");
         }
     }
 
@@ -216,15 +224,15 @@ impl EventBatch {
         self.names.iter().map(|span| self.text(*span))
     }
 
-    fn cell(&mut self, value: &Value) -> Cell {
+    fn cell(&mut self, value: &CellRef<'_>) -> Cell {
         match value {
-            Value::Bool(truth) => Cell::Bool(*truth),
-            Value::String(text) => Cell::Text(self.push_text(text)),
-            Value::Number(number) => match i64::try_from(number.mantissa()) {
+            CellRef::Bool(truth) => Cell::Bool(*truth),
+            CellRef::Text(text) => Cell::Text(self.push_text(text)),
+            CellRef::Number(number) => match i64::try_from(number.mantissa()) {
                 Ok(mantissa) => Cell::Number { mantissa, exponent: number.exponent() as i16 },
                 Err(_) => Cell::WideNumber(self.push_text(&number.to_string())),
             },
-            Value::List(elements) => {
+            CellRef::List(elements) => {
                 let cells: Vec<Cell> = elements.iter().map(|element| self.cell(element)).collect();
                 let start = self.list_elements.len() as u32;
                 self.list_elements.extend(cells);
@@ -352,17 +360,6 @@ impl<'a> PropertyRef<'a> {
     }
 }
 
-impl<'a> From<&'a Value> for CellRef<'a> {
-    fn from(value: &'a Value) -> CellRef<'a> {
-        match value {
-            Value::Bool(truth) => CellRef::Bool(*truth),
-            Value::Number(number) => CellRef::Number(*number),
-            Value::String(text) => CellRef::Text(text),
-            Value::List(elements) => CellRef::List(elements.iter().map(CellRef::from).collect()),
-        }
-    }
-}
-
 impl CellRef<'_> {
     pub fn to_value(&self) -> Value {
         match self {
@@ -370,6 +367,17 @@ impl CellRef<'_> {
             CellRef::Number(number) => Value::Number(*number),
             CellRef::Text(text) => Value::String((*text).to_owned()),
             CellRef::List(elements) => Value::List(elements.iter().map(CellRef::to_value).collect()),
+        }
+    }
+}
+
+impl<'a> From<&'a Value> for CellRef<'a> {
+    fn from(value: &'a Value) -> CellRef<'a> {
+        match value {
+            Value::Bool(truth) => CellRef::Bool(*truth),
+            Value::Number(number) => CellRef::Number(*number),
+            Value::String(text) => CellRef::Text(text),
+            Value::List(elements) => CellRef::List(elements.iter().map(CellRef::from).collect()),
         }
     }
 }

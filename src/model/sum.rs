@@ -1,5 +1,6 @@
 //! Sums that are exact whatever the order of their terms.
 
+use std::cmp::Ordering;
 use std::fmt;
 
 use num_bigint::BigInt;
@@ -126,6 +127,20 @@ impl Decimal {
     }
 }
 
+impl Ord for Decimal {
+    fn cmp(&self, other: &Decimal) -> Ordering {
+        let exponent = self.exponent.min(other.exponent);
+        let scaled = |d: &Decimal| &d.mantissa * BigInt::from(10).pow((d.exponent - exponent) as u32);
+        scaled(self).cmp(&scaled(other))
+    }
+}
+
+impl PartialOrd for Decimal {
+    fn partial_cmp(&self, other: &Decimal) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
 impl From<Number> for Decimal {
     fn from(number: Number) -> Decimal {
         Decimal { mantissa: BigInt::from(number.mantissa()), exponent: number.exponent() }
@@ -159,6 +174,14 @@ mod tests {
         assert_eq!(sum_of(&["2500000", "315.63"]).total().to_string(), "2500315.63");
         assert_eq!(sum_of(&[]).total().to_string(), "0");
         assert_eq!(sum_of(&["5", "-5"]).total().to_string(), "0");
+    }
+
+    #[test]
+    fn sums_are_ordered_by_value() {
+        let ascending = ["-1e30", "-2.5", "0", "0.1", "7", "10", "1e30"];
+        for pair in ascending.windows(2) {
+            assert!(sum_of(&[pair[0]]).total() < sum_of(&[pair[1]]).total(), "{pair:?}");
+        }
     }
 
     #[test]

@@ -4,10 +4,45 @@
 //! an [`Analysis`] observes each task on whichever core is free, and the partial results just add up
 //! (`exact-merge`).
 
+mod activity;
+mod answer;
+mod births;
+mod breakdown;
+mod calendar;
+mod cohort;
+mod funnel;
+mod funnel_ties;
+mod grid;
+mod retention;
+mod rolling;
+mod scan;
+mod schema;
+mod segmentation;
+mod segmentation_totals;
+mod selection;
+mod split;
+mod task;
+mod task_set;
+mod timeline;
+mod value_totals;
+
+pub use breakdown::BreakdownPlan;
+pub use calendar::{Calendar, format_instant, local_date};
+pub use cohort::{Cohort, CohortBinder, CohortPlan};
+pub use funnel::Funnel;
+pub use retention::{Retention, RetentionTotals};
+pub use scan::Scan;
+pub use segmentation::Segmentation;
+pub use segmentation_totals::SegmentationTotals;
+pub use selection::{Binder, Selection, UserFilter};
+pub use split::{Codes, Fold, NULL_CODE, Split};
+pub use task::Task;
+pub use task_set::TaskSet;
+
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::api::{Problem, Table};
+use crate::api::Problem;
 use crate::model::TimeMs;
 
 /// Users in one task: a quarter of a user block, so that its state fits the L2 cache and cores stay balanced.
@@ -16,6 +51,8 @@ pub const TASK_USER_COUNT: u32 = 16_384;
 /// A question, ready to be asked of any task.
 pub trait Analysis: Sync {
     type Partial: Partial;
+    /// The answer: a table, or for a first look what the second one needs.
+    type Output;
 
     /// The partial result of no task.
     fn empty(&self) -> Self::Partial;
@@ -24,7 +61,7 @@ pub trait Analysis: Sync {
     fn observe(&self, task: &Task<'_>, partial: &mut Self::Partial) -> Result<(), Problem>;
 
     /// Turns the partial result of all tasks into the answer.
-    fn finish(&self, partial: Self::Partial) -> Result<Table, Problem>;
+    fn finish(&self, partial: Self::Partial) -> Result<Self::Output, Problem>;
 }
 
 /// A partial result: what crosses between cores today and machines later.
@@ -68,10 +105,4 @@ pub fn key_user(key: u64) -> u16 {
 
 pub fn key_time(key: u64) -> TimeMs {
     (key & ((1 << TIME_BITS) - 1)) as i64 - TIME_BIAS
-}
-
-/// One task of a query: its users, and the access paths to what they did.
-#[derive(Debug)]
-pub struct Task<'a> {
-    _snapshot: std::marker::PhantomData<&'a ()>,
 }

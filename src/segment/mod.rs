@@ -4,7 +4,8 @@
 //! memory, as the newest rows, and on disk. It knows nothing of other segments. Layout: docs/format.md, "Segment".
 //!
 //! Three kinds of rows share the layout: events, and the writes to profiles of users and of accounts, which are
-//! rows of a group named for the property, whose time is the number of the write.
+//! rows of a group named for the property, with one property of the same name (missing where it was unset), whose
+//! time is the number of the write.
 
 mod build;
 mod group;
@@ -30,9 +31,6 @@ pub enum RowKind {
     /// Writes to profiles of accounts: ordinals are those of accounts.
     AccountProfiles = 3,
 }
-
-/// The property under which a profile's value is kept in the group named for its property.
-pub const PROFILE_VALUE: &str = "value";
 
 /// Users in one task of a query, and in one run of the activity column.
 pub const TASK_USER_BITS: u32 = 14;

@@ -10,7 +10,7 @@ use crate::api::{Problem, ProblemClass};
 use crate::model::{
     Entity, EventBatch, EventRef, ExactSum, IdentityMerge, Number, ProfileWrite, TimeMs, Value, checked_time,
 };
-use crate::segment::{BatchRow, PROFILE_VALUE, RowKind};
+use crate::segment::{BatchRow, RowKind};
 
 /// What a change does.
 #[derive(Debug, Default)]
@@ -207,9 +207,7 @@ impl Base<'_> {
             let number = arrival + rows.len() as u64;
             push_row(&mut batch, name, 0, None)?;
             if let Some(value) = &written[&(owner, name)] {
-                batch
-                    .push_property(PROFILE_VALUE, value)
-                    .map_err(|error| Problem::invalid(error.to_string()))?;
+                batch.push_property(name, value).map_err(|error| Problem::invalid(error.to_string()))?;
             }
             let (row, time) = (rows.len() as u32, number as TimeMs);
             rows.push(BatchRow { batch: 0, row, user: owner, account: 0, time, arrival: number });

@@ -56,6 +56,18 @@ pub struct FullRow {
 }
 
 impl UserRows<'_> {
+    /// The times of the rows, rising.
+    pub fn times(&self) -> Result<Vec<TimeMs>, Damage> {
+        let mut relative = Vec::new();
+        self.group.times()?.read(self.rows.clone(), &mut relative);
+        Ok(relative.into_iter().map(|time| self.group.meta().time_min.wrapping_add(time as i64)).collect())
+    }
+
+    /// Some of the rows, by their places among them.
+    pub fn slice(&self, places: std::ops::Range<usize>) -> Self {
+        UserRows { group: self.group, rows: self.rows.start + places.start..self.rows.start + places.end }
+    }
+
     /// Reads the rows, in order of time.
     pub fn read(&self) -> Result<Vec<FullRow>, Damage> {
         let group = &self.group;

@@ -1,0 +1,208 @@
+//! Where imported events go: a store of our own, or a running server.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
+use hyper::{Method, Request, StatusCode, Uri};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use tokio::runtime::Runtime;
+
+use crate::api::{Json, Problem, ProblemClass};
+use crate::ingest::write_event;
+use crate::limits::BODY_SIZE_MAX;
+use crate::model::EventBatch;
+use crate::store::{Receipt, Store};
+
+/// How long a server may take for one request.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(120);
+/// How long a server may be busy before the import gives up.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(300);
+/// Bytes of an answer that are read.
+const ANSWER_SIZE_MAX: usize = 1 << 20;
+/// Bytes of a request after which the next one begins; with its last event it still fits a server's limit.
+const REQUEST_SIZE: usize = BODY_SIZE_MAX / 2;
+
+/// Takes batches of events, in order.
+pub(super) enum Sink {
+    Store(Store),
+    Server(Box<Server>),
+}
+
+impl Sink {
+    /// Opens the store at `data`, or gets ready to send to the server at `url`.
+    pub fn open(url: Option<&str>, key: Option<&str>, data: &Path) -> Result<Sink, Problem> {
+        match url {
+            Some(url) => Server::new(url, key).map(|server| Sink::Server(Box::new(server))),
+            None => Store::open(data).map(Sink::Store).map_err(|problem| match problem.class {
+                ProblemClass::Conflict => {
+                    problem.hint("if a server has it open, import through it with --url")
+                }
+                _ => problem,
+            }),
+        }
+    }
+
+    /// Events in one batch: large for a store, where each costs a sync; smaller for a request that may be repeated.
+    pub fn chunk_event_count(&self) -> usize {
+        match self {
+            Sink::Store(_) => 20_000,
+            Sink::Server(_) => 10_000,
+        }
+    }
+
+    /// Stores the batch. A server gets it in several requests if it is large, each all or nothing.
+    pub fn ingest(&mut self, batch: EventBatch) -> Result<Receipt, Problem> {
+        match self {
+            Sink::Store(store) => store.ingest(batch),
+            Sink::Server(server) => server.ingest(&batch),
+        }
+    }
+
+    pub fn close(self) -> Result<(), Problem> {
+        match self {
+            Sink::Store(store) => store.close(),
+            Sink::Server(_) => Ok(()),
+        }
+    }
+}
+
+/// A running server.
+pub(super) struct Server {
+    runtime: Runtime,
+    client: Client<HttpConnector, Full<Bytes>>,
+    events_uri: Uri,
+    key: Option<String>,
+}
+
+/// What came back from one request.
+struct Reply {
+    status: StatusCode,
+    retry_after: Option<Duration>,
+    body: Bytes,
+}
+
+impl Server {
+    fn new(url: &str, key: Option<&str>) -> Result<Server, Problem> {
+        let wrong = |what: &str| {
+            Problem::invalid(format!("the URL {url:?} {what}")).hint("give it as http://127.0.0.1:7070")
+        };
+        let events_uri: Uri = format!("{}/v1/events", url.trim_end_matches('/'))
+            .parse()
+            .map_err(|error| wrong(&format!("is not valid: {error}")))?;
+        match events_uri.scheme_str() {
+            Some("http") => {}
+            Some("https") => return Err(wrong("asks for TLS, which this client does not speak")),
+            _ => return Err(wrong("has no scheme")),
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime =
+            runtime.map_err(|e| Problem::new(ProblemClass::Io, format!("no async runtime: {e}")))?;
+        let client = Client::builder(TokioExecutor::new()).build_http();
+        Ok(Server { runtime, client, events_uri, key: key.map(str::to_owned) })
+    }
+
+    fn ingest(&self, batch: &EventBatch) -> Result<Receipt, Problem> {
+        let mut total = Receipt::default();
+        let mut events = batch.iter().peekable();
+        while events.peek().is_some() {
+            let (mut body, mut have_ids) = (Vec::new(), true);
+            while body.len() < REQUEST_SIZE {
+                let Some(event) = events.next() else { break };
+                have_ids &= event.id().is_some();
+                write_event(&mut body, event);
+            }
+            let receipt = self.send(Bytes::from(body), have_ids)?;
+            total.accepted += receipt.accepted;
+            total.duplicates += receipt.duplicates;
+        }
+        Ok(total)
+    }
+
+    /// Sends one body until the server takes it, for as long as it is only busy.
+    ///
+    /// A connection that breaks is tried again only if `have_ids`: without ids nobody can tell whether the server
+    /// stored the events before it broke.
+    fn send(&self, body: Bytes, have_ids: bool) -> Result<Receipt, Problem> {
+        let (started, mut pause) = (Instant::now(), Duration::from_millis(250));
+        loop {
+            let reply = self.runtime.block_on(self.request(body.clone()));
+            let wait = match reply {
+                Ok(reply) if reply.status.is_success() => return receipt(&reply.body),
+                Ok(reply) if is_busy(reply.status) && started.elapsed() < BUSY_TIMEOUT => reply.retry_after,
+                Ok(reply) => return Err(refusal(&reply)),
+                Err(_) if have_ids && started.elapsed() < BUSY_TIMEOUT => None,
+                Err(problem) => return Err(problem),
+            };
+            std::thread::sleep(wait.unwrap_or(pause).min(BUSY_TIMEOUT));
+            pause = (pause * 2).min(Duration::from_secs(10));
+        }
+    }
+
+    async fn request(&self, body: Bytes) -> Result<Reply, Problem> {
+        let failed = |what: String| {
+            Problem::new(ProblemClass::Io, format!("cannot send to {}: {what}", self.events_uri))
+        };
+        let mut request = Request::builder()
+            .method(Method::POST)
+            .uri(self.events_uri.clone())
+            .header(CONTENT_TYPE, "application/x-ndjson");
+        if let Some(key) = &self.key {
+            request = request.header(AUTHORIZATION, format!("Bearer {key}"));
+        }
+        let request = request.body(Full::new(body)).map_err(|error| failed(error.to_string()))?;
+        let exchange = async {
+            let response = self.client.request(request).await.map_err(|error| {
+                // The client's own message says only at which stage it failed.
+                let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}"));
+                failed(format!("{error}{}", cause.unwrap_or_default()))
+            })?;
+            let (parts, body) = response.into_parts();
+            let body = Limited::new(body, ANSWER_SIZE_MAX).collect().await;
+            let body = body.map_err(|error| failed(format!("the answer broke off: {error}")))?.to_bytes();
+            let retry_after =
+                parts.headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+            Ok(Reply { status: parts.status, retry_after: retry_after.map(Duration::from_secs), body })
+        };
+        let timed = tokio::time::timeout(REQUEST_TIMEOUT, exchange).await;
+        timed.unwrap_or_else(|_| Err(failed(format!("no answer within {} s", REQUEST_TIMEOUT.as_secs()))))
+    }
+}
+
+fn is_busy(status: StatusCode) -> bool {
+    matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE)
+}
+
+fn receipt(body: &[u8]) -> Result<Receipt, Problem> {
+    let strange = || Problem::new(ProblemClass::Io, "the server's answer is none of a FlywheelDB server");
+    let answer = Json::parse(body).map_err(|_| strange())?;
+    let count = |name: &str| -> Option<u64> {
+        let node = answer.get(name)?.root().integer(0..=i64::MAX).ok()?;
+        u64::try_from(node).ok()
+    };
+    let (accepted, duplicates) =
+        (count("accepted").ok_or_else(strange)?, count("duplicates").ok_or_else(strange)?);
+    Ok(Receipt { accepted, duplicates })
+}
+
+/// The server's own words on why it did not take the events.
+fn refusal(reply: &Reply) -> Problem {
+    let class = match reply.status {
+        StatusCode::UNAUTHORIZED => ProblemClass::Unauthorized,
+        StatusCode::FORBIDDEN => ProblemClass::Forbidden,
+        StatusCode::PAYLOAD_TOO_LARGE => ProblemClass::TooLarge,
+        status if is_busy(status) => ProblemClass::Busy,
+        _ => ProblemClass::Io,
+    };
+    let answer = Json::parse(&reply.body).ok();
+    let detail = match answer.as_ref().and_then(|answer| answer.get("detail")) {
+        Some(Json::String(detail)) => detail.clone(),
+        _ => "without a reason".to_owned(),
+    };
+    let problem = Problem::new(class, format!("the server refused the events ({}): {detail}", reply.status));
+    if class == ProblemClass::Unauthorized { problem.hint("give its key with --key") } else { problem }
+}

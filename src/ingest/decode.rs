@@ -1,0 +1,112 @@
+//! Undoes the `Content-Encoding` of a body, within bounds.
+
+use std::borrow::Cow;
+use std::io::{self, Read};
+
+use crate::api::{Problem, ProblemClass};
+use crate::limits::{BODY_DECODED_SIZE_MAX, ZSTD_WINDOW_LOG_MAX};
+
+/// Returns the body as it was before it was compressed.
+///
+/// Knows `identity`, `gzip` and `zstd`. Fails if the encoding is another, if the bytes are broken or end early,
+/// and as soon as more than [`BODY_DECODED_SIZE_MAX`] bytes come out.
+pub fn decode_body<'a>(encoding: Option<&str>, body: &'a [u8]) -> Result<Cow<'a, [u8]>, Problem> {
+    let encoding = encoding.unwrap_or_default().trim();
+    match encoding.to_ascii_lowercase().as_str() {
+        "" | "identity" => Ok(Cow::Borrowed(body)),
+        "gzip" | "x-gzip" => read_bounded("gzip", flate2::read::MultiGzDecoder::new(body)).map(Cow::Owned),
+        "zstd" => {
+            let decoder = zstd::Decoder::with_buffer(body).and_then(|mut decoder| {
+                decoder.window_log_max(ZSTD_WINDOW_LOG_MAX)?;
+                Ok(decoder)
+            });
+            let decoder = decoder.map_err(|e| Problem::new(ProblemClass::Io, format!("zstd: {e}")))?;
+            read_bounded("zstd", decoder).map(Cow::Owned)
+        }
+        _ => {
+            let shown: String = encoding.chars().take(64).collect();
+            let detail = format!("the content encoding {shown:?} is not known");
+            Err(Problem::new(ProblemClass::UnsupportedMediaType, detail)
+                .hint("send gzip or zstd, one of them, or no encoding"))
+        }
+    }
+}
+
+fn read_bounded(encoding: &str, decoder: impl Read) -> Result<Vec<u8>, Problem> {
+    let mut decoded = Vec::new();
+    let mut bounded = decoder.take(BODY_DECODED_SIZE_MAX as u64 + 1);
+    bounded.read_to_end(&mut decoded).map_err(|error| match error.kind() {
+        io::ErrorKind::UnexpectedEof => Problem::invalid(format!(
+            "the {encoding} body is cut short: it ends inside the compressed data, after {} decoded bytes",
+            decoded.len()
+        )),
+        _ => Problem::invalid(format!("the body is not valid {encoding}: {error}")),
+    })?;
+    if decoded.len() > BODY_DECODED_SIZE_MAX {
+        let detail = format!("the body has more than {BODY_DECODED_SIZE_MAX} bytes when decoded");
+        return Err(Problem::new(ProblemClass::TooLarge, detail).hint("send it in several requests"));
+    }
+    Ok(decoded)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    fn gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    #[test]
+    fn each_known_encoding_comes_out_as_it_went_in() {
+        let body = b"[{\"event\": \"signup\"}]".repeat(100);
+        assert!(matches!(decode_body(None, &body), Ok(Cow::Borrowed(_))));
+        assert_eq!(*decode_body(Some("identity"), &body).unwrap(), body);
+        assert_eq!(*decode_body(Some("GZIP"), &gzip(&body)).unwrap(), body);
+        assert_eq!(*decode_body(Some("zstd"), &zstd::encode_all(&body[..], 3).unwrap()).unwrap(), body);
+    }
+
+    #[test]
+    fn a_body_in_several_gzip_members_is_one_body() {
+        let members = [gzip(b"one "), gzip(b"two")].concat();
+        assert_eq!(*decode_body(Some("gzip"), &members).unwrap(), *b"one two");
+    }
+
+    #[test]
+    fn other_and_stacked_encodings_are_refused() {
+        for encoding in ["br", "gzip, zstd", "gzip, gzip", "deflate", "nonsense"] {
+            let problem = decode_body(Some(encoding), b"x").unwrap_err();
+            assert_eq!(problem.class, ProblemClass::UnsupportedMediaType, "{encoding}");
+        }
+    }
+
+    #[test]
+    fn a_body_cut_short_says_so() {
+        let body = b"some text that is long enough to be worth cutting ".repeat(50);
+        let whole = gzip(&body);
+        for end in [1, 9, 12, whole.len() / 2, whole.len() - 1] {
+            let problem = decode_body(Some("gzip"), &whole[..end]).unwrap_err();
+            assert_eq!(problem.class, ProblemClass::Invalid);
+            assert!(problem.detail.contains("cut short"), "{end}: {}", problem.detail);
+        }
+        let whole = zstd::encode_all(&body[..], 3).unwrap();
+        let problem = decode_body(Some("zstd"), &whole[..whole.len() - 3]).unwrap_err();
+        assert!(problem.detail.contains("cut short"), "{}", problem.detail);
+    }
+
+    #[test]
+    fn bytes_that_are_not_what_they_say_are_an_error() {
+        assert!(decode_body(Some("gzip"), b"plain text").unwrap_err().detail.contains("not valid gzip"));
+        assert!(decode_body(Some("zstd"), b"plain text").unwrap_err().detail.contains("not valid zstd"));
+    }
+
+    #[test]
+    fn a_bomb_is_refused_when_it_has_grown_too_large() {
+        let zeros = zstd::encode_all(io::repeat(0).take(BODY_DECODED_SIZE_MAX as u64 + 1), 1).unwrap();
+        assert_eq!(decode_body(Some("zstd"), &zeros).unwrap_err().class, ProblemClass::TooLarge);
+    }
+}

@@ -1,0 +1,193 @@
+//! Births: which events make users members of cohorts, and where their returns count.
+
+use super::{Codes, NULL_CODE, TASK_USER_COUNT, key_time, key_user};
+use crate::api::CohortRule;
+use crate::limits::BUCKET_COUNT_MAX;
+use crate::model::{TimeMs, Value};
+
+/// A user of the task becomes a member of a cohort.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Founding {
+    pub user: u16,
+    pub cohort: u32,
+    /// The row of the birth event.
+    pub row: usize,
+}
+
+/// The members that birth events make, by user, then cohort. `keys` are the birth events' in order; `cohort_of`
+/// is `None` where a birth founds none.
+///
+/// Of births that tie in time the one whose values come first in the order of rows counts: `codes` and `labels`
+/// are those of the breakdown's properties.
+pub fn find_foundings(
+    rule: CohortRule,
+    keys: &[u64],
+    cohort_of: impl Fn(TimeMs) -> Option<usize>,
+    codes: &[Codes],
+    labels: &[&[Value]],
+) -> Vec<Founding> {
+    let mut foundings: Vec<Founding> = Vec::new();
+    let mut last_user = None;
+    let mut row = 0;
+    while row < keys.len() {
+        let (key, user) = (keys[row], key_user(keys[row]));
+        let first_row = row;
+        row += keys[row..].iter().take_while(|next| **next == key).count();
+        let is_first = last_user != Some(user);
+        last_user = Some(user);
+        let may_found = match rule {
+            // Births outside the range are not among the rows of `FirstInRange`.
+            CohortRule::FirstTime | CohortRule::FirstInRange => is_first,
+            CohortRule::Recurring => true,
+        };
+        let Some(cohort) = cohort_of(key_time(key)).filter(|_| may_found) else { continue };
+        let cohort = cohort as u32;
+        if foundings.last().is_some_and(|last| last.user == user && last.cohort == cohort) {
+            continue;
+        }
+        let tied = first_row..row;
+        let row = if tied.len() == 1 || codes.is_empty() {
+            first_row
+        } else {
+            tied.min_by_key(|row| combinations(*row, codes, labels)).expect("a row ties with itself")
+        };
+        foundings.push(Founding { user, cohort, row });
+    }
+    foundings
+}
+
+/// A value in the order of rows, in which null is last.
+type Label<'a> = (bool, Option<&'a Value>);
+
+/// The rows of the result that a birth belongs to, in their order, by their names.
+fn combinations<'a>(row: usize, codes: &[Codes], labels: &[&'a [Value]]) -> Vec<Vec<Label<'a>>> {
+    let mut combinations: Vec<Vec<Label<'a>>> = vec![Vec::new()];
+    for (codes, labels) in codes.iter().zip(labels) {
+        let label = |code: &u32| (*code == NULL_CODE, labels.get(*code as usize));
+        let of_row: Vec<Label<'a>> = codes.of(row).iter().map(label).collect();
+        combinations = combinations
+            .iter()
+            .flat_map(|start| of_row.iter().map(move |label| start.iter().copied().chain([*label]).collect()))
+            .collect();
+    }
+    combinations.sort_unstable();
+    combinations
+}
+
+/// The memberships of the users of a task: in which cohort, and where the cells of that cohort start.
+#[derive(Debug)]
+pub enum Births {
+    /// No user has more than one. `cohorts[user]` is [`NO_COHORT`] for who has none.
+    One { cohorts: Vec<u32>, first_cells: Vec<u32> },
+    /// Some user has several: of several cohorts, or of several values. `members` are ordered by user, and
+    /// those of a user start at `offsets[user]`.
+    Many { offsets: Vec<u32>, members: Vec<Member> },
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct Member {
+    pub user: u16,
+    pub cohort: u32,
+    /// Where the cells of the cohort start, that of period 0 first.
+    pub first_cell: u32,
+}
+
+/// So far from every bucket that no period of it is within any count of periods, whichever way it wraps.
+const NO_COHORT: u32 = 1 << 31;
+const _: () = assert!(BUCKET_COUNT_MAX < NO_COHORT as usize);
+
+impl Births {
+    /// `members` are ordered by user.
+    pub fn new(members: Vec<Member>) -> Births {
+        let user_count = TASK_USER_COUNT as usize;
+        if members.is_sorted_by(|a, b| a.user < b.user) {
+            let (mut cohorts, mut first_cells) = (vec![NO_COHORT; user_count], vec![0; user_count]);
+            for member in &members {
+                cohorts[usize::from(member.user)] = member.cohort;
+                first_cells[usize::from(member.user)] = member.first_cell;
+            }
+            return Births::One { cohorts, first_cells };
+        }
+        let mut offsets = vec![0; user_count + 1];
+        members.iter().for_each(|member| offsets[usize::from(member.user) + 1] += 1);
+        for user in 0..user_count {
+            offsets[user + 1] += offsets[user];
+        }
+        Births::Many { offsets, members }
+    }
+
+    /// Counts that a user returned in a bucket, in the periods 1 to `period_count` of the user's cohorts.
+    #[inline]
+    pub fn count_return(&self, user: u16, bucket: u32, period_count: u32, cells: &mut [u64]) {
+        let user = usize::from(user);
+        let mut count = |cohort: u32, first_cell: u32| {
+            // The period before the birth's own wraps around to a very late one, as that of nobody does.
+            let period = bucket.wrapping_sub(cohort);
+            if period.wrapping_sub(1) < period_count {
+                cells[(first_cell + period) as usize] += 1;
+            }
+        };
+        match self {
+            Births::One { cohorts, first_cells } => count(cohorts[user], first_cells[user]),
+            Births::Many { offsets, members } => members[offsets[user] as usize..offsets[user + 1] as usize]
+                .iter()
+                .for_each(|member| count(member.cohort, member.first_cell)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::key;
+    use super::*;
+
+    fn users_and_cohorts(rule: CohortRule, births: &[(u16, TimeMs)]) -> Vec<(u16, u32)> {
+        let keys: Vec<u64> = births.iter().map(|(user, time)| key(*user, *time)).collect();
+        let cohort_of = |time: TimeMs| (10..40).contains(&time).then(|| time as usize / 10 - 1);
+        let foundings = find_foundings(rule, &keys, cohort_of, &[], &[]);
+        foundings.into_iter().map(|founding| (founding.user, founding.cohort)).collect()
+    }
+
+    #[test]
+    fn the_first_birth_decides_or_every_interval_does() {
+        let births = [(1, 15), (1, 25), (2, 5), (2, 15), (3, 12), (3, 18), (3, 31), (4, 99)];
+        assert_eq!(users_and_cohorts(CohortRule::FirstTime, &births), [(1, 0), (3, 0)]);
+        assert_eq!(
+            users_and_cohorts(CohortRule::Recurring, &births),
+            [(1, 0), (1, 1), (2, 0), (3, 0), (3, 2)]
+        );
+        let in_range = [(1, 15), (1, 25), (2, 15)];
+        assert_eq!(users_and_cohorts(CohortRule::FirstInRange, &in_range), [(1, 0), (2, 0)]);
+    }
+
+    #[test]
+    fn of_births_at_one_time_the_smallest_value_counts_and_null_is_last() {
+        let labels = [Value::from("b"), Value::from("a"), Value::from(3)];
+        let row = |codes: &[u32]| {
+            let keys = vec![key(9, 15); codes.len()];
+            let codes = [Codes::one_per_row(codes.to_vec())];
+            find_foundings(CohortRule::FirstTime, &keys, |_| Some(0), &codes, &[&labels])[0].row
+        };
+        assert_eq!(row(&[NULL_CODE, 0, 1]), 2);
+        assert_eq!(row(&[0, 2, 1]), 1);
+        assert_eq!(row(&[NULL_CODE, NULL_CODE]), 0);
+    }
+
+    /// Cells of two cohorts with periods 0 to 2, after some returns.
+    fn cells(members: &[(u16, u32)], returns: &[(u16, u32)]) -> Vec<u64> {
+        let member =
+            |(user, cohort): &(u16, u32)| Member { user: *user, cohort: *cohort, first_cell: cohort * 3 };
+        let births = Births::new(members.iter().map(member).collect());
+        let mut cells = vec![0; 6];
+        returns.iter().for_each(|(user, bucket)| births.count_return(*user, *bucket, 2, &mut cells));
+        cells
+    }
+
+    #[test]
+    fn returns_count_in_the_periods_after_the_birth_and_in_no_other() {
+        let returns = [(0, 0), (0, 1), (5, 0), (5, 1), (5, 2), (5, 3), (5, 4), (7, 2), (16_383, 1)];
+        assert_eq!(cells(&[(5, 1), (16_383, 0)], &returns), [0, 1, 0, 0, 1, 1]);
+        assert_eq!(cells(&[(5, 0), (5, 1)], &returns), [0, 1, 1, 0, 1, 1]);
+        assert_eq!(cells(&[], &returns), [0; 6]);
+    }
+}

@@ -1,0 +1,193 @@
+//! One query on one snapshot: the segments, who is in them, and the work on all cores.
+
+use std::ops::Range;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+
+use super::{Analysis, Partial, TASK_USER_COUNT, Task};
+use crate::api::Problem;
+use crate::model::{Entity, TimeMs};
+use crate::segment::{Column, Damage, Group, RowKind};
+use crate::store::{LiveSegment, Snapshot};
+
+/// A snapshot, as a query with its `as_of` sees it.
+#[derive(Debug)]
+pub struct Scan<'s> {
+    snapshot: &'s Snapshot<'s>,
+    /// All times that are seen.
+    history: Range<TimeMs>,
+    rows_scanned: AtomicU64,
+}
+
+impl<'s> Scan<'s> {
+    pub fn new(snapshot: &'s Snapshot<'s>, history: Range<TimeMs>) -> Scan<'s> {
+        Scan { snapshot, history, rows_scanned: AtomicU64::new(0) }
+    }
+
+    pub fn snapshot(&self) -> &'s Snapshot<'s> {
+        self.snapshot
+    }
+
+    pub fn history(&self) -> Range<TimeMs> {
+        self.history.clone()
+    }
+
+    /// Rows of events read so far.
+    pub fn rows_scanned(&self) -> u64 {
+        self.rows_scanned.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn count_rows(&self, count: usize) {
+        self.rows_scanned.fetch_add(count as u64, Ordering::Relaxed);
+    }
+
+    /// The segments of a kind, with their places in the snapshot.
+    pub(super) fn segments(&self, kind: RowKind) -> impl Iterator<Item = (u32, &'s LiveSegment)> {
+        let segments: &'s [LiveSegment] = &self.snapshot.segments;
+        segments
+            .iter()
+            .enumerate()
+            .filter(move |(_, live)| live.segment.kind() == kind)
+            .map(|(i, l)| (i as u32, l))
+    }
+
+    pub(super) fn group(&self, segment: u32, group: u32) -> Group<'s> {
+        let segments: &'s [LiveSegment] = &self.snapshot.segments;
+        segments[segment as usize].segment.group_at(group as usize)
+    }
+
+    /// The time of the first event that is seen.
+    pub fn first_event(&self) -> Result<Option<TimeMs>, Problem> {
+        let mut first: Option<TimeMs> = None;
+        for (_, live) in self.segments(RowKind::Events) {
+            for group in live.segment.groups() {
+                let meta = group.meta();
+                if !self.history.contains(&meta.time_min) || first.is_some_and(|first| first <= meta.time_min)
+                {
+                    continue;
+                }
+                let mut least = Some(meta.time_min);
+                if !live.dead.is_empty() {
+                    let (mut users, mut times) = (Vec::new(), Vec::new());
+                    group.users()?.read_u32(0..group.row_count(), &mut users);
+                    group.times()?.read(0..group.row_count(), &mut times);
+                    let alive = users.iter().zip(&times).filter(|(user, _)| !live.dead.contains(**user));
+                    least = alive.map(|(_, time)| meta.time_min + *time as i64).min();
+                }
+                first = least.filter(|least| self.history.contains(least)).into_iter().chain(first).min();
+            }
+        }
+        Ok(first)
+    }
+
+    /// Observes all tasks on all cores, and finishes.
+    pub fn run<A: Analysis>(&self, analysis: &A) -> Result<A::Output, Problem> {
+        let task_count = self.snapshot.ordinal_count(Entity::User).div_ceil(TASK_USER_COUNT);
+        let next = AtomicU32::new(0);
+        let work = || -> Result<A::Partial, Problem> {
+            let mut partial = analysis.empty();
+            loop {
+                let index = next.fetch_add(1, Ordering::Relaxed);
+                if index >= task_count {
+                    return Ok(partial);
+                }
+                analysis.observe(&Task::new(self, index), &mut partial)?;
+            }
+        };
+        let pool = pool();
+        let helpers = pool.current_num_threads().min(task_count as usize).saturating_sub(1);
+        let merged: Mutex<Result<Option<A::Partial>, Problem>> = Mutex::new(Ok(None));
+        let add = |outcome: Result<A::Partial, Problem>| {
+            let mut merged = merged.lock();
+            match (outcome, &mut *merged) {
+                (Ok(partial), Ok(Some(all))) => all.merge(partial),
+                (Ok(partial), Ok(none)) => *none = Some(partial),
+                (Err(problem), _) => *merged = Err(problem),
+                (Ok(_), Err(_)) => {}
+            }
+        };
+        pool.in_place_scope(|scope| {
+            for _ in 0..helpers {
+                scope.spawn(|_| add(work()));
+            }
+            add(work());
+        });
+        let partial = merged.into_inner()?.expect("this thread worked too");
+        analysis.finish(partial)
+    }
+}
+
+/// The threads that queries share: one for each core.
+fn pool() -> &'static rayon::ThreadPool {
+    static POOL: OnceLock<rayon::ThreadPool> = OnceLock::new();
+    POOL.get_or_init(|| {
+        let name = |index| format!("flywheel-query-{index}");
+        rayon::ThreadPoolBuilder::new().thread_name(name).build().expect("threads can be started")
+    })
+}
+
+/// Where the value of a property lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum CellPlace {
+    Missing,
+    /// A code into the values of the property in a segment.
+    Code {
+        segment: u32,
+        code: u32,
+    },
+    /// A mantissa at an exponent.
+    Number {
+        mantissa: i64,
+        exponent: i32,
+    },
+}
+
+/// The current values of a property in the profiles of a range of ordinals.
+pub(super) fn profile_cells(
+    scan: &Scan<'_>,
+    kind: RowKind,
+    property: &str,
+    ordinals: Range<u32>,
+) -> Result<Vec<CellPlace>, Damage> {
+    let mut cells = vec![(TimeMs::MIN, CellPlace::Missing); ordinals.len()];
+    for (index, live) in scan.segments(kind) {
+        let Some(group) = live.segment.group(property) else { continue };
+        let users = group.users()?;
+        let rows = group.user_rows(&users, ordinals.start, u64::from(ordinals.end));
+        let (mut owners, mut times) = (Vec::new(), Vec::new());
+        users.read_u32(rows.clone(), &mut owners);
+        group.times()?.read(rows.clone(), &mut times);
+        let column = match live.segment.property(property) {
+            Some(place) => group.column(place)?,
+            None => None,
+        };
+        for ((row, owner), time) in rows.zip(owners).zip(times) {
+            let cell = &mut cells[(owner - ordinals.start) as usize];
+            let time = group.meta().time_min + time as i64;
+            if time > cell.0 && !live.dead.contains(owner) {
+                *cell =
+                    (time, column.as_ref().map_or(CellPlace::Missing, |column| cell_at(column, index, row)));
+            }
+        }
+    }
+    Ok(cells.into_iter().map(|(_, cell)| cell).collect())
+}
+
+/// What a column holds in a row.
+pub(super) fn cell_at(column: &Column<'_>, segment: u32, row: usize) -> CellPlace {
+    match column {
+        Column::Codes { codes, .. } => match codes.get(row) {
+            0 => CellPlace::Missing,
+            code => CellPlace::Code { segment, code: code as u32 },
+        },
+        Column::Numbers { exponent, mantissa_min, mantissas, presence, .. } => {
+            if presence.is_some_and(|presence| presence.get(row) == 0) {
+                return CellPlace::Missing;
+            }
+            let mantissa = mantissa_min.wrapping_add(mantissas.get(row) as i64);
+            CellPlace::Number { mantissa, exponent: *exponent }
+        }
+    }
+}

@@ -1,0 +1,444 @@
+//! Selectors and filters bound to a snapshot: which rows of which groups they mean.
+//!
+//! A condition on a property of an event is decided once for each distinct value of a segment, and a row then takes a
+//! look in a table. A condition on the user is decided once for each user of a task.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+
+use super::cohort::{CohortBinder, CohortPlan};
+use super::scan::{CellPlace, Scan, profile_cells};
+use super::{Task, TaskSet};
+use crate::api::{CohortRef, EventName, Filter, On, Op, Problem, ProblemClass, Scope, Selector};
+use crate::model::{Entity, Number, Value};
+use crate::segment::{Column, RowKind};
+
+/// The events that a selector and the query's `where` mean, in one snapshot.
+#[derive(Clone, Debug)]
+pub struct Selection {
+    pub(super) groups: Vec<BoundGroup>,
+    is_every_event: bool,
+}
+
+/// The rows of one group that are meant.
+#[derive(Clone, Debug)]
+pub(super) struct BoundGroup {
+    pub segment: u32,
+    pub group: u32,
+    pub filter: Option<RowFilter>,
+}
+
+/// A condition on rows of one group.
+#[derive(Clone, Debug)]
+pub(super) enum RowFilter {
+    Constant(bool),
+    /// By code of a property.
+    Codes {
+        property: u32,
+        holds: Arc<Vec<bool>>,
+    },
+    /// On the numbers of a property.
+    Numbers {
+        property: u32,
+        op: Arc<Op>,
+    },
+    /// By account: one more than its ordinal, 0 for none.
+    Accounts(Arc<Vec<bool>>),
+    Users(Arc<UserFilter>),
+    All(Vec<RowFilter>),
+    Any(Vec<RowFilter>),
+    Not(Box<RowFilter>),
+}
+
+/// A condition on users.
+#[derive(Clone, Debug)]
+pub enum UserFilter {
+    Profile { property: String, op: Op },
+    Cohort(CohortPlan),
+    All(Vec<UserFilter>),
+    Any(Vec<UserFilter>),
+    Not(Box<UserFilter>),
+}
+
+impl Selection {
+    /// Every event of a snapshot.
+    pub(super) fn every_event(scan: &Scan<'_>) -> Selection {
+        let groups = scan.segments(RowKind::Events).flat_map(|(segment, live)| {
+            (0..live.segment.groups().len() as u32).map(move |group| BoundGroup {
+                segment,
+                group,
+                filter: None,
+            })
+        });
+        Selection { groups: groups.collect(), is_every_event: true }
+    }
+
+    /// Whether it is every event, without conditions.
+    pub fn is_every_event(&self) -> bool {
+        self.is_every_event
+    }
+
+    /// Whether an event may be meant by both.
+    pub fn overlaps(&self, other: &Selection) -> bool {
+        self.groups.iter().any(|a| other.groups.iter().any(|b| (a.segment, a.group) == (b.segment, b.group)))
+    }
+}
+
+/// Binds the parts of one query to a snapshot.
+#[derive(Debug)]
+pub struct Binder<'a> {
+    scan: &'a Scan<'a>,
+    scope: &'a Scope,
+    /// Conditions decided for the values of a segment, by the place of the condition in memory.
+    by_code: HashMap<(u32, *const Op), Arc<Vec<bool>>>,
+    by_account: HashMap<*const Op, Arc<Vec<bool>>>,
+    by_user: HashMap<*const Filter, Arc<UserFilter>>,
+}
+
+impl<'a> Binder<'a> {
+    /// The filters that are bound must outlive the binder: it knows them by their places in memory.
+    pub fn new(scan: &'a Scan<'a>, scope: &'a Scope) -> Binder<'a> {
+        Binder { scan, scope, by_code: HashMap::new(), by_account: HashMap::new(), by_user: HashMap::new() }
+    }
+
+    /// The events of a selector that satisfy the query's `where`.
+    pub fn selection(&mut self, selector: &Selector, filter: Option<&Filter>) -> Result<Selection, Problem> {
+        let mut groups = Vec::new();
+        for (segment, live) in self.scan.segments(RowKind::Events) {
+            for group in live.segment.groups() {
+                let meant: Vec<_> = selector
+                    .any_of
+                    .iter()
+                    .filter(|part| match &part.event {
+                        EventName::Any => true,
+                        EventName::Named(name) => name == group.name(),
+                    })
+                    .collect();
+                if meant.is_empty() {
+                    continue;
+                }
+                let place = (segment, group.index() as u32);
+                let mut conditions = Vec::new();
+                if let Some(filter) = filter {
+                    conditions.push(self.row_filter(filter, place)?);
+                }
+                if meant.iter().all(|part| part.filter.is_some()) {
+                    let parts = meant.iter().filter_map(|part| part.filter.as_ref());
+                    let parts =
+                        parts.map(|part| self.row_filter(part, place)).collect::<Result<Vec<_>, _>>()?;
+                    conditions.push(any(parts));
+                }
+                match all(conditions) {
+                    RowFilter::Constant(false) => {}
+                    RowFilter::Constant(true) => {
+                        groups.push(BoundGroup { segment: place.0, group: place.1, filter: None });
+                    }
+                    filter => {
+                        groups.push(BoundGroup { segment: place.0, group: place.1, filter: Some(filter) })
+                    }
+                }
+            }
+        }
+        let has_any =
+            selector.any_of.iter().any(|part| part.event == EventName::Any && part.filter.is_none());
+        Ok(Selection { groups, is_every_event: has_any && filter.is_none() })
+    }
+
+    fn row_filter(&mut self, filter: &Filter, place: (u32, u32)) -> Result<RowFilter, Problem> {
+        Ok(match filter {
+            Filter::All(list) => {
+                all(list.iter().map(|filter| self.row_filter(filter, place)).collect::<Result<_, _>>()?)
+            }
+            Filter::Any(list) => {
+                any(list.iter().map(|filter| self.row_filter(filter, place)).collect::<Result<_, _>>()?)
+            }
+            Filter::Not(filter) => match self.row_filter(filter, place)? {
+                RowFilter::Constant(truth) => RowFilter::Constant(!truth),
+                filter => RowFilter::Not(Box::new(filter)),
+            },
+            Filter::Property { property, op, on: On::Event } => self.event_filter(property, op, place)?,
+            Filter::Property { property, op, on: On::Account } => {
+                RowFilter::Accounts(self.accounts(property, op)?)
+            }
+            Filter::Property { on: On::User, .. } | Filter::Cohort(_) => {
+                let known = self.by_user.get(&std::ptr::from_ref(filter)).cloned();
+                let bound = match known {
+                    Some(bound) => bound,
+                    None => Arc::new(self.user_filter(filter)?),
+                };
+                self.by_user.insert(std::ptr::from_ref(filter), Arc::clone(&bound));
+                RowFilter::Users(bound)
+            }
+        })
+    }
+
+    fn event_filter(
+        &mut self,
+        property: &str,
+        op: &Op,
+        (segment, group): (u32, u32),
+    ) -> Result<RowFilter, Problem> {
+        let missing = RowFilter::Constant(op.holds(None));
+        let group = self.scan.group(segment, group);
+        let Some(place) = group.segment().property(property) else { return Ok(missing) };
+        Ok(match group.column(place)? {
+            None => missing,
+            Some(Column::Numbers { .. }) => RowFilter::Numbers { property: place, op: Arc::new(op.clone()) },
+            Some(Column::Codes { .. }) => {
+                let known = self.by_code.get(&(segment, std::ptr::from_ref(op))).cloned();
+                let holds = match known {
+                    Some(holds) => holds,
+                    None => {
+                        let values = group.segment().values(place)?.expect("codes have values");
+                        let values = values.values().map_err(|error| group.segment().wrap(error))?;
+                        let by_value = values.iter().map(|value| op.holds(Some(value)));
+                        Arc::new(std::iter::once(op.holds(None)).chain(by_value).collect())
+                    }
+                };
+                self.by_code.insert((segment, std::ptr::from_ref(op)), Arc::clone(&holds));
+                RowFilter::Codes { property: place, holds }
+            }
+        })
+    }
+
+    /// Which accounts satisfy an operator on a property of their profile: by one more than the ordinal, 0 for none.
+    fn accounts(&mut self, property: &str, op: &Op) -> Result<Arc<Vec<bool>>, Problem> {
+        if let Some(known) = self.by_account.get(&std::ptr::from_ref(op)) {
+            return Ok(Arc::clone(known));
+        }
+        let count = self.scan.snapshot().ordinal_count(Entity::Account);
+        let cells = profile_cells(self.scan, RowKind::AccountProfiles, property, 0..count)?;
+        let mut holds = vec![op.holds(None)];
+        let mut truth = Truth::new(self.scan, RowKind::AccountProfiles, property, op)?;
+        for cell in cells {
+            holds.push(truth.of(cell)?);
+        }
+        let holds = Arc::new(holds);
+        self.by_account.insert(std::ptr::from_ref(op), Arc::clone(&holds));
+        Ok(holds)
+    }
+
+    fn user_filter(&mut self, filter: &Filter) -> Result<UserFilter, Problem> {
+        let mut list = |filters: &[Filter]| -> Result<Vec<UserFilter>, Problem> {
+            filters.iter().map(|filter| self.user_filter(filter)).collect()
+        };
+        Ok(match filter {
+            Filter::All(filters) => UserFilter::All(list(filters)?),
+            Filter::Any(filters) => UserFilter::Any(list(filters)?),
+            Filter::Not(filter) => UserFilter::Not(Box::new(self.user_filter(filter)?)),
+            Filter::Property { property, op, .. } => {
+                UserFilter::Profile { property: property.clone(), op: op.clone() }
+            }
+            Filter::Cohort(CohortRef::Defined(cohort)) => UserFilter::Cohort(self.cohort(cohort)?),
+            Filter::Cohort(CohortRef::Named { name, path }) => {
+                let problem =
+                    Problem::new(ProblemClass::Invalid, format!("there is no stored cohort {name:?}"));
+                return Err(problem.at(path.clone()));
+            }
+        })
+    }
+
+    /// A cohort of the query. It looks at all history, and never at the query's `where`.
+    pub fn cohort(&mut self, cohort: &crate::api::CohortExpr) -> Result<CohortPlan, Problem> {
+        let scope = self.scope;
+        CohortPlan::bind(cohort, scope, self)
+    }
+}
+
+impl CohortBinder for Binder<'_> {
+    fn select(&mut self, selector: &Selector) -> Result<Selection, Problem> {
+        self.selection(selector, None)
+    }
+
+    fn profile(&mut self, filter: &Filter) -> Result<UserFilter, Problem> {
+        self.user_filter(filter)
+    }
+
+    fn user_ordinal(&self, id: &str) -> Option<u32> {
+        self.scan.snapshot().find(Entity::User, id)
+    }
+}
+
+/// All conditions, without those that always hold.
+fn all(mut conditions: Vec<RowFilter>) -> RowFilter {
+    conditions.retain(|condition| !matches!(condition, RowFilter::Constant(true)));
+    if conditions.iter().any(|condition| matches!(condition, RowFilter::Constant(false))) {
+        return RowFilter::Constant(false);
+    }
+    match conditions.len() {
+        0 => RowFilter::Constant(true),
+        1 => conditions.swap_remove(0),
+        _ => RowFilter::All(conditions),
+    }
+}
+
+/// Any condition, without those that never hold.
+fn any(mut conditions: Vec<RowFilter>) -> RowFilter {
+    conditions.retain(|condition| !matches!(condition, RowFilter::Constant(false)));
+    if conditions.iter().any(|condition| matches!(condition, RowFilter::Constant(true))) {
+        return RowFilter::Constant(true);
+    }
+    match conditions.len() {
+        0 => RowFilter::Constant(false),
+        1 => conditions.swap_remove(0),
+        _ => RowFilter::Any(conditions),
+    }
+}
+
+/// Whether cells of profiles satisfy an operator: each distinct value of a segment is judged once.
+struct Truth<'a> {
+    scan: &'a Scan<'a>,
+    op: &'a Op,
+    missing: bool,
+    by_segment: HashMap<u32, Vec<bool>>,
+}
+
+impl<'a> Truth<'a> {
+    fn new(scan: &'a Scan<'a>, kind: RowKind, property: &str, op: &'a Op) -> Result<Truth<'a>, Problem> {
+        let mut by_segment = HashMap::new();
+        for (index, live) in scan.segments(kind) {
+            let Some(place) = live.segment.property(property) else { continue };
+            let Some(values) = live.segment.values(place)? else { continue };
+            let values = values.values().map_err(|error| live.segment.wrap(error))?;
+            by_segment.insert(index, values.iter().map(|value| op.holds(Some(value))).collect());
+        }
+        Ok(Truth { scan, op, missing: op.holds(None), by_segment })
+    }
+
+    fn of(&mut self, cell: CellPlace) -> Result<bool, Problem> {
+        Ok(match cell {
+            CellPlace::Missing => self.missing,
+            CellPlace::Number { mantissa, exponent } => self.op.holds(Some(&number(mantissa, exponent)?)),
+            CellPlace::Code { segment, code } => {
+                let holds = &self.by_segment[&segment];
+                *holds.get(code as usize - 1).ok_or_else(|| unknown_code(self.scan, segment))?
+            }
+        })
+    }
+}
+
+/// The error of a code that no value belongs to.
+pub(super) fn unknown_code(scan: &Scan<'_>, segment: u32) -> Problem {
+    let what = "a code has no value";
+    let error = crate::format::DecodeError::Malformed { structure: "column of codes", what };
+    scan.snapshot().segments[segment as usize].segment.wrap(error).into()
+}
+
+/// The number of a mantissa that was read from a column.
+pub(super) fn number(mantissa: i64, exponent: i32) -> Result<Value, Problem> {
+    let number = Number::new(i128::from(mantissa), exponent);
+    number.map(Value::Number).map_err(|error| Problem::new(ProblemClass::Corrupt, error.to_string()))
+}
+
+impl UserFilter {
+    /// The users of a task that satisfy it.
+    pub fn users(&self, task: &Task<'_>) -> Result<TaskSet, Problem> {
+        match self {
+            UserFilter::Cohort(cohort) => cohort.members(task),
+            UserFilter::All(filters) => filters.iter().try_fold(TaskSet::all(), |mut set, filter| {
+                set.intersect(&filter.users(task)?);
+                Ok(set)
+            }),
+            UserFilter::Any(filters) => filters.iter().try_fold(TaskSet::new(), |mut set, filter| {
+                set.unite(&filter.users(task)?);
+                Ok(set)
+            }),
+            UserFilter::Not(filter) => {
+                let mut set = TaskSet::all();
+                set.subtract(&filter.users(task)?);
+                Ok(set)
+            }
+            UserFilter::Profile { property, op } => {
+                let cells = profile_cells(task.scan(), RowKind::UserProfiles, property, task.ordinals())?;
+                let mut truth = Truth::new(task.scan(), RowKind::UserProfiles, property, op)?;
+                let mut set = TaskSet::new();
+                for (user, cell) in cells.into_iter().enumerate() {
+                    if truth.of(cell)? {
+                        set.insert(user as u16);
+                    }
+                }
+                Ok(set)
+            }
+        }
+    }
+}
+
+impl RowFilter {
+    /// Whether each row of a range satisfies it. `users` are the rows' users within the task.
+    pub fn mask(
+        &self,
+        task: &Task<'_>,
+        place: (u32, u32),
+        rows: Range<usize>,
+        users: &[u16],
+    ) -> Result<Vec<bool>, Problem> {
+        debug_assert_eq!(users.len(), rows.len());
+        let group = task.scan().group(place.0, place.1);
+        let mut mask = Vec::with_capacity(rows.len());
+        match self {
+            RowFilter::Constant(truth) => mask.resize(rows.len(), *truth),
+            RowFilter::Codes { property, holds } => {
+                let Some(Column::Codes { codes, .. }) = group.column(*property)? else {
+                    unreachable!("the column was there when the filter was bound")
+                };
+                let mut is_known = true;
+                codes.for_each_block(rows, |codes| {
+                    mask.extend(codes.iter().map(|code| {
+                        let holds = holds.get(*code as usize);
+                        is_known &= holds.is_some();
+                        holds.copied().unwrap_or(false)
+                    }));
+                });
+                if !is_known {
+                    return Err(unknown_code(task.scan(), place.0));
+                }
+            }
+            RowFilter::Numbers { property, op } => {
+                let column =
+                    group.column(*property)?.expect("the column was there when the filter was bound");
+                for row in rows {
+                    mask.push(match super::scan::cell_at(&column, place.0, row) {
+                        CellPlace::Number { mantissa, exponent } => {
+                            op.holds(Some(&number(mantissa, exponent)?))
+                        }
+                        _ => op.holds(None),
+                    });
+                }
+            }
+            RowFilter::Accounts(holds) => match group.accounts()? {
+                None => mask.resize(rows.len(), holds[0]),
+                Some(accounts) => accounts.for_each_block(rows, |accounts| {
+                    // An account that came after the snapshot has no profile in it.
+                    mask.extend(
+                        accounts.iter().map(|account| holds.get(*account as usize).unwrap_or(&holds[0])),
+                    );
+                }),
+            },
+            RowFilter::Users(filter) => {
+                let set = task.users_of(filter)?;
+                mask.extend(users.iter().map(|user| set.contains(*user)));
+            }
+            RowFilter::All(filters) => {
+                mask.resize(rows.len(), true);
+                for filter in filters {
+                    let part = filter.mask(task, place, rows.clone(), users)?;
+                    mask.iter_mut().zip(part).for_each(|(all, part)| *all &= part);
+                }
+            }
+            RowFilter::Any(filters) => {
+                mask.resize(rows.len(), false);
+                for filter in filters {
+                    let part = filter.mask(task, place, rows.clone(), users)?;
+                    mask.iter_mut().zip(part).for_each(|(any, part)| *any |= part);
+                }
+            }
+            RowFilter::Not(filter) => {
+                mask = filter.mask(task, place, rows, users)?;
+                mask.iter_mut().for_each(|truth| *truth = !*truth);
+            }
+        }
+        Ok(mask)
+    }
+}

@@ -1,0 +1,276 @@
+//! One task of a query: its users, and the access paths to what they did.
+
+use std::cell::RefCell;
+use std::ops::Range;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+
+use super::scan::{CellPlace, Scan, cell_at};
+use super::selection::{BoundGroup, UserFilter};
+use super::{BreakdownPlan, Codes, RowRef, Rows, Selection, TASK_USER_COUNT, TaskSet, key, key_user};
+use crate::api::Problem;
+use crate::model::{DAY_MS, Entity, Number, TimeMs};
+use crate::segment::RowKind;
+
+/// 16,384 consecutive users, in one snapshot.
+#[derive(Debug)]
+pub struct Task<'a> {
+    scan: &'a Scan<'a>,
+    index: u32,
+    /// What conditions on users were found to hold for, by the place of the condition in memory.
+    by_filter: RefCell<HashMap<*const UserFilter, Rc<TaskSet>>>,
+}
+
+impl<'a> Task<'a> {
+    pub(super) fn new(scan: &'a Scan<'a>, index: u32) -> Task<'a> {
+        Task { scan, index, by_filter: RefCell::default() }
+    }
+
+    pub(super) fn scan(&self) -> &'a Scan<'a> {
+        self.scan
+    }
+
+    /// The first ordinal of the task.
+    pub fn user_base(&self) -> u32 {
+        self.index * TASK_USER_COUNT
+    }
+
+    pub(super) fn ordinals(&self) -> Range<u32> {
+        self.user_base()..self.user_base().saturating_add(TASK_USER_COUNT)
+    }
+
+    /// What a user of the task is called; `None` if it was deleted since the snapshot.
+    pub fn user_name(&self, user: u16) -> Option<String> {
+        self.scan.snapshot().name(Entity::User, self.user_base() + u32::from(user))
+    }
+
+    /// The users that satisfy a condition, found once.
+    pub(super) fn users_of(&self, filter: &Arc<UserFilter>) -> Result<Rc<TaskSet>, Problem> {
+        if let Some(set) = self.by_filter.borrow().get(&Arc::as_ptr(filter)) {
+            return Ok(Rc::clone(set));
+        }
+        let set = Rc::new(filter.users(self)?);
+        self.by_filter.borrow_mut().insert(Arc::as_ptr(filter), Rc::clone(&set));
+        Ok(set)
+    }
+
+    /// Rows of all events that match, in `range`, sorted by key; `refs` filled if `with_refs`.
+    pub fn rows(
+        &self,
+        selection: &Selection,
+        range: Range<TimeMs>,
+        with_refs: bool,
+    ) -> Result<Rows, Problem> {
+        let mut rows = Rows::default();
+        let mut source_count = 0;
+        for bound in &selection.groups {
+            let before = rows.keys.len();
+            self.read_group(bound, &range, with_refs, &mut rows)?;
+            source_count += usize::from(rows.keys.len() > before);
+        }
+        if source_count > 1 {
+            if with_refs {
+                let mut paired: Vec<(u64, RowRef)> =
+                    rows.keys.iter().copied().zip(rows.refs.iter().copied()).collect();
+                paired.sort_by_key(|(key, _)| *key);
+                rows.keys.clear();
+                rows.refs.clear();
+                rows.keys.extend(paired.iter().map(|(key, _)| *key));
+                rows.refs.extend(paired.iter().map(|(_, row)| *row));
+            } else {
+                // A stable sort finds the runs that the groups are, and merges them.
+                rows.keys.sort();
+            }
+        }
+        Ok(rows)
+    }
+
+    fn read_group(
+        &self,
+        bound: &BoundGroup,
+        range: &Range<TimeMs>,
+        with_refs: bool,
+        out: &mut Rows,
+    ) -> Result<(), Problem> {
+        let group = self.scan.group(bound.segment, bound.group);
+        let meta = group.meta();
+        if range.is_empty() || meta.time_max < range.start || meta.time_min >= range.end {
+            return Ok(());
+        }
+        let column = group.users()?;
+        let rows = group.user_rows(
+            &column,
+            self.user_base(),
+            u64::from(self.user_base()) + u64::from(TASK_USER_COUNT),
+        );
+        if rows.is_empty() {
+            return Ok(());
+        }
+        self.scan.count_rows(rows.len());
+        let base = u64::from(self.user_base());
+        let mut users = Vec::with_capacity(rows.len());
+        column.for_each_block(rows.clone(), |block| {
+            users.extend(block.iter().map(|user| (user - base) as u16))
+        });
+        let mut times = Vec::with_capacity(rows.len());
+        group.times()?.read(rows.clone(), &mut times);
+
+        let dead = &self.scan.snapshot().segments[bound.segment as usize].dead;
+        let is_whole = range.start <= meta.time_min && meta.time_max < range.end;
+        let mask = match &bound.filter {
+            Some(filter) => Some(filter.mask(self, (bound.segment, bound.group), rows.clone(), &users)?),
+            None => None,
+        };
+        if mask.is_none() && dead.is_empty() && is_whole {
+            out.keys.extend(
+                users.iter().zip(&times).map(|(user, time)| key(*user, meta.time_min + *time as i64)),
+            );
+            if with_refs {
+                let reference = |row| RowRef { segment: bound.segment, group: bound.group, row: row as u32 };
+                out.refs.extend(rows.map(reference));
+            }
+            return Ok(());
+        }
+        let dead_in_task = self.set_of(dead);
+        for (index, row) in rows.enumerate() {
+            let time = meta.time_min + times[index] as i64;
+            let is_meant = mask.as_ref().is_none_or(|mask| mask[index]);
+            if is_meant && range.contains(&time) && !dead_in_task.contains(users[index]) {
+                out.keys.push(key(users[index], time));
+                if with_refs {
+                    out.refs.push(RowRef { segment: bound.segment, group: bound.group, row: row as u32 });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The members of a set of ordinals that belong to the task.
+    fn set_of(&self, ordinals: &roaring::RoaringBitmap) -> TaskSet {
+        if ordinals.is_empty() {
+            return TaskSet::new();
+        }
+        let base = self.user_base();
+        ordinals.range(self.ordinals()).map(|ordinal| (ordinal - base) as u16).collect()
+    }
+
+    /// Users active on days of UTC since 1970, any event. Days ascend; a user comes once for a day.
+    pub fn active_days(&self, days: Range<i32>, f: &mut dyn FnMut(i32, &[u16])) -> Result<(), Problem> {
+        let mut entries: Vec<u32> = Vec::new();
+        let mut source_count = 0;
+        for (_, live) in self.scan.segments(RowKind::Events) {
+            let Some(activity) = live.segment.activity()? else { continue };
+            let before = entries.len();
+            activity.read(self.index, days.clone(), &mut entries);
+            if !live.dead.is_empty() {
+                let dead = self.set_of(&live.dead);
+                let mut kept = before;
+                for at in before..entries.len() {
+                    entries[kept] = entries[at];
+                    kept += usize::from(!dead.contains((entries[at] % TASK_USER_COUNT) as u16));
+                }
+                entries.truncate(kept);
+            }
+            source_count += usize::from(entries.len() > before);
+        }
+        if source_count > 1 {
+            entries.sort();
+            entries.dedup();
+        }
+        let mut users = Vec::new();
+        for of_day in entries.chunk_by(|a, b| a / TASK_USER_COUNT == b / TASK_USER_COUNT) {
+            users.clear();
+            users.extend(of_day.iter().map(|entry| (entry % TASK_USER_COUNT) as u16));
+            f(days.start + (of_day[0] / TASK_USER_COUNT) as i32, &users);
+        }
+        Ok(())
+    }
+
+    /// The codes of each row, whose `refs` are filled.
+    pub fn breakdown_codes(&self, breakdown: &BreakdownPlan, rows: &Rows) -> Result<Codes, Problem> {
+        breakdown.codes(self, rows)
+    }
+
+    /// Calls `f` with each row that has a number under a property, and the number.
+    pub fn numbers(
+        &self,
+        property: &str,
+        rows: &Rows,
+        f: &mut dyn FnMut(usize, Number),
+    ) -> Result<(), Problem> {
+        debug_assert_eq!(rows.refs.len(), rows.keys.len(), "a property needs to know where rows are");
+        /// The numbers of a segment's values, by code less one.
+        type ByCode = Rc<Vec<Option<Number>>>;
+        let mut by_segment: HashMap<u32, ByCode> = HashMap::new();
+        let mut columns = HashMap::new();
+        for (index, row) in rows.refs.iter().enumerate() {
+            let place = (row.segment, row.group);
+            let column = match columns.get(&place) {
+                Some(column) => *column,
+                None => {
+                    let group = self.scan.group(row.segment, row.group);
+                    let column = match group.segment().property(property) {
+                        Some(place) => group.column(place)?,
+                        None => None,
+                    };
+                    if !by_segment.contains_key(&row.segment)
+                        && let Some(place) = group.segment().property(property)
+                        && let Some(values) = group.segment().values(place)?
+                    {
+                        let values = values.values().map_err(|error| group.segment().wrap(error))?;
+                        let numbers = values.iter().map(crate::model::Value::as_number).collect();
+                        by_segment.insert(row.segment, Rc::new(numbers));
+                    }
+                    columns.insert(place, column);
+                    column
+                }
+            };
+            let Some(column) = column else { continue };
+            match cell_at(&column, row.segment, row.row as usize) {
+                CellPlace::Missing => {}
+                CellPlace::Number { mantissa, exponent } => {
+                    if let Some(number) = super::selection::number(mantissa, exponent)?.as_number() {
+                        f(index, number);
+                    }
+                }
+                CellPlace::Code { segment, code } => {
+                    let number = by_segment.get(&segment).and_then(|numbers| numbers.get(code as usize - 1));
+                    let number = number.ok_or_else(|| super::selection::unknown_code(self.scan, segment))?;
+                    if let Some(number) = number {
+                        f(index, *number);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Users that have an event that is seen, or a profile, ascending.
+    pub fn known_users(&self) -> Result<Vec<u16>, Problem> {
+        let mut known = TaskSet::new();
+        let history = self.scan.history();
+        let last_day = (history.end - 1).div_euclid(DAY_MS);
+        let first_day = history.start.div_euclid(DAY_MS);
+        self.active_days(first_day as i32..last_day as i32, &mut |_, users| {
+            users.iter().for_each(|user| known.insert(*user));
+        })?;
+        let every_event = Selection::every_event(self.scan);
+        let rows = self.rows(&every_event, last_day * DAY_MS..history.end, false)?;
+        rows.keys.iter().for_each(|key| known.insert(key_user(*key)));
+        for (_, live) in self.scan.segments(RowKind::UserProfiles) {
+            let dead = self.set_of(&live.dead);
+            for group in live.segment.groups() {
+                let users = group.users()?;
+                let end = u64::from(self.user_base()) + u64::from(TASK_USER_COUNT);
+                let rows = group.user_rows(&users, self.user_base(), end);
+                users.for_each_block(rows, |block| {
+                    let of_task = block.iter().map(|user| (user - u64::from(self.user_base())) as u16);
+                    of_task.filter(|user| !dead.contains(*user)).for_each(|user| known.insert(user));
+                });
+            }
+        }
+        Ok(known.iter().collect())
+    }
+}

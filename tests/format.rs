@@ -18,6 +18,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use flywheeldb::Store;
+use flywheeldb::api::{Cell, Json};
 use flywheeldb::model::{DAY_MS, Entity, EventBatch, IdentityMerge, Number, ProfileWrite, TimeMs, Value};
 use flywheeldb::segment::{RowKind, Segment};
 use flywheeldb::store::{Snapshot, StoreOptions, profile_cells, rows_of};
@@ -290,12 +291,33 @@ fn write_the_golden_store() {
     fs::write(golden().with_extension("txt"), text).unwrap();
 }
 
+fn count(cell: &Cell) -> u64 {
+    match cell {
+        Cell::UInt(count) => *count,
+        other => panic!("a count, found {other:?}"),
+    }
+}
+
+/// All events, and all users who have any, as a query counts them.
+fn counted(store: &Store) -> [u64; 2] {
+    let query = br#"{"kind": "segmentation", "interval": "total", "as_of": "2026-01-01",
+        "series": [{"event": "*"}, {"event": "*", "measure": "users"}]}"#;
+    let answer = store.query(&Json::parse(query).unwrap()).unwrap();
+    let values: Vec<u64> = answer.table.column("value").unwrap().map(count).collect();
+    values.try_into().unwrap()
+}
+
 #[test]
 fn the_golden_store_reads_as_it_did() {
     let text = fs::read_to_string(golden().with_extension("txt")).unwrap();
     let directory = directory_of(&files(&golden()));
     let store = open(directory.path());
     assert_eq!(told(&store.snapshot()), text);
+    let is_event =
+        |line: &&str| line.starts_with("  ") && !line.starts_with("  profile") && !line.starts_with("  also");
+    let events = text.lines().filter(is_event).count() as u64;
+    let users = text.split("user ").filter(|user| user.lines().any(|line| is_event(&line))).count() as u64;
+    assert_eq!(counted(&store), [events, users]);
     store.compact().unwrap();
     assert_eq!(told(&store.snapshot()), text);
     store.close().unwrap();

@@ -72,9 +72,9 @@ fn load_once(store: &Store, plan: &DemoPlan, data: &Path) -> Result<(), Problem>
                 .hint("name another directory with --data, or use flywheel serve"));
         }
     }
-    Mark { plan: plan.clone(), is_loaded: false }.write(&directory).map_err(io)?;
+    Mark { plan: *plan, is_loaded: false }.write(&directory).map_err(io)?;
     load(store, plan)?;
-    Mark { plan: plan.clone(), is_loaded: true }.write(&directory).map_err(io)
+    Mark { plan: *plan, is_loaded: true }.write(&directory).map_err(io)
 }
 
 fn load(store: &Store, plan: &DemoPlan) -> Result<(), Problem> {

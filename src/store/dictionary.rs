@@ -57,9 +57,10 @@ impl Fresh {
         &self.text[start as usize..self.ends[index as usize] as usize]
     }
 
-    fn find(&self, id: &[u8], hash: u64) -> Option<u32> {
-        let index = self.by_id.find(hash, |index| self.id(*index) == id)?;
-        Some(self.first + *index)
+    /// The ordinal of an id. A deleted id may be there under several ordinals.
+    fn find(&self, id: &[u8], hash: u64, deleted: &RoaringBitmap) -> Option<u32> {
+        let is_it = |index: &u32| self.id(*index) == id && !deleted.contains(self.first + *index);
+        self.by_id.find(hash, is_it).map(|index| self.first + *index)
     }
 
     fn insert(&mut self, id: &[u8], hash: u64) -> u32 {
@@ -83,7 +84,7 @@ impl State {
     fn find(&self, id: &[u8]) -> Option<u32> {
         let hash = hash_of(id);
         // The newest ordinal of an id is the only one that is not deleted.
-        let newest = self.fresh.find(id, hash).into_iter();
+        let newest = self.fresh.find(id, hash, &self.deleted).into_iter();
         let older = self.files.iter().rev().filter_map(|file| file.find(id, hash));
         newest.chain(older).find(|ordinal| !self.deleted.contains(*ordinal))
     }
@@ -448,12 +449,14 @@ mod tests {
         dictionary.delete([0]);
         assert_eq!(dictionary.find("ada"), None);
         assert_eq!(dictionary.id(0), None);
-        assert_eq!(resolve(&dictionary, &["ada", "bo"]), [2, 1]);
+        assert_eq!(resolve(&dictionary, &["ada", "bo", "ada"]), [2, 1, 2]);
         dictionary.delete([2]);
         checkpoint(&dictionary, true);
         let files = dictionary.files();
         assert!(files.iter().all(|file| !file.bytes.windows(3).any(|window| window == b"ada")));
         assert_eq!(resolve(&dictionary, &["bo", "ada"]), [1, 3]);
+        dictionary.delete([3]);
+        assert_eq!(resolve(&dictionary, &["ada", "ada"]), [4, 4], "both ordinals are in memory");
         checkpoint(&dictionary, true);
         assert!(dictionary.checkpoint(dictionary.len(), true).is_none(), "nothing is left to purge");
     }

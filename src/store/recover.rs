@@ -1,5 +1,6 @@
 //! Opening a store: the manifest, the files that it names, and the changes since.
 
+use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
@@ -14,7 +15,7 @@ use super::manifest::{IdsEntry, MANIFEST_NAME, Manifest, ids_name, log_name, par
 use super::view::{Chunk, DiskSegment, LiveSegment, View};
 use super::{Inner, Signal, Writer, io_problem};
 use crate::api::{Problem, ProblemClass};
-use crate::io::Directory;
+use crate::io::{Directory, publish};
 use crate::segment::{RowKind, Segment};
 use crate::wal::{Change, LogWriter, read_log};
 
@@ -34,22 +35,22 @@ pub(super) fn open(
         }
         _ => io_problem("lock the data directory", &error),
     })?;
+    // Names that are seen now may not be on the disk; they are before anything is removed because of them.
+    directory.sync_directory().map_err(|error| io_problem("sync the data directory", &error))?;
     let files = directory.list().map_err(|error| io_problem("list the data directory", &error))?;
     let is_there = |name: &str| files.iter().any(|(known, _)| known == name);
     let manifest = if is_there(MANIFEST_NAME) {
         let bytes = directory.read(MANIFEST_NAME).map_err(|error| io_problem("read the manifest", &error))?;
         Manifest::decode(&bytes).map_err(|error| corrupt(MANIFEST_NAME, error))?
     } else {
-        let segment = files.iter().find(|(name, _)| {
-            matches!(parse_name(name), Some((_, "segment" | "ids"))) && !name.ends_with(".new")
-        });
-        // Without a manifest only a log can be there: a store is young until its first checkpoint.
-        if let Some((name, _)) = segment
-            && !is_leftover_of_first_checkpoint(&files)
-        {
+        // The first manifest is made before any other file, so that none of them can be taken for a new store.
+        if let Some((name, _)) = files.iter().find(|(name, _)| parse_name(name).is_some()) {
             return Err(corrupt(MANIFEST_NAME, format!("it is missing, although {name} is there")));
         }
-        Manifest::default()
+        let manifest = Manifest { next_arrival: 1, ..Manifest::default() };
+        publish(&*directory, MANIFEST_NAME, &[&manifest.encode()])
+            .map_err(|error| io_problem("write the first manifest", &error))?;
+        manifest
     };
 
     let map = |name: String, size: u64| {
@@ -125,56 +126,39 @@ fn is_log(name: &str) -> bool {
     matches!(parse_name(name), Some((_, "log"))) && !name.ends_with(".new")
 }
 
-/// Whether files without a manifest can be those of a first checkpoint that did not get as far as the manifest: then
-/// the log that it was made from is still there.
-fn is_leftover_of_first_checkpoint(files: &[(String, u64)]) -> bool {
-    let first = |ending: &str| {
-        files
-            .iter()
-            .filter_map(|(name, _)| parse_name(name))
-            .filter(|(_, known)| *known == ending)
-            .map(|(n, _)| n)
-            .min()
-    };
-    first("log")
-        .is_some_and(|log| [first("segment"), first("ids")].into_iter().flatten().all(|file| log < file))
-}
-
 impl Inner {
     /// Applies the changes of the logs, and writes them to a new log before anybody sees them: what the page cache
     /// gave us may not be on the disk.
     fn replay(&self, logs: Vec<String>) -> Result<(), Problem> {
         let mut writer = self.writer.lock();
-        let mut records: Vec<(u64, Vec<u8>)> = Vec::new();
+        // By number. A log that replay wrote holds again what older ones hold, whose removal may be lost one by one.
+        let mut records: BTreeMap<u64, (Vec<u8>, &str)> = BTreeMap::new();
         for name in &logs {
             let bytes =
                 self.directory.read(name).map_err(|error| io_problem(&format!("read {name}"), &error))?;
             let contents = read_log(&bytes).map_err(|error| corrupt(name, error))?;
-            for (number, change) in contents.records {
-                if number <= writer.number {
-                    continue;
-                }
-                if number != writer.number + 1 {
-                    let gap = format!("change {number} follows change {}", writer.number);
-                    return Err(corrupt(name, gap));
-                }
-                let decoded = Change::decode(change).map_err(|error| corrupt(name, error))?;
-                let effect = self.redo(&mut writer, decoded)?;
-                self.install(&mut writer, effect);
-                writer.number = number;
-                self.view.write().number = number;
-                records.push((number, change.to_vec()));
-            }
+            let later = contents.records.into_iter().filter(|(number, _)| *number > writer.number);
+            records.extend(later.map(|(number, change)| (number, (change.to_vec(), name.as_str()))));
             if contents.torn_size > 0 {
-                let (bytes, change) = (contents.torn_size, writer.number);
-                tracing::warn!(log = %name, bytes, change, "the end of the log was cut short; it was never acknowledged");
+                let bytes = contents.torn_size;
+                tracing::warn!(log = %name, bytes, "the end of a log was cut short; it was never acknowledged");
             }
+        }
+        for (number, (change, name)) in &records {
+            if *number != writer.number + 1 {
+                return Err(corrupt(name, format!("change {number} follows change {}", writer.number)));
+            }
+            let decoded = Change::decode(change).map_err(|error| corrupt(name, error))?;
+            let effect = self.redo(&mut writer, decoded)?;
+            self.install(&mut writer, effect);
+            writer.number = *number;
+            self.view.write().number = *number;
         }
         if !records.is_empty() {
             let name = log_name(Inner::new_file(&mut writer));
             let durable = writer.manifest.checkpoint;
             let records: Vec<(u64, &[u8])> =
-                records.iter().map(|(number, change)| (*number, &**change)).collect();
+                records.iter().map(|(number, (change, _))| (*number, &**change)).collect();
             let log = LogWriter::create(&*self.directory, &name, durable, &records);
             writer.log = Some(log.map_err(|error| io_problem(&format!("write {name}"), &error))?);
         }

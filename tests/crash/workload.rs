@@ -237,7 +237,7 @@ fn called(merged: &BTreeMap<String, String>, user: &str) -> String {
 
 /// Everyone whom the script ever names and who never becomes part of another user.
 pub fn users() -> Vec<String> {
-    let named = ["ada", "bo", "cy", "dee", "eve", "zed"].map(str::to_owned);
+    let named = ["ada", "bo", "cy", "dee", "eve", "zed", "anon-1", "anon-2", "anon-3"].map(str::to_owned);
     named.into_iter().chain((0..10).map(|index| format!("user-{index}"))).collect()
 }
 

@@ -52,13 +52,12 @@ impl Asker<'_> {
         Json::Object(fields)
     }
 
-    /// The range of a cohort, often none.
+    /// The range of a cohort, often none. At most one end: two might be the wrong way round, which is an error.
     fn own_range(&mut self, fields: &mut Fields) {
-        if self.dice.percent(40) {
-            fields.push(("from".to_owned(), self.moment()));
-        }
-        if self.dice.percent(40) {
-            fields.push(("to".to_owned(), self.moment()));
+        match self.dice.below(10) {
+            0..=2 => fields.push(("from".to_owned(), self.moment())),
+            3..=5 => fields.push(("to".to_owned(), self.moment())),
+            _ => {}
         }
     }
 

@@ -40,6 +40,13 @@ impl Reference {
             Entity::User => self.name_of(&write.id),
             Entity::Account => write.id.clone(),
         };
+        let is_empty = write.set.is_empty()
+            && write.set_once.is_empty()
+            && write.add.is_empty()
+            && write.unset.is_empty();
+        if is_empty {
+            return; // a profile is what was written, and this writes nothing
+        }
         self.write_count += 1;
         let number = self.write_count;
         let properties = &mut self.profiles.entry((entity, id)).or_default().properties;

@@ -43,7 +43,7 @@ fn files(path: &Path) -> Files {
     read.collect()
 }
 
-fn directory_of<'f>(files: impl IntoIterator<Item = (&'f String, &'f Vec<u8>)>) -> TempDir {
+fn directory_of(files: &Files) -> TempDir {
     let directory = TempDir::new().unwrap();
     for (name, bytes) in files {
         fs::write(directory.path().join(name), bytes).unwrap();
@@ -51,7 +51,7 @@ fn directory_of<'f>(files: impl IntoIterator<Item = (&'f String, &'f Vec<u8>)>) 
     directory
 }
 
-/// The files that the page prints: blocks of lines `offset  bytes  ; meaning`, where `00*12` is twelve zeros.
+/// The files that the page prints, by stage and name: blocks of lines `offset  bytes  ; meaning`, where `00*12` is twelve zeros.
 fn printed_files() -> Files {
     let page = include_str!("../docs/format.md");
     let mut files = Files::new();
@@ -159,9 +159,14 @@ fn the_page_prints_the_bytes_that_a_store_writes() {
     let directory = TempDir::new().unwrap();
     let store = open(directory.path());
     store.ingest(example()).unwrap();
-    let mut written = files(directory.path());
+    let mut written = Files::new();
+    let mut note = |stage: &str| {
+        let files = files(directory.path()).into_iter();
+        written.extend(files.map(|(name, bytes)| (format!("{stage}/{name}"), bytes)));
+    };
+    note("stored");
     store.seal().unwrap();
-    written.extend(files(directory.path()));
+    note("sealed");
 
     let printed = printed_files();
     assert_eq!(printed.keys().collect::<Vec<_>>(), written.keys().collect::<Vec<_>>());
@@ -184,12 +189,16 @@ fn hex(bytes: &[u8]) -> String {
 #[test]
 fn the_printed_bytes_read_back() {
     let printed = printed_files();
-    let is_first_log = |name: &str| name == "00000000.log";
-    let before_the_seal = directory_of(printed.iter().filter(|(name, _)| is_first_log(name)));
-    let after_it = directory_of(printed.iter().filter(|(name, _)| !is_first_log(name)));
+    let stage = |stage: &'static str| {
+        let files = printed.iter().filter_map(move |(name, bytes)| Some((name.strip_prefix(stage)?, bytes)));
+        files.map(|(name, bytes)| (name.to_owned(), bytes.clone())).collect::<Files>()
+    };
+    let (stored, sealed) = (stage("stored/"), stage("sealed/"));
     // A crash may leave the first log behind although the manifest has its changes.
-    let with_a_log_left_over = directory_of(&printed);
-    for directory in [before_the_seal, after_it, with_a_log_left_over] {
+    let mut with_a_log_left_over = stored.clone();
+    with_a_log_left_over.extend(sealed.clone());
+    for files in [stored, sealed, with_a_log_left_over] {
+        let directory = directory_of(&files);
         assert_eq!(told(&open(directory.path()).snapshot()), EXAMPLE_TEXT);
     }
 }

@@ -127,7 +127,10 @@ impl Inner {
     fn purge_ids(&self) -> Result<(), Problem> {
         let mut names = Vec::new();
         let in_files = self.users.files().last().map_or(0, |file| file.first + file.count());
-        let Some(new) = self.write_ids(&self.users, in_files, true, &mut names)? else { return Ok(()) };
+        let deleted = self.writer.lock().manifest.deleted_users.clone();
+        let Some(new) = self.write_ids(&self.users, in_files, true, &deleted, &mut names)? else {
+            return Ok(());
+        };
         let mut writer = self.writer.lock();
         let users = with_ids(&writer.manifest.users, self.users.files(), Some(&new));
         let manifest = Manifest { next_file: writer.next_file, users, ..writer.manifest.clone() };

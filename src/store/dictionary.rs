@@ -84,9 +84,8 @@ impl State {
     fn find(&self, id: &[u8]) -> Option<u32> {
         let hash = hash_of(id);
         // The newest ordinal of an id is the only one that is not deleted.
-        let newest = self.fresh.find(id, hash, &self.deleted).into_iter();
-        let older = self.files.iter().rev().filter_map(|file| file.find(id, hash));
-        newest.chain(older).find(|ordinal| !self.deleted.contains(*ordinal))
+        let fresh = self.fresh.find(id, hash, &self.deleted);
+        fresh.or_else(|| self.files.iter().rev().find_map(|file| file.find(id, hash, &self.deleted)))
     }
 }
 
@@ -161,9 +160,12 @@ impl Dictionary {
 
     /// Writes the ids below `end` that are in no file, joined with files that are no larger, as one file.
     ///
+    /// The ids of `deleted` are left out: those that the checkpoint's manifest knows to be deleted. An id deleted
+    /// later must stay, for the replay of the log to find whom to delete.
+    ///
     /// With `purge`, files that hold deleted ids are written anew without them, too. Returns the first ordinal and
     /// the bytes of the new file, which replaces all files from that ordinal on; `None` if there is nothing to write.
-    pub fn checkpoint(&self, end: u32, purge: bool) -> Option<(u32, Vec<u8>)> {
+    pub fn checkpoint(&self, end: u32, purge: bool, deleted: &RoaringBitmap) -> Option<(u32, Vec<u8>)> {
         let state = self.state.read();
         let fresh_count = end.saturating_sub(state.fresh.first);
         let mut keep = state.files.len();
@@ -174,8 +176,7 @@ impl Dictionary {
         }
         if purge {
             let is_stale = |file: &Arc<IdFile>| {
-                let deleted = state.deleted.range_cardinality(file.first..file.first + file.count());
-                deleted > file.deleted
+                deleted.range_cardinality(file.first..file.first + file.count()) > file.deleted
             };
             keep = state.files.iter().position(is_stale).map_or(keep, |stale| stale.min(keep));
         }
@@ -186,12 +187,12 @@ impl Dictionary {
         let mut builder = IdFileBuilder::new(first);
         for file in &state.files[keep..] {
             for index in 0..file.count() {
-                let is_deleted = state.deleted.contains(file.first + index);
+                let is_deleted = deleted.contains(file.first + index);
                 builder.push(if is_deleted { b"" } else { file.id(index).unwrap_or_default() });
             }
         }
         for index in 0..fresh_count {
-            let is_deleted = state.deleted.contains(state.fresh.first + index);
+            let is_deleted = deleted.contains(state.fresh.first + index);
             builder.push(if is_deleted { b"" } else { state.fresh.id(index) });
         }
         Some((first, builder.finish()))
@@ -293,7 +294,7 @@ impl IdFile {
         self.bytes[self.text.clone()].get(start as usize..end as usize)
     }
 
-    fn find(&self, id: &[u8], hash: u64) -> Option<u32> {
+    fn find(&self, id: &[u8], hash: u64, deleted: &RoaringBitmap) -> Option<u32> {
         let table = &self.bytes[self.table.clone()];
         let slots = Slots::new(self.count, table.len() / 4);
         let mut slot = slots.start(hash);
@@ -304,6 +305,7 @@ impl IdFile {
             }
             if let Some(index) = slots.index(entry, hash)
                 && index < self.count
+                && !deleted.contains(self.first + index)
                 && self.id(index) == Some(id)
             {
                 return Some(self.first + index);
@@ -414,7 +416,7 @@ mod tests {
     }
 
     fn checkpoint(dictionary: &Dictionary, purge: bool) {
-        if let Some((_, bytes)) = dictionary.checkpoint(dictionary.len(), purge) {
+        if let Some((_, bytes)) = dictionary.checkpoint(dictionary.len(), purge, &dictionary.deleted()) {
             dictionary.install(Arc::new(IdFile::open("ids", bytes.into()).unwrap()));
         }
     }
@@ -458,14 +460,17 @@ mod tests {
         dictionary.delete([3]);
         assert_eq!(resolve(&dictionary, &["ada", "ada"]), [4, 4], "both ordinals are in memory");
         checkpoint(&dictionary, true);
-        assert!(dictionary.checkpoint(dictionary.len(), true).is_none(), "nothing is left to purge");
+        assert!(
+            dictionary.checkpoint(dictionary.len(), true, &dictionary.deleted()).is_none(),
+            "nothing is left to purge"
+        );
     }
 
     #[test]
     fn no_bit_of_a_file_can_change_unnoticed() {
         let dictionary = Dictionary::default();
         resolve(&dictionary, &["ada", "bo", "cy"]);
-        let (_, bytes) = dictionary.checkpoint(3, false).unwrap();
+        let (_, bytes) = dictionary.checkpoint(3, false, &RoaringBitmap::new()).unwrap();
         for at in (0..8).chain(16..bytes.len()) {
             let mut damaged = bytes.clone();
             damaged[at] ^= 1;

@@ -136,7 +136,8 @@ impl Inner {
         for name in &logs {
             let bytes =
                 self.directory.read(name).map_err(|error| io_problem(&format!("read {name}"), &error))?;
-            let contents = read_log(&bytes).map_err(|error| corrupt(name, error))?;
+            let known = records.last_key_value().map_or(writer.number, |(number, _)| *number);
+            let contents = read_log(&bytes, known).map_err(|error| corrupt(name, error))?;
             let later = contents.records.into_iter().filter(|(number, _)| *number > writer.number);
             records.extend(later.map(|(number, change)| (number, (change.to_vec(), name.as_str()))));
             if contents.torn_size > 0 {

@@ -127,10 +127,12 @@ impl Inner {
                 written.segments.push((partition, file, segment));
             }
         }
-        let mut ids =
-            |dictionary: &Dictionary, count| self.write_ids(dictionary, count, purge, &mut written.names);
-        written.users = ids(&self.users, freeze.user_count).map_err(certain)?;
-        written.accounts = ids(&self.accounts, freeze.account_count).map_err(certain)?;
+        let mut ids = |dictionary: &Dictionary, count, deleted: &RoaringBitmap| {
+            self.write_ids(dictionary, count, purge, deleted, &mut written.names)
+        };
+        written.users = ids(&self.users, freeze.user_count, &freeze.deleted_users).map_err(certain)?;
+        written.accounts =
+            ids(&self.accounts, freeze.account_count, &RoaringBitmap::new()).map_err(certain)?;
         Ok(())
     }
 
@@ -155,9 +157,10 @@ impl Inner {
         dictionary: &Dictionary,
         count: u32,
         purge: bool,
+        deleted: &RoaringBitmap,
         names: &mut Vec<String>,
     ) -> Result<Option<(u64, Arc<IdFile>)>, Problem> {
-        let Some((_, bytes)) = dictionary.checkpoint(count, purge) else { return Ok(None) };
+        let Some((_, bytes)) = dictionary.checkpoint(count, purge, deleted) else { return Ok(None) };
         let file = Inner::new_file(&mut self.writer.lock());
         let name = ids_name(file);
         let mapped = self.write_and_map(&name, &bytes, names)?;

@@ -132,7 +132,9 @@ pub enum LogError {
 }
 
 /// Reads a log file, and tells an end cut short by a crash from damage to what was acknowledged.
-pub fn read_log(bytes: &[u8]) -> Result<LogContents<'_>, LogError> {
+///
+/// Everything up to the change `known` is there already, from a checkpoint or from the logs before.
+pub fn read_log(bytes: &[u8], known: u64) -> Result<LogContents<'_>, LogError> {
     let mut reader = ByteReader::new("log header", bytes);
     if reader.raw(MAGIC.len())? != MAGIC {
         return Err(DecodeError::Magic { structure: "log header" }.into());
@@ -155,7 +157,7 @@ pub fn read_log(bytes: &[u8]) -> Result<LogContents<'_>, LogError> {
     }
     contents.torn_size = bytes.len() - at;
 
-    let after = contents.records.last().map_or(0, |(number, _)| *number);
+    let after = contents.records.last().map_or(known, |(number, _)| known.max(*number));
     for behind in at + 1..bytes.len().saturating_sub(RECORD_HEADER_SIZE) {
         if bytes[behind..].starts_with(&RECORD_MAGIC)
             && let Some(record) = read_record(&bytes[behind..])
@@ -207,7 +209,7 @@ mod tests {
     fn an_end_cut_anywhere_keeps_the_whole_records_before_it() {
         let bytes = log();
         for cut in HEADER_SIZE..bytes.len() {
-            let contents = read_log(&bytes[..cut]).unwrap();
+            let contents = read_log(&bytes[..cut], 0).unwrap();
             assert_eq!(contents.records.len(), (cut - HEADER_SIZE) / (RECORD_HEADER_SIZE + 1));
         }
     }
@@ -219,12 +221,24 @@ mod tests {
             let mut damaged = bytes.clone();
             damaged[at] ^= 1;
             let record = (at - HEADER_SIZE) / (RECORD_HEADER_SIZE + 1);
-            match read_log(&damaged) {
+            match read_log(&damaged, 0) {
                 Ok(contents) => assert_eq!((record, contents.records.len()), (2, 2), "byte {at}"),
                 Err(error) => {
                     assert!(matches!(error, LogError::Lost { .. }) && record < 2, "byte {at}: {error}")
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_first_group_whose_start_is_torn_is_a_cut_end() {
+        let mut bytes = header();
+        for number in [11, 12] {
+            append_record(&mut bytes, number, 10, b"a");
+        }
+        let mut bytes = bytes.into_bytes();
+        bytes[HEADER_SIZE] ^= 1;
+        assert!(read_log(&bytes, 10).unwrap().records.is_empty());
+        assert!(matches!(read_log(&bytes, 9), Err(LogError::Lost { .. })));
     }
 }

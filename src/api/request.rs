@@ -10,7 +10,7 @@ use super::{
     TimeRange,
 };
 use crate::limits::TIME_MIN_MS;
-use crate::model::TimeMs;
+use crate::model::{Entity, TimeMs};
 
 /// A query of any kind.
 #[derive(Clone, Debug)]
@@ -72,6 +72,8 @@ impl QueryRequest {
 #[derive(Clone, Debug)]
 pub struct Common {
     pub range: TimeRange,
+    /// Who is counted.
+    pub entity: Entity,
     pub zone: TimeZone,
     pub week_start: WeekStart,
     /// The moment that `now`, `complete` and `in_progress` mean: the clock's unless given.
@@ -108,11 +110,11 @@ impl Common {
             None => WeekStart::Monday,
         };
         let as_of = fields.optional("as_of").map(|time| TimeExpr::parse(&time)).transpose()?;
-        if let Some(entity) = fields.optional("entity") {
-            entity.word(&[("user", ())])?;
-        }
+        let entity = fields.optional("entity").map_or(Ok(Entity::User), |entity| {
+            entity.word(&[(Entity::User.name(), Entity::User), (Entity::Account.name(), Entity::Account)])
+        })?;
         let range = TimeRange { from: None, to: None, path: String::new() };
-        Ok(Common { range, zone, week_start, as_of, filter: None })
+        Ok(Common { range, entity, zone, week_start, as_of, filter: None })
     }
 
     /// Makes moments definite. `now` is the clock's time.
@@ -245,7 +247,7 @@ mod tests {
             ("/interval".into(), "did you mean \"day\"?".into())
         );
         assert_eq!(
-            told(r#"{"kind": "segmentation", "series": [{"event": "a"}], "entity": "account"}"#).0,
+            told(r#"{"kind": "segmentation", "series": [{"event": "a"}], "entity": "acount"}"#).0,
             "/entity"
         );
         assert_eq!(

@@ -19,7 +19,7 @@ impl Store {
         let request = QueryRequest::parse(query)?;
         let scope = request.common.resolve(now)?;
         let snapshot = self.snapshot();
-        let scan = Scan::new(&snapshot, scope.history());
+        let scan = Scan::new(&snapshot, request.common.entity, scope.history());
         let table = answer(&request, &scope, &scan)?;
         let statistics = Statistics {
             elapsed_ms: begun.elapsed().as_secs_f64() * 1e3,
@@ -75,7 +75,7 @@ fn answer(request: &QueryRequest, scope: &Scope, scan: &Scan<'_>) -> Result<Tabl
         }
         QueryKind::Cohort(query) => {
             let plan = binder.cohort(&query.cohort)?;
-            scan.run(&Cohort::new(plan, query.select.clone()))
+            scan.run(&Cohort::new(plan, query.select.clone(), request.common.entity))
         }
     }
 }

@@ -8,6 +8,7 @@ mod activity;
 mod answer;
 mod births;
 mod breakdown;
+mod by_account;
 mod calendar;
 mod cohort;
 mod funnel;

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
+use super::by_account::AccountRows;
 use super::{Analysis, Partial, TASK_USER_COUNT, Task};
 use crate::api::Problem;
 use crate::model::{Entity, TimeMs};
@@ -16,14 +17,32 @@ use crate::store::{LiveSegment, Snapshot};
 #[derive(Debug)]
 pub struct Scan<'s> {
     snapshot: &'s Snapshot<'s>,
+    /// Who is counted.
+    entity: Entity,
     /// All times that are seen.
     history: Range<TimeMs>,
     rows_scanned: AtomicU64,
+    by_account: AccountRows,
 }
 
 impl<'s> Scan<'s> {
-    pub fn new(snapshot: &'s Snapshot<'s>, history: Range<TimeMs>) -> Scan<'s> {
-        Scan { snapshot, history, rows_scanned: AtomicU64::new(0) }
+    pub fn new(snapshot: &'s Snapshot<'s>, entity: Entity, history: Range<TimeMs>) -> Scan<'s> {
+        Scan {
+            snapshot,
+            entity,
+            history,
+            rows_scanned: AtomicU64::new(0),
+            by_account: AccountRows::default(),
+        }
+    }
+
+    /// Who is counted: whom tasks have, and whose profiles and names are meant.
+    pub fn entity(&self) -> Entity {
+        self.entity
+    }
+
+    pub(super) fn by_account(&self) -> &AccountRows {
+        &self.by_account
     }
 
     pub fn snapshot(&self) -> &'s Snapshot<'s> {
@@ -82,9 +101,13 @@ impl<'s> Scan<'s> {
         Ok(first)
     }
 
+    pub(super) fn task_count(&self) -> u32 {
+        self.snapshot.ordinal_count(self.entity).div_ceil(TASK_USER_COUNT)
+    }
+
     /// Observes all tasks on all cores, and finishes.
     pub fn run<A: Analysis>(&self, analysis: &A) -> Result<A::Output, Problem> {
-        let task_count = self.snapshot.ordinal_count(Entity::User).div_ceil(TASK_USER_COUNT);
+        let task_count = self.task_count();
         let next = AtomicU32::new(0);
         let work = || -> Result<A::Partial, Problem> {
             let mut partial = analysis.empty();

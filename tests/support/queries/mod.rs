@@ -268,6 +268,10 @@ impl Asker<'_> {
         if self.dice.percent(30) {
             fields.push(field("week_start", self.dice.pick(&["sunday", "monday"])));
         }
+        let is_segmentation = fields.first() == Some(&field("kind", "segmentation"));
+        if !is_segmentation && self.dice.percent(20) {
+            fields.push(field("entity", "account"));
+        }
     }
 
     /// Adds the shared fields and a range. Returns how long the range is, roughly.

@@ -78,6 +78,8 @@ pub const TIME_MAX_MS: i64 = 7_258_118_400_000;
 
 /// Bytes of changes in memory at which they are sealed. Writers wait at twice as much.
 pub const HEAD_SIZE_MAX: u64 = 192 << 20;
+/// Longest time that a writer waits for memory: sealing a full head takes a few seconds.
+pub const MEMORY_WAIT_TIME_MAX: Duration = Duration::from_secs(20);
 /// Segments that are joined at once. Fewer copies rows more often; more leaves more segments to read.
 pub const COMPACTION_FAN_IN: usize = 4;
 /// Rows of one segment. Rows are numbered by a `u32`; a longer segment takes longer to write anew.

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::Instant;
 
 use hashbrown::HashSet;
 use parking_lot::{Mutex, MutexGuard};
@@ -14,7 +14,7 @@ use super::manifest::log_name;
 use super::view::Chunk;
 use super::{Inner, Receipt, Signal, Writer, io_problem};
 use crate::api::{Problem, ProblemClass};
-use crate::limits::HEAD_SIZE_MAX;
+use crate::limits::{HEAD_SIZE_MAX, MEMORY_WAIT_TIME_MAX};
 use crate::model::{Entity, EventBatch, IdentityMerge, ProfileWrite};
 use crate::segment::RowKind;
 use crate::wal::{Change, LogWriter};
@@ -89,19 +89,26 @@ impl Inner {
         }
     }
 
-    /// Holds writers back while memory is twice as full as it should get.
+    /// Holds writers back while memory is twice as full as it should get, and refuses them when that does not end.
     fn wait_for_memory(&self) -> Result<(), Problem> {
         let is_over = |times: u64| {
-            self.head_size.load(Ordering::Relaxed) + self.frozen_size.load(Ordering::Relaxed)
-                > times * HEAD_SIZE_MAX
+            let size = self.head_size.load(Ordering::Relaxed) + self.frozen_size.load(Ordering::Relaxed);
+            size > times * HEAD_SIZE_MAX
         };
         if self.background.is_none() {
             return if is_over(1) { self.seal() } else { Ok(()) };
         }
+        let deadline = Instant::now() + MEMORY_WAIT_TIME_MAX;
         let mut sealed = self.sealed.0.lock();
-        while is_over(2) && self.writer.lock().failed.is_none() {
+        while is_over(2) {
             self.tell_if_full();
-            self.sealed.1.wait_for(&mut sealed, Duration::from_millis(100));
+            if self.sealed.1.wait_until(&mut sealed, deadline).timed_out() {
+                let detail =
+                    "events arrive faster than they can be sealed; nothing of this request was stored";
+                return Err(
+                    Problem::new(ProblemClass::Busy, detail).hint("try again; if this stays, see the log")
+                );
+            }
         }
         Ok(())
     }

@@ -97,7 +97,6 @@ impl Inner {
         output: Option<(u64, Arc<Segment>)>,
     ) -> Result<(), (Problem, bool)> {
         let mut writer = self.writer.lock();
-        let _sorting = self.sorting.lock();
         let is_input = |file: u64| inputs.iter().any(|input| input.file == file);
         let mut manifest = Manifest { next_file: writer.next_file, ..writer.manifest.clone() };
         manifest.segments.retain(|entry| !is_input(entry.file));
@@ -107,6 +106,7 @@ impl Inner {
         }
         self.write_manifest(&mut writer, manifest)?;
 
+        let _sorting = self.sorting.lock();
         let mut view = self.view.write();
         let (replaced, kept): (Vec<DiskSegment>, Vec<DiskSegment>) =
             std::mem::take(&mut view.disk).into_iter().partition(|disk| is_input(disk.file));

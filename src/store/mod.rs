@@ -229,6 +229,8 @@ impl Inner {
             if let Err(problem) = self.seal().and_then(|()| self.compact_where_due()) {
                 tracing::error!(%problem, "background work failed and will be tried again");
             }
+            // With the lock, so that nobody who saw memory full misses this before waiting.
+            let _waiting = self.sealed.0.lock();
             self.sealed.1.notify_all();
         }
     }

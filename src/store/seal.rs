@@ -74,14 +74,14 @@ impl Inner {
             let detail = format!("nothing can be sealed since the store failed: {reason}");
             return Err(Problem::new(ProblemClass::ReadOnly, detail));
         }
-        let _sorting = self.sorting.lock();
-        self.sort_tail();
         let name = log_name(Inner::new_file(&mut writer));
         let log = LogWriter::create(&*self.directory, &name, writer.number, &[])
             .map_err(|error| io_problem(&format!("create the log {name}"), &error))?;
         let older = writer.log.replace(log).map(|log| log.name().to_owned());
         writer.older_logs.extend(older);
 
+        let _sorting = self.sorting.lock();
+        self.sort_tail();
         let mut view = self.view.write();
         for run in &mut view.runs {
             run.frozen = Some(Arc::clone(&run.live.dead));
@@ -177,7 +177,6 @@ impl Inner {
     /// Names the files in the manifest, and shows them in the place of what was in memory.
     fn publish_frozen(&self, freeze: &Freeze, written: &Written) -> Result<(), (Problem, bool)> {
         let mut writer = self.writer.lock();
-        let _sorting = self.sorting.lock();
         let mut manifest = Manifest {
             checkpoint: freeze.number,
             next_arrival: freeze.next_arrival,
@@ -198,6 +197,7 @@ impl Inner {
         }
         self.write_manifest(&mut writer, manifest)?;
 
+        let _sorting = self.sorting.lock();
         let mut view = self.view.write();
         for disk in &mut view.disk {
             disk.checkpoint_dead = Arc::clone(&freeze.dead[&disk.file]);

@@ -63,11 +63,14 @@ impl<'a> Task<'a> {
         range: Range<TimeMs>,
         with_refs: bool,
     ) -> Result<Rows, Problem> {
+        let meter = self.scan.meter();
+        meter.check()?;
         let mut rows = Rows::default();
         let mut source_count = 0;
         for bound in &selection.groups {
             let before = rows.keys.len();
             self.read_group(bound, &range, with_refs, &mut rows)?;
+            meter.check_room(rows.size())?;
             source_count += usize::from(rows.keys.len() > before);
         }
         if source_count > 1 {
@@ -84,6 +87,7 @@ impl<'a> Task<'a> {
                 rows.keys.sort();
             }
         }
+        rows.charge = meter.charge(rows.size())?;
         Ok(rows)
     }
 

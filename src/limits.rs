@@ -113,6 +113,11 @@ pub const WRITE_IN_FLIGHT_COUNT_MAX: usize = 32;
 /// Queries that wait for a thread. Past it a query is told to come again: an answer that comes later than its
 /// asker waits is work for nobody.
 pub const QUERY_WAITING_COUNT_MAX: usize = 64;
+/// Time that a query of the server may take, its wait for a thread included: longer than people wait for a chart.
+pub const QUERY_TIME_MAX: Duration = Duration::from_secs(30);
+/// Bytes of rows and partial results that one query may hold: a task of heavy users takes a tenth of it, and a
+/// server of one query a core still fits small machines.
+pub const QUERY_MEMORY_MAX: u64 = 1 << 30;
 /// Time that requests in flight are given when the server stops.
 pub const STOP_TIME_MAX: Duration = Duration::from_secs(10);
 /// Events of one page of a user's timeline.
@@ -120,6 +125,9 @@ pub const TIMELINE_EVENT_COUNT_MAX: usize = 1_000;
 /// Events of one page of a user's timeline unless the asker says.
 pub const TIMELINE_EVENT_COUNT_DEFAULT: usize = 100;
 const _: () = assert!(TIMELINE_EVENT_COUNT_DEFAULT <= TIMELINE_EVENT_COUNT_MAX);
+
+/// Users that an account's page tells by name: the first ones. Cohorts list all.
+pub const ACCOUNT_USER_COUNT_TOLD: usize = 100;
 
 /// Values that the schema tells of a property: the most frequent.
 pub const SCHEMA_TOP_VALUE_COUNT: usize = 10;

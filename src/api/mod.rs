@@ -3,6 +3,7 @@
 //! Bodies are read by hand from [`Json`] rather than derived, so that every error names its place and the
 //! nearest known name. Nothing here knows of sockets or of storage.
 
+mod arrow;
 mod breakdown;
 mod cohort;
 mod encode;

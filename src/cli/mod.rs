@@ -64,6 +64,8 @@ enum Command {
     Schema(look::SchemaArgs),
     /// Shows a user: profile, ids merged into it, newest events.
     User(look::UserArgs),
+    /// Shows an account: profile, who acted for it, newest events.
+    Account(look::AccountArgs),
     /// Moves everything in memory into segments on disk.
     Seal,
     /// Merges segments, and drops the bytes of what was deleted.
@@ -98,6 +100,7 @@ fn run(cli: Cli) -> Result<(), Problem> {
         Command::Query(args) => query::run(args, data),
         Command::Schema(args) => look::schema(args, data),
         Command::User(args) => look::user(args, data),
+        Command::Account(args) => look::account(args, data),
         Command::Seal => with_store(data, Store::seal),
         Command::Compact => with_store(data, Store::compact),
         Command::Completions { shell } => completions(shell),

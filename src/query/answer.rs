@@ -2,7 +2,7 @@
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use super::{Binder, BreakdownPlan, Cohort, Funnel, Retention, Scan, Segmentation};
+use super::{Binder, BreakdownPlan, Cohort, Funnel, QueryOptions, Retention, Scan, Segmentation};
 use crate::Store;
 use crate::api::{Answer, Breakdown, Json, Problem, QueryKind, QueryRequest, Scope, Statistics, Table};
 use crate::model::TimeMs;
@@ -10,16 +10,25 @@ use crate::model::TimeMs;
 impl Store {
     /// Answers a query body that carries its `"kind"`, as of the clock unless it says otherwise.
     pub fn query(&self, query: &Json) -> Result<Answer, Problem> {
-        self.query_at(query, now())
+        self.query_with(query, &QueryOptions::default())
     }
 
     /// Answers a query body as if the clock showed `now`.
     pub fn query_at(&self, query: &Json, now: TimeMs) -> Result<Answer, Problem> {
+        self.query_with(query, &QueryOptions { now: Some(now), ..QueryOptions::default() })
+    }
+
+    /// Answers a query body within a budget of time and memory.
+    ///
+    /// Fails with a timeout when the deadline is over or the query was cancelled, and says what would make the
+    /// query smaller when it takes too much memory.
+    pub fn query_with(&self, query: &Json, options: &QueryOptions) -> Result<Answer, Problem> {
         let begun = Instant::now();
         let request = QueryRequest::parse(query)?;
-        let scope = request.common.resolve(now)?;
+        let scope = request.common.resolve(options.now.unwrap_or_else(now))?;
         let snapshot = self.snapshot();
-        let scan = Scan::new(&snapshot, request.common.entity, scope.history());
+        let scan =
+            Scan::new(&snapshot, request.common.entity, scope.history()).within(options.budget.clone());
         let table = answer(&request, &scope, &scan)?;
         let statistics = Statistics {
             elapsed_ms: begun.elapsed().as_secs_f64() * 1e3,

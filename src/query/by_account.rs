@@ -56,10 +56,13 @@ fn deal(scan: &Scan<'_>, selection: &Selection, range: Range<TimeMs>, with_refs:
     let snapshot = scan.snapshot();
     let task_count = snapshot.ordinal_count(Entity::Account).div_ceil(TASK_USER_COUNT);
     let mut tasks: Vec<Vec<(u64, RowRef)>> = vec![Vec::new(); task_count as usize];
+    let mut dealt_size = 0;
     for index in 0..snapshot.ordinal_count(Entity::User).div_ceil(TASK_USER_COUNT) {
+        scan.meter().check_room(dealt_size)?;
         let rows = Task::of_users(scan, index).rows(selection, range.clone(), true)?;
+        dealt_size += (rows.keys.len() * size_of::<(u64, RowRef)>()) as u64;
         let mut accounts: HashMap<(u32, u32), Option<IntColumn<'_>>> = HashMap::new();
-        for (of_user, row) in rows.keys.iter().zip(rows.refs) {
+        for (of_user, row) in rows.keys.iter().zip(&rows.refs) {
             let column = match accounts.get(&(row.segment, row.group)) {
                 Some(column) => *column,
                 None => {
@@ -73,7 +76,7 @@ fn deal(scan: &Scan<'_>, selection: &Selection, range: Range<TimeMs>, with_refs:
             if let Some(account) = code.checked_sub(1).map(|account| account as u32)
                 && let Some(task) = tasks.get_mut((account / TASK_USER_COUNT) as usize)
             {
-                task.push((key((account % TASK_USER_COUNT) as u16, key_time(*of_user)), row));
+                task.push((key((account % TASK_USER_COUNT) as u16, key_time(*of_user)), *row));
             }
         }
     }
@@ -81,7 +84,9 @@ fn deal(scan: &Scan<'_>, selection: &Selection, range: Range<TimeMs>, with_refs:
         task.sort_unstable_by_key(|(key, row)| (*key, row.segment, row.group, row.row));
         let keys = task.iter().map(|(key, _)| *key).collect();
         let refs = task.into_iter().filter(|_| with_refs).map(|(_, row)| row).collect();
-        Rows { keys, refs }
+        let mut rows = Rows { keys, refs, ..Rows::default() };
+        rows.charge = scan.meter().charge(rows.size())?;
+        Ok(rows)
     };
-    Ok(tasks.into_iter().map(sorted).collect())
+    tasks.into_iter().map(sorted).collect()
 }

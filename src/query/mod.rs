@@ -4,10 +4,12 @@
 //! an [`Analysis`] observes each task on whichever core is free, and the partial results just add up
 //! (`exact-merge`).
 
+mod account;
 mod activity;
 mod answer;
 mod births;
 mod breakdown;
+mod budget;
 mod by_account;
 mod calendar;
 mod cohort;
@@ -26,8 +28,10 @@ mod task;
 mod task_set;
 mod timeline;
 mod value_totals;
+mod weight;
 
 pub use breakdown::BreakdownPlan;
+pub use budget::{Budget, Charge, QueryOptions};
 pub use calendar::{Calendar, format_instant, local_date};
 pub use cohort::{Cohort, CohortBinder, CohortPlan};
 pub use funnel::Funnel;
@@ -81,6 +85,15 @@ pub struct Rows {
     pub keys: Vec<u64>,
     /// Where each row's columns are: empty unless asked for.
     pub refs: Vec<RowRef>,
+    /// The memory they take of the query's budget.
+    pub charge: Charge,
+}
+
+impl Rows {
+    /// Bytes of memory.
+    fn size(&self) -> u64 {
+        (size_of_val(&*self.keys) + size_of_val(&*self.refs)) as u64
+    }
 }
 
 /// A row of a segment of the snapshot.

@@ -77,6 +77,8 @@ impl<'a> Task<'a> {
         range: Range<TimeMs>,
         with_refs: bool,
     ) -> Result<Rows, Problem> {
+        let meter = self.scan.meter();
+        meter.check()?;
         if self.entity == Entity::Account {
             return self.scan.by_account().of_task(self.scan, self.index, selection, range, with_refs);
         }
@@ -85,6 +87,7 @@ impl<'a> Task<'a> {
         for bound in &selection.groups {
             let before = rows.keys.len();
             self.read_group(bound, &range, with_refs, &mut rows)?;
+            meter.check_room(rows.size())?;
             source_count += usize::from(rows.keys.len() > before);
         }
         if source_count > 1 {
@@ -101,6 +104,7 @@ impl<'a> Task<'a> {
                 rows.keys.sort();
             }
         }
+        rows.charge = meter.charge(rows.size())?;
         Ok(rows)
     }
 

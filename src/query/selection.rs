@@ -75,6 +75,11 @@ impl Selection {
         Selection { groups: groups.collect(), is_every_event: true }
     }
 
+    /// The rows of one group.
+    pub(super) fn of_group(group: BoundGroup) -> Selection {
+        Selection { groups: vec![group], is_every_event: false }
+    }
+
     /// Whether it is every event, without conditions.
     pub fn is_every_event(&self) -> bool {
         self.is_every_event

@@ -68,6 +68,21 @@ pub const SERIES_COUNT_MAX: usize = 26;
 pub const ROLLING_DAY_COUNT_MAX: i64 = 3_660;
 /// Periods after the birth's own that a retention may tell: more than a year of hours.
 pub const RETENTION_PERIOD_COUNT_MAX: i64 = 10_000;
+/// Moves that are told of a path. Behind so many, hardly two users share one.
+pub const PATH_STEP_COUNT_MAX: usize = 100;
+/// Moves that are told of a path unless asked otherwise.
+pub const PATH_STEP_COUNT_DEFAULT: usize = 5;
+const _: () = assert!(PATH_STEP_COUNT_DEFAULT <= PATH_STEP_COUNT_MAX);
+/// Edges of each step, or whole paths, that may be asked for: more is an export, not a chart.
+pub const PATH_LIMIT_MAX: usize = 10_000;
+const _: () = assert!(PATH_STEP_COUNT_MAX * (PATH_LIMIT_MAX + 1) <= RESULT_ROW_COUNT_MAX);
+/// Edges of each step, or whole paths, that are told unless asked otherwise.
+pub const PATH_LIMIT_DEFAULT: usize = 10;
+const _: () = assert!(PATH_LIMIT_DEFAULT <= PATH_LIMIT_MAX);
+/// Distinct edges that are counted before the query is refused: about 100 MB on each core, durations apart.
+pub const PATH_EDGE_COUNT_MAX: usize = 1_000_000;
+/// Distinct whole paths that are counted before the query is refused: of six events, about 100 MB on each core.
+pub const PATH_WHOLE_COUNT_MAX: usize = 1_000_000;
 /// Ids that a cohort may list.
 pub const COHORT_USER_COUNT_MAX: usize = 1_000_000;
 

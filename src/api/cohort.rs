@@ -1,7 +1,7 @@
 //! Cohorts, sets of users by what they did and are, and the query `cohort`.
 
 use super::request::parse_range;
-use super::{Fields, Filter, Json, Node, Problem, Selector, TimeRange, nearest};
+use super::{Fields, Filter, FunnelQuery, Json, Node, Problem, Selector, TimeRange, nearest};
 use crate::limits::{COHORT_USER_COUNT_MAX, FILTER_DEPTH_MAX, RESULT_ROW_COUNT_MAX};
 
 #[derive(Clone, Debug)]
@@ -39,6 +39,11 @@ pub enum CohortExpr {
         selector: Selector,
         range: TimeRange,
     },
+    /// Users who reach the last step of a funnel that starts in the range.
+    Sequence {
+        funnel: FunnelQuery,
+        range: TimeRange,
+    },
     /// Users whose profile satisfies the filter.
     Profile(Filter),
     /// Users by id. Ids that do not exist are nobody.
@@ -49,7 +54,7 @@ pub enum CohortExpr {
     Not(Box<CohortExpr>),
 }
 
-const FORMS: [&str; 8] = ["did", "did_not", "first_did", "profile", "users", "all", "any", "not"];
+const FORMS: [&str; 9] = ["did", "did_not", "first_did", "sequence", "profile", "users", "all", "any", "not"];
 
 impl CohortQuery {
     pub(super) fn parse(fields: &mut Fields<'_>) -> Result<CohortQuery, Problem> {
@@ -108,6 +113,9 @@ fn parse_cohort(node: &Node<'_>, depth: usize) -> Result<CohortExpr, Problem> {
     } else if fields.has("first_did") {
         let selector = Selector::parse(&fields.required("first_did")?)?;
         CohortExpr::FirstDid { selector, range: parse_range(&mut fields)? }
+    } else if fields.has("sequence") {
+        let funnel = FunnelQuery::parse_ordered(&mut fields, "sequence")?;
+        CohortExpr::Sequence { funnel, range: parse_range(&mut fields)? }
     } else if fields.has("profile") {
         CohortExpr::Profile(Filter::parse_profile(&fields.required("profile")?)?)
     } else if fields.has("users") {
@@ -196,6 +204,18 @@ mod tests {
         let problem = parse(&format!(r#""cohort": {nested}"#)).unwrap_err();
         assert_eq!(problem.path.as_deref(), Some("/cohort/did/where/cohort/not/at_last"));
         assert_eq!(problem.hint.as_deref(), Some("did you mean \"at_least\"?"));
+    }
+
+    #[test]
+    fn a_sequence_is_a_funnel_with_its_window() {
+        let query = parse(r#""cohort": {"sequence": ["a", "b"], "window": "7d", "from": "-30d"}"#).unwrap();
+        let CohortExpr::Sequence { funnel, range } = query.cohort else { panic!("a sequence") };
+        assert_eq!((funnel.steps.len(), funnel.window.to_string()), (2, "1w".to_owned()));
+        assert!(range.from.is_some());
+        let problem = parse(r#""cohort": {"sequence": ["a"]}"#).unwrap_err();
+        assert_eq!(problem.path.as_deref(), Some("/cohort/sequence"));
+        let problem = parse(r#""cohort": {"sequence": ["a", "b"], "windw": "7d"}"#).unwrap_err();
+        assert_eq!(problem.hint.as_deref(), Some("did you mean \"window\"?"));
     }
 
     #[test]

@@ -22,15 +22,7 @@ const WINDOW_DEFAULT: DurationMs = DurationMs::from_ms(14 * DAY_MS);
 
 impl FunnelQuery {
     pub(super) fn parse(fields: &mut Fields<'_>) -> Result<FunnelQuery, Problem> {
-        let node = fields.required("steps")?;
-        let steps = node.array()?;
-        if !(2..=FUNNEL_STEP_COUNT_MAX).contains(&steps.len()) {
-            return Err(node
-                .problem(format!("a funnel has 2 to {FUNNEL_STEP_COUNT_MAX} steps, found {}", steps.len())));
-        }
-        let steps = steps.iter().map(Selector::parse).collect::<Result<Vec<_>, _>>()?;
-        let window =
-            fields.optional("window").map_or(Ok(WINDOW_DEFAULT), |window| parse_duration(&window))?;
+        let plain = FunnelQuery::parse_ordered(fields, "steps")?;
         if let Some(order) = fields.optional("order") {
             order.word(&[("ordered", ())])?;
         }
@@ -40,11 +32,28 @@ impl FunnelQuery {
             count.word(&[("users", ())])?;
         }
         let breakdowns = Breakdown::parse_list(fields, true)?;
-        Ok(FunnelQuery { steps, window, strict_time, within_range, breakdowns })
+        Ok(FunnelQuery { strict_time, within_range, breakdowns, ..plain })
+    }
+
+    /// Reads an ordered funnel without further options: its steps, from a field of this name, and its window.
+    pub(super) fn parse_ordered(
+        fields: &mut Fields<'_>,
+        steps_name: &'static str,
+    ) -> Result<FunnelQuery, Problem> {
+        let node = fields.required(steps_name)?;
+        let steps = node.array()?;
+        if !(2..=FUNNEL_STEP_COUNT_MAX).contains(&steps.len()) {
+            return Err(node
+                .problem(format!("a funnel has 2 to {FUNNEL_STEP_COUNT_MAX} steps, found {}", steps.len())));
+        }
+        let steps = steps.iter().map(Selector::parse).collect::<Result<Vec<_>, _>>()?;
+        let window =
+            fields.optional("window").map_or(Ok(WINDOW_DEFAULT), |window| parse_duration(&window))?;
+        Ok(FunnelQuery { steps, window, strict_time: false, within_range: false, breakdowns: Vec::new() })
     }
 }
 
-fn parse_duration(node: &Node<'_>) -> Result<DurationMs, Problem> {
+pub(super) fn parse_duration(node: &Node<'_>) -> Result<DurationMs, Problem> {
     let text = node.string()?;
     DurationMs::parse(text).ok_or_else(|| {
         node.problem(format!("{text:?} is not a duration"))

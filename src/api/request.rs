@@ -6,8 +6,8 @@ use jiff::tz::TimeZone;
 
 use super::time_expr::parse_zone;
 use super::{
-    CohortQuery, Fields, Filter, FunnelQuery, Json, Problem, RetentionQuery, SegmentationQuery, TimeExpr,
-    TimeRange,
+    CohortQuery, Fields, Filter, FunnelQuery, Json, PathsQuery, Problem, RetentionQuery, SegmentationQuery,
+    TimeExpr, TimeRange,
 };
 use crate::limits::TIME_MIN_MS;
 use crate::model::{Entity, TimeMs};
@@ -24,6 +24,7 @@ pub enum QueryKind {
     Segmentation(SegmentationQuery),
     Funnel(FunnelQuery),
     Retention(RetentionQuery),
+    Paths(PathsQuery),
     Cohort(CohortQuery),
 }
 
@@ -33,13 +34,15 @@ enum Kind {
     Segmentation,
     Funnel,
     Retention,
+    Paths,
     Cohort,
 }
 
-const KINDS: [(&str, Kind); 4] = [
+const KINDS: [(&str, Kind); 5] = [
     ("segmentation", Kind::Segmentation),
     ("funnel", Kind::Funnel),
     ("retention", Kind::Retention),
+    ("paths", Kind::Paths),
     ("cohort", Kind::Cohort),
 ];
 
@@ -58,6 +61,7 @@ impl QueryRequest {
             Kind::Retention => {
                 (Common::parse(&mut fields)?, QueryKind::Retention(RetentionQuery::parse(&mut fields)?))
             }
+            Kind::Paths => (Common::parse(&mut fields)?, QueryKind::Paths(PathsQuery::parse(&mut fields)?)),
             Kind::Cohort => (
                 Common::parse_without_range(&mut fields)?,
                 QueryKind::Cohort(CohortQuery::parse(&mut fields)?),

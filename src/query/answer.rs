@@ -2,7 +2,10 @@
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use super::{Binder, BreakdownPlan, Cohort, Funnel, QueryOptions, Retention, Scan, Segmentation};
+use super::{
+    Binder, BreakdownPlan, Cohort, Funnel, PathWalk, Paths, QueryOptions, Retention, Scan, Segmentation,
+    WholePaths,
+};
 use crate::Store;
 use crate::api::{Answer, Breakdown, Json, Problem, QueryKind, QueryRequest, Scope, Statistics, Table};
 use crate::model::TimeMs;
@@ -81,6 +84,16 @@ fn answer(request: &QueryRequest, scope: &Scope, scan: &Scan<'_>) -> Result<Tabl
                 retention.fold(split);
             }
             scan.run(&retention)
+        }
+        QueryKind::Paths(query) => {
+            let walk = PathWalk::bind(query, scope, scan, &mut binder, filter)?;
+            if query.whole {
+                return scan.run(&WholePaths::new(walk, query.limit));
+            }
+            let mut paths = Paths::new(walk, query.limit);
+            let totals = scan.run(&paths.totals())?;
+            paths.fold(totals);
+            scan.run(&paths)
         }
         QueryKind::Cohort(query) => {
             let plan = binder.cohort(&query.cohort)?;

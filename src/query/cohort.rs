@@ -1,13 +1,14 @@
 //! Cohorts: which users of a task belong to an expression over what users did and are.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use super::activity::visit_active_days;
 use super::grid::too_many_rows;
 use super::selection::UserFilter;
-use super::{Analysis, Partial, Selection, TASK_USER_COUNT, Task, TaskSet, key_time, key_user};
+use super::{Analysis, Funnel, Partial, Selection, TASK_USER_COUNT, Task, TaskSet, key_time, key_user};
 use crate::api::{
     Cell, CohortExpr, CohortSelect, ColumnType, Filter, Problem, Scope, Selector, Table, TimeRange,
 };
@@ -34,6 +35,8 @@ pub enum CohortPlan {
         history: Range<TimeMs>,
         from: TimeMs,
     },
+    /// Users who reach the last step.
+    Sequence(Arc<Funnel>),
     Profile(Box<UserFilter>),
     /// Users by ordinal, ascending.
     Users(Vec<u32>),
@@ -79,6 +82,12 @@ impl CohortPlan {
                 let history = scope.history().start..range.end;
                 CohortPlan::FirstDid { selection: binder.select(selector)?, history, from: range.start }
             }
+            CohortExpr::Sequence { funnel, range } => {
+                let steps = funnel.steps.iter().map(|step| binder.select(step));
+                let steps = steps.collect::<Result<_, _>>()?;
+                let scope = Scope { range: resolve(range)?, has_from: range.from.is_some(), ..scope.clone() };
+                CohortPlan::Sequence(Arc::new(Funnel::new(funnel, &scope, steps, Vec::new())))
+            }
             CohortExpr::Profile(filter) => CohortPlan::Profile(Box::new(binder.profile(filter)?)),
             CohortExpr::Users(ids) => {
                 let mut ordinals: Vec<u32> = ids.iter().filter_map(|id| binder.user_ordinal(id)).collect();
@@ -120,6 +129,7 @@ impl CohortPlan {
             }
             CohortPlan::DidNot { selection, range } => Ok(without(&did_ever(task, selection, range)?)),
             CohortPlan::FirstDid { selection, history, from } => first_did(task, selection, history, *from),
+            CohortPlan::Sequence(funnel) => funnel.converted(task),
             CohortPlan::Profile(filter) => {
                 let mut set = filter.users(task)?;
                 set.intersect(known);

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::funnel_ties::{TiedSteps, arrive_by_moments};
 use super::{
     Analysis, BreakdownPlan, Codes, Fold, NULL_CODE, Partial, RowRef, Rows, Selection, Split,
-    TASK_USER_COUNT, Task, key_user,
+    TASK_USER_COUNT, Task, TaskSet, key_user,
 };
 use crate::api::{Cell, ColumnType, FunnelQuery, Problem, Scope, Table};
 use crate::limits::BREAKDOWN_VALUE_COUNT_MAX;
@@ -173,6 +173,18 @@ impl Funnel {
         }
         let (arrivals, first) = self.arrivals(task)?;
         Ok((self.told(&arrivals), first))
+    }
+
+    /// The users of a task who reached the last step.
+    pub fn converted(&self, task: &Task<'_>) -> Result<TaskSet, Problem> {
+        if self.has_overlaps {
+            let (outcomes, _) = self.outcomes(task)?;
+            let converted = outcomes.iter().filter(|outcome| outcome.keys.len() == self.steps.len());
+            return Ok(converted.map(|outcome| key_user(outcome.keys[0])).collect());
+        }
+        let (arrivals, _) = self.arrivals(task)?;
+        let last = arrivals.last().expect("a funnel has steps");
+        Ok(last.keys.iter().map(|key| key_user(*key)).collect())
     }
 
     fn told(&self, arrivals: &[Arrivals]) -> Vec<Outcome> {

@@ -87,6 +87,11 @@ impl Selection {
         Selection { groups: groups.collect(), is_every_event: scan.entity() == Entity::User, id: next_id() }
     }
 
+    /// The rows of one group.
+    pub(super) fn of_group(group: BoundGroup) -> Selection {
+        Selection { groups: vec![group], is_every_event: false, id: next_id() }
+    }
+
     /// Whether it is every event, without conditions, and day sets tell who did it: those are of users.
     pub fn is_every_event(&self) -> bool {
         self.is_every_event

@@ -17,7 +17,7 @@ pub struct Scope {
 }
 
 /// Options of the contract that the engine does not answer yet: each release takes some off.
-const LATER: [&str; 24] = [
+const LATER: [&str; 23] = [
     "accounts",
     "per_user",
     "first_time_users",
@@ -41,7 +41,6 @@ const LATER: [&str; 24] = [
     "rolling_alignment",
     "retention_measure",
     "summary",
-    "sequence",
 ];
 
 const ZONES: [&str; 4] = ["UTC", "Europe/Berlin", "Asia/Kolkata", "America/New_York"];
@@ -59,10 +58,11 @@ type Fields = Vec<(String, Json)>;
 impl Asker<'_> {
     /// Throws a query of any kind.
     pub fn query(&mut self) -> Json {
-        match self.dice.below(8) {
+        match self.dice.below(10) {
             0 | 1 => self.segmentation(),
             2..=4 => self.funnel(),
             5 | 6 => self.retention(),
+            7 | 8 => self.paths(),
             _ => self.cohort_query(),
         }
     }
@@ -231,6 +231,43 @@ impl Asker<'_> {
             fields.push(("at_least".to_owned(), reading::count(2)));
         }
         self.breakdown(&mut fields, 35);
+        Json::Object(fields)
+    }
+
+    fn paths(&mut self) -> Json {
+        let mut fields = vec![field("kind", "paths")];
+        self.range(&mut fields);
+        if self.dice.percent(15) {
+            fields.retain(|(name, _)| name != "from");
+        }
+        match self.dice.below(4) {
+            0 => {}
+            1 => fields.push(("end".to_owned(), self.selector())),
+            _ => fields.push(("start".to_owned(), self.selector())),
+        }
+        if self.dice.percent(40) {
+            fields.push(("steps".to_owned(), reading::count(self.dice.between(1, 4))));
+        }
+        if self.dice.percent(40) {
+            fields.push(("limit".to_owned(), reading::count(self.dice.between(1, 3))));
+        }
+        for (name, percent) in [("events", 25), ("exclude", 20)] {
+            if self.dice.percent(percent) {
+                let selectors = (0..self.dice.between(1, 2)).map(|_| self.selector()).collect();
+                fields.push((name.to_owned(), Json::Array(selectors)));
+            }
+        }
+        // Gaps of days, too: many histories have but one event in an hour.
+        match self.dice.below(4) {
+            0 => {}
+            1 => fields.push(field("window", self.dice.pick(&WINDOWS))),
+            _ => fields.push(field("session_gap", self.dice.pick(&WINDOWS))),
+        }
+        for name in ["repeats", "whole"] {
+            if self.dice.percent(30) {
+                fields.push((name.to_owned(), Json::Bool(true)));
+            }
+        }
         Json::Object(fields)
     }
 

@@ -15,6 +15,7 @@ mod formula;
 mod funnel;
 mod history;
 mod measure;
+mod paths;
 mod question;
 mod retention;
 mod segmentation;
@@ -44,6 +45,7 @@ impl Reference {
                 "segmentation" => segmentation::answer(&Question::new(self, query)?),
                 "funnel" => funnel::answer(&Question::new(self, query)?),
                 "retention" => retention::answer(&Question::new(self, query)?),
+                "paths" => paths::answer(&Question::new(self, query)?),
                 "cohort" => cohort::answer(&Question::new(self, query)?),
                 _ => Err(Refusal::NotCovered(format!("the kind {kind:?}"))),
             },

@@ -68,6 +68,14 @@ pub const SERIES_COUNT_MAX: usize = 26;
 pub const ROLLING_DAY_COUNT_MAX: i64 = 3_660;
 /// Periods after the birth's own that a retention may tell: more than a year of hours.
 pub const RETENTION_PERIOD_COUNT_MAX: i64 = 10_000;
+/// Return events that a retention may ask for within one period. They are counted in a `u32`.
+pub const RETENTION_AT_LEAST_MAX: i64 = 1_000_000_000;
+
+const _: () = assert!(RETENTION_AT_LEAST_MAX < u32::MAX as i64);
+
+/// Intervals of the period of a stickiness: ten years of days, each a row and a cell for each period.
+pub const STICKINESS_INTERVAL_COUNT_MAX: i64 = 3_660;
+
 /// Ids that a cohort may list.
 pub const COHORT_USER_COUNT_MAX: usize = 1_000_000;
 

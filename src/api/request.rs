@@ -6,8 +6,8 @@ use jiff::tz::TimeZone;
 
 use super::time_expr::parse_zone;
 use super::{
-    CohortQuery, Fields, Filter, FunnelQuery, Json, Problem, RetentionQuery, SegmentationQuery, TimeExpr,
-    TimeRange,
+    CohortQuery, Fields, Filter, FunnelQuery, Json, LifecycleQuery, Problem, RetentionQuery,
+    SegmentationQuery, StickinessQuery, TimeExpr, TimeRange,
 };
 use crate::limits::TIME_MIN_MS;
 use crate::model::TimeMs;
@@ -24,6 +24,8 @@ pub enum QueryKind {
     Segmentation(SegmentationQuery),
     Funnel(FunnelQuery),
     Retention(RetentionQuery),
+    Lifecycle(LifecycleQuery),
+    Stickiness(StickinessQuery),
     Cohort(CohortQuery),
 }
 
@@ -33,13 +35,17 @@ enum Kind {
     Segmentation,
     Funnel,
     Retention,
+    Lifecycle,
+    Stickiness,
     Cohort,
 }
 
-const KINDS: [(&str, Kind); 4] = [
+const KINDS: [(&str, Kind); 6] = [
     ("segmentation", Kind::Segmentation),
     ("funnel", Kind::Funnel),
     ("retention", Kind::Retention),
+    ("lifecycle", Kind::Lifecycle),
+    ("stickiness", Kind::Stickiness),
     ("cohort", Kind::Cohort),
 ];
 
@@ -57,6 +63,12 @@ impl QueryRequest {
             }
             Kind::Retention => {
                 (Common::parse(&mut fields)?, QueryKind::Retention(RetentionQuery::parse(&mut fields)?))
+            }
+            Kind::Lifecycle => {
+                (Common::parse(&mut fields)?, QueryKind::Lifecycle(LifecycleQuery::parse(&mut fields)?))
+            }
+            Kind::Stickiness => {
+                (Common::parse(&mut fields)?, QueryKind::Stickiness(StickinessQuery::parse(&mut fields)?))
             }
             Kind::Cohort => (
                 Common::parse_without_range(&mut fields)?,

@@ -25,7 +25,8 @@ use crate::limits::{TIMELINE_EVENT_COUNT_DEFAULT, TIMELINE_EVENT_COUNT_MAX};
 use crate::model::{Entity, TimeMs, checked_time, parse_time};
 
 /// The kinds of queries that have an address.
-pub const QUERY_KINDS: [&str; 4] = ["segmentation", "funnel", "retention", "cohort"];
+pub const QUERY_KINDS: [&str; 6] =
+    ["segmentation", "funnel", "retention", "lifecycle", "stickiness", "cohort"];
 
 /// What requests are answered with.
 #[derive(Debug)]

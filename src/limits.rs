@@ -83,6 +83,14 @@ const _: () = assert!(PATH_LIMIT_DEFAULT <= PATH_LIMIT_MAX);
 pub const PATH_EDGE_COUNT_MAX: usize = 1_000_000;
 /// Distinct whole paths that are counted before the query is refused: of six events, about 100 MB on each core.
 pub const PATH_WHOLE_COUNT_MAX: usize = 1_000_000;
+/// Return events that a retention may ask for within one period. They are counted in a `u32`.
+pub const RETENTION_AT_LEAST_MAX: i64 = 1_000_000_000;
+
+const _: () = assert!(RETENTION_AT_LEAST_MAX < u32::MAX as i64);
+
+/// Intervals of the period of a stickiness: ten years of days, each a row and a cell for each period.
+pub const STICKINESS_INTERVAL_COUNT_MAX: i64 = 3_660;
+
 /// Ids that a cohort may list.
 pub const COHORT_USER_COUNT_MAX: usize = 1_000_000;
 

@@ -6,8 +6,8 @@ use jiff::tz::TimeZone;
 
 use super::time_expr::parse_zone;
 use super::{
-    CohortQuery, Fields, Filter, FunnelQuery, Json, PathsQuery, Problem, RetentionQuery, SegmentationQuery,
-    TimeExpr, TimeRange,
+    CohortQuery, Fields, Filter, FunnelQuery, Json, LifecycleQuery, PathsQuery, Problem, RetentionQuery,
+    SegmentationQuery, StickinessQuery, TimeExpr, TimeRange,
 };
 use crate::limits::TIME_MIN_MS;
 use crate::model::{Entity, TimeMs};
@@ -25,6 +25,8 @@ pub enum QueryKind {
     Funnel(FunnelQuery),
     Retention(RetentionQuery),
     Paths(PathsQuery),
+    Lifecycle(LifecycleQuery),
+    Stickiness(StickinessQuery),
     Cohort(CohortQuery),
 }
 
@@ -35,13 +37,17 @@ enum Kind {
     Funnel,
     Retention,
     Paths,
+    Lifecycle,
+    Stickiness,
     Cohort,
 }
 
-const KINDS: [(&str, Kind); 5] = [
+const KINDS: [(&str, Kind); 7] = [
     ("segmentation", Kind::Segmentation),
     ("funnel", Kind::Funnel),
     ("retention", Kind::Retention),
+    ("lifecycle", Kind::Lifecycle),
+    ("stickiness", Kind::Stickiness),
     ("paths", Kind::Paths),
     ("cohort", Kind::Cohort),
 ];
@@ -62,6 +68,12 @@ impl QueryRequest {
                 (Common::parse(&mut fields)?, QueryKind::Retention(RetentionQuery::parse(&mut fields)?))
             }
             Kind::Paths => (Common::parse(&mut fields)?, QueryKind::Paths(PathsQuery::parse(&mut fields)?)),
+            Kind::Lifecycle => {
+                (Common::parse(&mut fields)?, QueryKind::Lifecycle(LifecycleQuery::parse(&mut fields)?))
+            }
+            Kind::Stickiness => {
+                (Common::parse(&mut fields)?, QueryKind::Stickiness(StickinessQuery::parse(&mut fields)?))
+            }
             Kind::Cohort => (
                 Common::parse_without_range(&mut fields)?,
                 QueryKind::Cohort(CohortQuery::parse(&mut fields)?),

@@ -27,7 +27,8 @@ use crate::model::{Entity, TimeMs, checked_time, parse_time};
 use crate::query::{Budget, QueryOptions};
 
 /// The kinds of queries that have an address.
-pub const QUERY_KINDS: [&str; 5] = ["segmentation", "funnel", "retention", "paths", "cohort"];
+pub const QUERY_KINDS: [&str; 7] =
+    ["segmentation", "funnel", "retention", "lifecycle", "stickiness", "paths", "cohort"];
 
 /// What requests are answered with.
 #[derive(Debug)]

@@ -3,8 +3,8 @@
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use super::{
-    Binder, BreakdownPlan, Cohort, Funnel, PathWalk, Paths, QueryOptions, Retention, Scan, Segmentation,
-    WholePaths,
+    Binder, BreakdownPlan, Cohort, Funnel, Lifecycle, PathWalk, Paths, QueryOptions, Retention, Scan,
+    Segmentation, Stickiness, WholePaths,
 };
 use crate::Store;
 use crate::api::{Answer, Breakdown, Json, Problem, QueryKind, QueryRequest, Scope, Statistics, Table};
@@ -94,6 +94,26 @@ fn answer(request: &QueryRequest, scope: &Scope, scan: &Scan<'_>) -> Result<Tabl
             let totals = scan.run(&paths.totals())?;
             paths.fold(totals);
             scan.run(&paths)
+        }
+        QueryKind::Lifecycle(query) => {
+            let selection = binder.selection(&query.selector, filter)?;
+            let plans = plans(&query.breakdowns)?;
+            let mut lifecycle = Lifecycle::new(query, scope, scan.first_event()?, selection, plans)?;
+            let split = lifecycle.totals().map(|totals| scan.run(&totals)).transpose()?;
+            if let Some(split) = split {
+                lifecycle.fold(split);
+            }
+            scan.run(&lifecycle)
+        }
+        QueryKind::Stickiness(query) => {
+            let selection = binder.selection(&query.selector, filter)?;
+            let plans = plans(&query.breakdowns)?;
+            let mut stickiness = Stickiness::new(query, scope, scan.first_event()?, selection, plans)?;
+            let split = stickiness.totals().map(|totals| scan.run(&totals)).transpose()?;
+            if let Some(split) = split {
+                stickiness.fold(split);
+            }
+            scan.run(&stickiness)
         }
         QueryKind::Cohort(query) => {
             let plan = binder.cohort(&query.cohort)?;

@@ -34,6 +34,13 @@ pub struct DiskSegment {
     pub checkpoint_dead: Arc<RoaringBitmap>,
 }
 
+impl DiskSegment {
+    /// The segment as it was at the last checkpoint.
+    pub fn as_checkpoint_source(&self) -> MergeSource<'_> {
+        MergeSource { segment: &self.live.segment, dead: &self.checkpoint_dead }
+    }
+}
+
 /// Which rows may share a segment when they leave memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Partition {

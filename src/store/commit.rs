@@ -131,11 +131,13 @@ impl Inner {
             match prepared {
                 Err(problem) => ticket.put(Err(problem)),
                 Ok((change, effect, outcome)) => {
-                    let mut number =
-                        writer.number + pending.iter().filter(|p| p.number > writer.number).count() as u64;
+                    // Requests without a change carry the number of the change that they wait for.
+                    let mut number = pending.last().map_or(writer.number, |before| before.number);
                     if let Some(change) = &change {
                         number += 1;
                         if let Err(problem) = self.log(writer, number, change) {
+                            // There is no log, so no change of this group is in one: none is there to be repeated.
+                            marks.clear();
                             ticket.put(Err(problem));
                             continue;
                         }
@@ -301,4 +303,43 @@ impl Inner {
 fn read_only(reason: &str) -> Problem {
     Problem::new(ProblemClass::ReadOnly, format!("the store takes no writes since it failed: {reason}"))
         .hint("nothing of this request was stored; free space or mend the disk, then restart the server")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{Store, StoreOptions};
+
+    fn batch(ids: &[&str]) -> EventBatch {
+        let mut batch = EventBatch::new();
+        for id in ids {
+            batch.push_event("signup", "ada", 1_700_000_000_000, Some(id), None).unwrap();
+        }
+        batch
+    }
+
+    fn waiting(ids: &[&str]) -> Waiting {
+        Waiting { request: Request::Events(batch(ids)), ticket: Arc::default() }
+    }
+
+    /// A repeated batch between two new ones that shared its sync made a gap in the numbers of the log, which then
+    /// could not be replayed.
+    #[test]
+    fn changes_of_one_group_are_numbered_without_gaps() {
+        let directory = tempfile::tempdir().unwrap();
+        let open = || Store::open_with(directory.path(), StoreOptions { background: false }).unwrap();
+        let store = open();
+        let group =
+            vec![waiting(&["a"]), waiting(&["a"]), waiting(&["b", "a"]), waiting(&["b"]), waiting(&["c"])];
+        let tickets: Vec<Arc<Ticket>> = group.iter().map(|waiting| Arc::clone(&waiting.ticket)).collect();
+        store.inner.commit_all(&mut store.inner.writer.lock(), group);
+        let receipt = |ticket: &Arc<Ticket>| ticket.0.lock().take().unwrap().unwrap().receipt;
+        let told: Vec<(u64, u64)> =
+            tickets.iter().map(receipt).map(|receipt| (receipt.accepted, receipt.duplicates)).collect();
+        assert_eq!(told, [(1, 0), (0, 1), (1, 1), (0, 1), (1, 0)]);
+        drop(store);
+        let store = open();
+        assert_eq!(store.inner.writer.lock().number, 3);
+        assert_eq!(store.ingest(batch(&["a", "b", "c", "d"])).unwrap().accepted, 1);
+    }
 }

@@ -79,13 +79,18 @@ impl Inner {
     }
 
     fn tell_if_full(&self) {
-        if self.head_size.load(Ordering::Relaxed) > HEAD_SIZE_MAX
-            && let Some(background) = &self.background
+        if self.head_size.load(Ordering::Relaxed) > HEAD_SIZE_MAX {
+            self.tell_background(Signal::Seal);
+        }
+    }
+
+    /// Tells the background thread, if there is one, unless it has been told already.
+    pub(super) fn tell_background(&self, signal: Signal) {
+        if let Some(background) = &self.background
+            && background.is_empty()
         {
-            // One signal in the queue is enough, and a closing store needs none.
-            if background.is_empty() {
-                let _ = background.send(Signal::Seal);
-            }
+            // A closing store needs no signal.
+            let _ = background.send(signal);
         }
     }
 
@@ -172,7 +177,7 @@ impl Inner {
         marks: &mut HashSet<u128>,
     ) -> Result<(Option<Change>, Effect, Outcome), Problem> {
         let arrival = writer.next_arrival;
-        let view = self.view.read().clone();
+        let view = self.view.read().without_tail();
         let new = self.base(writer, &view).new_events(&batch, arrival, marks)?;
         let receipt = Receipt { accepted: new.rows.len() as u64, duplicates: new.duplicates };
         let outcome = Outcome { receipt, found: true };
@@ -195,7 +200,7 @@ impl Inner {
     ) -> Result<(Option<Change>, Effect, Outcome), Problem> {
         let _sorting = self.sorting.lock();
         self.sort_tail();
-        let view = self.view.read().clone();
+        let view = self.view.read().without_tail();
         let base = self.base(writer, &view);
         let arrival = writer.next_arrival;
         let done = Outcome { found: true, ..Outcome::default() };

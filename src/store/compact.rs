@@ -4,19 +4,20 @@
 //! copied a logarithmic number of times; and since neighbours in time may be months apart, sealed history grows long:
 //! funnels over one long segment are faster than over many short ones (docs/benchmarks.md).
 
+use std::io::{self, Write};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use roaring::RoaringBitmap;
 
-use super::Inner;
 use super::manifest::{Manifest, SegmentEntry};
 use super::seal::with_ids;
 use super::view::{DiskSegment, LiveSegment};
+use super::{Inner, io_problem};
 use crate::api::Problem;
 use crate::limits::{COMPACTION_FAN_IN, SEGMENT_ROW_COUNT_MAX};
-use crate::segment::{MergeSource, RowKind, Segment, merge};
+use crate::segment::{MergeError, MergeSource, RowKind, Segment, merge};
 
 impl Inner {
     /// Joins all segments that may be joined, and drops the bytes of everything deleted.
@@ -49,12 +50,15 @@ impl Inner {
                 return Ok(());
             }
             let Some(inputs) = due(self.disk_by_time()) else { return Ok(()) };
-            self.join(inputs)?;
+            match self.join(inputs) {
+                Err(_) if self.stopping.load(Ordering::Relaxed) => return Ok(()),
+                joined => joined?,
+            }
         }
     }
 
     fn disk_by_time(&self) -> Vec<DiskSegment> {
-        let mut all = self.view.read().disk.clone();
+        let mut all = self.view.read().disk.to_vec();
         all.sort_by_key(|disk| (disk.live.segment.kind(), disk.live.segment.time_range(), disk.file));
         all
     }
@@ -66,12 +70,13 @@ impl Inner {
     fn join(&self, inputs: Vec<DiskSegment>) -> Result<(), Problem> {
         let kind = inputs[0].live.segment.kind();
         let sources: Vec<MergeSource<'_>> = inputs.iter().map(DiskSegment::as_checkpoint_source).collect();
-        let merged = merge(kind, &sources, Vec::new()).map_err(|error| match error {
-            crate::segment::MergeError::Damage(damage) => Problem::from(damage),
-            crate::segment::MergeError::Io(error) => super::io_problem("join segments", &error),
+        let merged = merge(kind, &sources, UntilStopped { bytes: Vec::new(), stopping: &self.stopping });
+        let merged = merged.map_err(|error| match error {
+            MergeError::Damage(damage) => Problem::from(damage),
+            MergeError::Io(error) => io_problem("join segments", &error),
         })?;
         let mut names = Vec::new();
-        let output = self.write_segment(&Bytes::from(merged), &mut names);
+        let output = self.write_segment(&Bytes::from(merged.bytes), &mut names);
         let outcome = output.and_then(|output| {
             self.replace(&inputs, output).map_err(|(problem, unknown)| {
                 if unknown {
@@ -106,14 +111,14 @@ impl Inner {
 
         let mut view = self.view.write();
         let (replaced, kept): (Vec<DiskSegment>, Vec<DiskSegment>) =
-            std::mem::take(&mut view.disk).into_iter().partition(|disk| is_input(disk.file));
-        view.disk = kept;
+            view.disk.iter().cloned().partition(|disk| is_input(disk.file));
+        view.disk = Arc::new(kept);
         if let Some((file, segment)) = output {
             // Whoever went since the checkpoint went from all of them.
             let since = replaced.iter().map(|disk| &*disk.live.dead - &*disk.checkpoint_dead);
             let dead = since.fold(RoaringBitmap::new(), |all, dead| all | dead);
             let live = LiveSegment { segment, dead: Arc::new(dead) };
-            view.disk.push(DiskSegment { live, file, checkpoint_dead: Arc::default() });
+            Arc::make_mut(&mut view.disk).push(DiskSegment { live, file, checkpoint_dead: Arc::default() });
         }
         drop(view);
         self.remove_unnamed(&writer);
@@ -134,6 +139,25 @@ impl Inner {
         self.write_manifest(&mut writer, manifest).map_err(|(problem, _)| problem)?;
         self.users.install(new.1);
         self.remove_unnamed(&writer);
+        Ok(())
+    }
+}
+
+/// A segment that is being written in memory, until the store closes: a long one is not worth waiting for.
+struct UntilStopped<'a> {
+    bytes: Vec<u8>,
+    stopping: &'a AtomicBool,
+}
+
+impl Write for UntilStopped<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.stopping.load(Ordering::Relaxed) {
+            return Err(io::Error::other("the store is closing"));
+        }
+        self.bytes.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
 }

@@ -20,7 +20,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::api::{Problem, ProblemClass};
-use crate::store::Store;
+use crate::store::{Store, StoreOptions};
 
 /// The heading of what every command takes.
 const GLOBAL: &str = "Global options";
@@ -114,7 +114,8 @@ fn with_store<T>(data: &Path, work: impl FnOnce(&Store) -> Result<T, Problem>) -
         return Err(Problem::new(ProblemClass::NotFound, detail)
             .hint("name its directory with --data; flywheel demo, serve and import make one"));
     }
-    let store = Store::open(data)?;
+    // Whoever asks one thing does not wait for segments to be joined.
+    let store = Store::open_with(data, StoreOptions { background: false })?;
     let found = work(&store)?;
     store.close()?;
     Ok(found)

@@ -83,7 +83,7 @@ impl Inner {
         let _sorting = self.sorting.lock();
         self.sort_tail();
         let mut view = self.view.write();
-        for run in &mut view.runs {
+        for run in Arc::make_mut(&mut view.runs) {
             run.frozen = Some(Arc::clone(&run.live.dead));
         }
         let size = self.head_size.swap(0, Ordering::Relaxed);
@@ -93,7 +93,7 @@ impl Inner {
         Ok(Some(Freeze {
             number: writer.number,
             next_arrival: writer.next_arrival,
-            runs: view.runs.clone(),
+            runs: view.runs.to_vec(),
             dead: view.disk.iter().map(|disk| (disk.file, Arc::clone(&disk.live.dead))).collect(),
             identities: Arc::clone(&view.identities),
             deleted_users: self.users.deleted(),
@@ -199,18 +199,22 @@ impl Inner {
 
         let _sorting = self.sorting.lock();
         let mut view = self.view.write();
-        for disk in &mut view.disk {
+        for disk in Arc::make_mut(&mut view.disk) {
             disk.checkpoint_dead = Arc::clone(&freeze.dead[&disk.file]);
         }
         let (frozen, rest): (Vec<Run>, Vec<Run>) =
-            std::mem::take(&mut view.runs).into_iter().partition(|run| run.frozen.is_some());
-        view.runs = rest;
+            view.runs.iter().cloned().partition(|run| run.frozen.is_some());
+        view.runs = Arc::new(rest);
         for (partition, file, segment) in &written.segments {
             let runs = frozen.iter().filter(|run| run.partition == *partition);
             let since = runs.map(|run| &*run.live.dead - &**run.frozen.as_ref().expect("they are frozen"));
             let dead = since.fold(RoaringBitmap::new(), |all, dead| all | dead);
             let live = LiveSegment { segment: Arc::clone(segment), dead: Arc::new(dead) };
-            view.disk.push(DiskSegment { live, file: *file, checkpoint_dead: Arc::default() });
+            Arc::make_mut(&mut view.disk).push(DiskSegment {
+                live,
+                file: *file,
+                checkpoint_dead: Arc::default(),
+            });
         }
         drop(view);
         for (dictionary, file) in [(&self.users, &written.users), (&self.accounts, &written.accounts)] {
@@ -246,7 +250,7 @@ impl Inner {
         let mut writer = self.writer.lock();
         let _sorting = self.sorting.lock();
         let mut view = self.view.write();
-        for run in &mut view.runs {
+        for run in Arc::make_mut(&mut view.runs) {
             run.frozen = None;
         }
         drop(view);

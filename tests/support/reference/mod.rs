@@ -14,11 +14,14 @@ mod filter;
 mod formula;
 mod funnel;
 mod history;
+mod lifecycle;
 mod measure;
 mod question;
 mod retention;
 mod segmentation;
 mod split;
+mod stickiness;
+mod visits;
 
 pub use history::Reference;
 
@@ -44,6 +47,8 @@ impl Reference {
                 "segmentation" => segmentation::answer(&Question::new(self, query)?),
                 "funnel" => funnel::answer(&Question::new(self, query)?),
                 "retention" => retention::answer(&Question::new(self, query)?),
+                "lifecycle" => lifecycle::answer(&Question::new(self, query)?),
+                "stickiness" => stickiness::answer(&Question::new(self, query)?),
                 "cohort" => cohort::answer(&Question::new(self, query)?),
                 _ => Err(Refusal::NotCovered(format!("the kind {kind:?}"))),
             },

@@ -9,6 +9,8 @@ mod answer;
 mod births;
 mod breakdown;
 mod calendar;
+#[cfg(test)]
+mod cell_laws;
 mod cell_name;
 mod cohort;
 mod funnel;

@@ -88,7 +88,7 @@ pub const RETENTION_AT_LEAST_MAX: i64 = 1_000_000_000;
 
 const _: () = assert!(RETENTION_AT_LEAST_MAX < u32::MAX as i64);
 
-/// Intervals of the period of a stickiness: ten years of days, each a row and a cell for each period.
+/// Intervals of a trailing period of a stickiness: ten years of days.
 pub const STICKINESS_INTERVAL_COUNT_MAX: i64 = 3_660;
 
 /// Ids that a cohort may list.

@@ -12,6 +12,8 @@ mod breakdown;
 mod budget;
 mod by_account;
 mod calendar;
+#[cfg(test)]
+mod cell_laws;
 mod cell_name;
 mod cohort;
 mod durations;

@@ -17,7 +17,7 @@ pub struct Scope {
 }
 
 /// Options of the contract that the engine does not answer yet: each release takes some off.
-const LATER: [&str; 18] = [
+const LATER: &[&str] = &[
     "accounts",
     "per_user",
     "first_time_users",
@@ -53,11 +53,13 @@ type Fields = Vec<(String, Json)>;
 impl Asker<'_> {
     /// Throws a query of any kind.
     pub fn query(&mut self) -> Json {
-        match self.dice.below(10) {
+        match self.dice.below(13) {
             0 | 1 => self.segmentation(),
             2..=4 => self.funnel(),
-            5 | 6 => self.retention(),
-            7 | 8 => self.paths(),
+            5..=7 => self.retention(),
+            8 => self.lifecycle(),
+            9 => self.stickiness(),
+            10 | 11 => self.paths(),
             _ => self.cohort_query(),
         }
     }
@@ -264,6 +266,69 @@ impl Asker<'_> {
             }
         }
         Json::Object(fields)
+    }
+
+    fn lifecycle(&mut self) -> Json {
+        let mut fields = vec![field("kind", "lifecycle")];
+        if self.dice.percent(60) {
+            fields.push(("event".to_owned(), self.selector()));
+        }
+        let length = self.range(&mut fields);
+        fields.push(field("interval", self.interval(length)));
+        self.lasting_breakdown(&mut fields);
+        Json::Object(fields)
+    }
+
+    fn stickiness(&mut self) -> Json {
+        let mut fields = vec![field("kind", "stickiness")];
+        if self.dice.percent(60) {
+            fields.push(("event".to_owned(), self.selector()));
+        }
+        let length = self.range(&mut fields);
+        let interval = self.interval(length);
+        let (longer, trailing): (&[&str], &[&str]) = match interval {
+            "minute" => (&["hour", "day"], &["3m", "60m"]),
+            "hour" => (&["day", "week"], &["1h", "24h"]),
+            "day" => (&["week", "month", "quarter"], &["2d", "7d", "28d", "2w"]),
+            "week" => (&["month", "year"], &["2w", "8w"]),
+            "month" => (&["quarter", "year"], &["2mo", "6mo"]),
+            _ => (&["year"], &[]),
+        };
+        let interval = if interval == "year" { "quarter" } else { interval };
+        fields.push(field("interval", interval));
+        let period = if trailing.is_empty() || self.dice.percent(50) { longer } else { trailing };
+        fields.push(field("period", self.dice.pick(period)));
+        match self.dice.below(3) {
+            0 => fields.push(("ratio".to_owned(), Json::Bool(true))),
+            1 => fields.push(("cumulative".to_owned(), Json::Bool(true))),
+            _ => {}
+        }
+        if self.dice.percent(20) {
+            fields.push(("at_least".to_owned(), reading::count(2)));
+        }
+        self.lasting_breakdown(&mut fields);
+        Json::Object(fields)
+    }
+
+    /// A breakdown by what users or their accounts are.
+    fn lasting_breakdown(&mut self, fields: &mut Fields) {
+        if !self.dice.percent(35) {
+            return;
+        }
+        let mut part = |property: &str, on: &str| {
+            let mut part = vec![field("property", property), field("on", on)];
+            if self.dice.percent(50) {
+                part.push(("limit".to_owned(), reading::count(self.dice.between(1, 2))));
+            }
+            Json::Object(part)
+        };
+        let breakdowns = [part("plan", "user"), part("seats", "user"), part("plan", "account")];
+        let breakdown = if self.dice.percent(15) {
+            Json::Array(breakdowns[..2].to_vec())
+        } else {
+            breakdowns[self.dice.below(3)].clone()
+        };
+        fields.push(("breakdown".to_owned(), breakdown));
     }
 
     fn cohort_query(&mut self) -> Json {

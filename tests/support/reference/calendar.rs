@@ -153,6 +153,22 @@ impl Calendar {
         then.timestamp().as_millisecond()
     }
 
+    /// The same local time one unit of the calendar before; of a day that the month lacks its last.
+    pub fn unit_before(&self, unit: Interval, time: TimeMs) -> TimeMs {
+        let span = match unit {
+            Interval::Minute => 1.minute(),
+            Interval::Hour => 1.hour(),
+            Interval::Day => 1.day(),
+            Interval::Week => 1.week(),
+            Interval::Month => 1.month(),
+            Interval::Quarter => 3.months(),
+            Interval::Year => 1.year(),
+            Interval::Total => panic!("a total is no unit of the calendar"),
+        };
+        let then = self.local(time).checked_sub(span).expect("tests stay within the calendar");
+        then.timestamp().as_millisecond()
+    }
+
     fn start_of(&self, interval: Interval, time: TimeMs) -> TimeMs {
         let local = self.local(time);
         let date = local.date();
@@ -224,6 +240,22 @@ pub fn calendar_days(json: &Json) -> Result<i64, Refusal> {
     match count_and_unit(text).ok_or_else(wrong)? {
         (count, "d") => Ok(count),
         (count, "w") => Ok(7 * count),
+        _ => Err(wrong()),
+    }
+}
+
+/// How many intervals a trailing period such as `"28d"` has. Weeks may count days.
+pub fn trailing_count(text: &str, interval: Interval) -> Result<usize, Refusal> {
+    let wrong = || Refusal::Invalid(format!("{text:?} is no trailing period of {interval:?}s"));
+    let (count, unit) = count_and_unit(text).ok_or_else(wrong)?;
+    let count = usize::try_from(count).map_err(|_| wrong())?;
+    match (interval, unit) {
+        (Interval::Minute, "m")
+        | (Interval::Hour, "h")
+        | (Interval::Day, "d")
+        | (Interval::Week, "w")
+        | (Interval::Month, "mo") => Ok(count),
+        (Interval::Day, "w") => Ok(7 * count),
         _ => Err(wrong()),
     }
 }

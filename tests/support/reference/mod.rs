@@ -14,12 +14,15 @@ mod filter;
 mod formula;
 mod funnel;
 mod history;
+mod lifecycle;
 mod measure;
 mod paths;
 mod question;
 mod retention;
 mod segmentation;
 mod split;
+mod stickiness;
+mod visits;
 
 pub use history::Reference;
 
@@ -46,6 +49,8 @@ impl Reference {
                 "funnel" => funnel::answer(&Question::new(self, query)?),
                 "retention" => retention::answer(&Question::new(self, query)?),
                 "paths" => paths::answer(&Question::new(self, query)?),
+                "lifecycle" => lifecycle::answer(&Question::new(self, query)?),
+                "stickiness" => stickiness::answer(&Question::new(self, query)?),
                 "cohort" => cohort::answer(&Question::new(self, query)?),
                 _ => Err(Refusal::NotCovered(format!("the kind {kind:?}"))),
             },

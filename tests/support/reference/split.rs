@@ -49,6 +49,11 @@ impl Split {
         self.parts.is_empty()
     }
 
+    /// Whether a property is one of events.
+    pub fn has_event_properties(&self) -> bool {
+        self.parts.iter().any(|part| part.on == On::Event)
+    }
+
     /// The rows that an event counts in: one for each element of a list, in every combination of properties.
     pub fn keys(&self, question: &Question, event: &Event) -> BTreeSet<Key> {
         let mut keys = BTreeSet::from([Key::new()]);

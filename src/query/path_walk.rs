@@ -8,8 +8,8 @@ use std::ops::Range;
 use hashbrown::HashMap;
 
 use super::selection::BoundGroup;
-use super::{Binder, Rows, Scan, Selection, Task, key_user};
-use crate::api::{Filter, PathAnchor, PathCut, PathsQuery, Problem, Scope};
+use super::{Binder, Rows, Selection, Task, key_user};
+use crate::api::{Filter, PathAnchor, PathCut, PathsQuery, Problem};
 use crate::model::TimeMs;
 use crate::segment::RowKind;
 
@@ -101,11 +101,10 @@ impl PathWalk {
     /// `filter` is the query's `where`.
     pub fn bind(
         query: &PathsQuery,
-        scope: &Scope,
-        scan: &Scan<'_>,
         binder: &mut Binder<'_>,
         filter: Option<&Filter>,
     ) -> Result<PathWalk, Problem> {
+        let (scope, scan) = (binder.scope(), binder.scan());
         let (anchor, selector) = match &query.anchor {
             PathAnchor::None => (Anchor::None, None),
             PathAnchor::Start(selector) => (Anchor::Start, Some(selector)),

@@ -108,6 +108,14 @@ impl<'a> Binder<'a> {
         Binder { scan, scope, by_code: HashMap::new(), by_account: HashMap::new(), by_user: HashMap::new() }
     }
 
+    pub(super) fn scan(&self) -> &'a Scan<'a> {
+        self.scan
+    }
+
+    pub(super) fn scope(&self) -> &'a Scope {
+        self.scope
+    }
+
     /// The events of a selector that satisfy the query's `where`.
     pub fn selection(&mut self, selector: &Selector, filter: Option<&Filter>) -> Result<Selection, Problem> {
         let mut groups = Vec::new();

@@ -83,6 +83,14 @@ const _: () = assert!(PATH_LIMIT_DEFAULT <= PATH_LIMIT_MAX);
 pub const PATH_EDGE_COUNT_MAX: usize = 1_000_000;
 /// Distinct whole paths that are counted before the query is refused: of six events, about 100 MB on each core.
 pub const PATH_WHOLE_COUNT_MAX: usize = 1_000_000;
+/// Return events that a retention may ask for within one period. They are counted in a `u32`.
+pub const RETENTION_AT_LEAST_MAX: i64 = 1_000_000_000;
+
+const _: () = assert!(RETENTION_AT_LEAST_MAX < u32::MAX as i64);
+
+/// Intervals of the period of a stickiness: ten years of days, each a row and a cell for each period.
+pub const STICKINESS_INTERVAL_COUNT_MAX: i64 = 3_660;
+
 /// Ids that a cohort may list.
 pub const COHORT_USER_COUNT_MAX: usize = 1_000_000;
 
@@ -93,6 +101,8 @@ pub const TIME_MAX_MS: i64 = 7_258_118_400_000;
 
 /// Bytes of changes in memory at which they are sealed. Writers wait at twice as much.
 pub const HEAD_SIZE_MAX: u64 = 192 << 20;
+/// Longest time that a writer waits for memory: sealing a full head takes a few seconds.
+pub const MEMORY_WAIT_TIME_MAX: Duration = Duration::from_secs(20);
 /// Segments that are joined at once. Fewer copies rows more often; more leaves more segments to read.
 pub const COMPACTION_FAN_IN: usize = 4;
 /// Rows of one segment. Rows are numbered by a `u32`; a longer segment takes longer to write anew.
@@ -126,6 +136,11 @@ pub const WRITE_IN_FLIGHT_COUNT_MAX: usize = 32;
 /// Queries that wait for a thread. Past it a query is told to come again: an answer that comes later than its
 /// asker waits is work for nobody.
 pub const QUERY_WAITING_COUNT_MAX: usize = 64;
+/// Time that a query of the server may take, its wait for a thread included: longer than people wait for a chart.
+pub const QUERY_TIME_MAX: Duration = Duration::from_secs(30);
+/// Bytes of rows and partial results that one query may hold: a task of heavy users takes a tenth of it, and a
+/// server of one query a core still fits small machines.
+pub const QUERY_MEMORY_MAX: u64 = 1 << 30;
 /// Time that requests in flight are given when the server stops.
 pub const STOP_TIME_MAX: Duration = Duration::from_secs(10);
 /// Events of one page of a user's timeline.
@@ -133,6 +148,9 @@ pub const TIMELINE_EVENT_COUNT_MAX: usize = 1_000;
 /// Events of one page of a user's timeline unless the asker says.
 pub const TIMELINE_EVENT_COUNT_DEFAULT: usize = 100;
 const _: () = assert!(TIMELINE_EVENT_COUNT_DEFAULT <= TIMELINE_EVENT_COUNT_MAX);
+
+/// Users that an account's page tells by name: the first ones. Cohorts list all.
+pub const ACCOUNT_USER_COUNT_TOLD: usize = 100;
 
 /// Values that the schema tells of a property: the most frequent.
 pub const SCHEMA_TOP_VALUE_COUNT: usize = 10;

@@ -1,10 +1,11 @@
-//! Results as text: JSON, NDJSON and CSV; and back from JSON, for who asks a server.
+//! Results as text: JSON, NDJSON and CSV; and back from JSON, for who asks a server. `arrow` tells them as bytes.
 //!
-//! Numbers are told exactly in all three: decimals with all their digits, doubles in the shortest form that
+//! Numbers are told exactly in all three texts: decimals with all their digits, doubles in the shortest form that
 //! reads back, and a double that is no number as null.
 
 use std::fmt::Write;
 
+use super::arrow::arrow_stream;
 use super::json::{Json, Node};
 use super::problem::Problem;
 use super::table::{Answer, Cell, ColumnType, Statistics, Table, write_float};
@@ -20,12 +21,14 @@ pub enum Format {
     Ndjson,
     /// RFC 4180 with a header line. A null is an empty cell.
     Csv,
+    /// The stream of Arrow's IPC: typed columns, in batches of rows.
+    Arrow,
 }
 
 impl Format {
     /// Every format and the word that asks for it.
-    pub const WORDS: [(&'static str, Format); 3] =
-        [("json", Format::Json), ("ndjson", Format::Ndjson), ("csv", Format::Csv)];
+    pub const WORDS: [(&'static str, Format); 4] =
+        [("json", Format::Json), ("ndjson", Format::Ndjson), ("csv", Format::Csv), ("arrow", Format::Arrow)];
 
     /// The word that asks for the format.
     pub fn word(self) -> &'static str {
@@ -33,6 +36,7 @@ impl Format {
             Format::Json => "json",
             Format::Ndjson => "ndjson",
             Format::Csv => "csv",
+            Format::Arrow => "arrow",
         }
     }
 
@@ -42,6 +46,7 @@ impl Format {
             Format::Json => "application/json",
             Format::Ndjson => "application/x-ndjson",
             Format::Csv => "text/csv; charset=utf-8; header=present",
+            Format::Arrow => "application/vnd.apache.arrow.stream",
         }
     }
 }
@@ -52,6 +57,7 @@ pub fn encode(answer: &Answer, format: Format) -> Vec<u8> {
         Format::Json => json(answer).into_bytes(),
         Format::Ndjson => ndjson(&answer.table).into_bytes(),
         Format::Csv => csv(&answer.table),
+        Format::Arrow => arrow_stream(&answer.table),
     }
 }
 

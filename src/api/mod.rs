@@ -3,18 +3,21 @@
 //! Bodies are read by hand from [`Json`] rather than derived, so that every error names its place and the
 //! nearest known name. Nothing here knows of sockets or of storage.
 
+mod arrow;
 mod breakdown;
 mod cohort;
 mod encode;
 mod filter;
 mod funnel;
 mod json;
+mod lifecycle;
 mod paths;
 mod problem;
 mod request;
 mod retention;
 mod segmentation;
 mod selector;
+mod stickiness;
 mod table;
 mod time_expr;
 
@@ -24,11 +27,13 @@ pub use encode::{Format, decode, encode};
 pub use filter::{CohortRef, Filter, On, Op, ValueSet};
 pub use funnel::FunnelQuery;
 pub use json::{Fields, Json, Node};
+pub use lifecycle::LifecycleQuery;
 pub use paths::{PathAnchor, PathCut, PathsQuery};
 pub use problem::{Problem, ProblemClass, nearest};
 pub use request::{Common, Interval, QueryKind, QueryRequest, Scope, WeekStart};
-pub use retention::{CohortRule, RetentionQuery};
+pub use retention::{Alignment, CohortRule, RetentionQuery, ReturnMeasure, ReturnMode};
 pub use segmentation::{Measure, SegmentationQuery, Series};
 pub use selector::{EventName, EventSelector, Selector};
+pub use stickiness::{Period, StickinessQuery, StickinessTold};
 pub use table::{Answer, Cell, Column, ColumnType, Statistics, Table, write_float};
 pub use time_expr::{BackUnit, TimeExpr, TimeRange, is_utc, start_of_date};

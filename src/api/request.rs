@@ -6,11 +6,11 @@ use jiff::tz::TimeZone;
 
 use super::time_expr::parse_zone;
 use super::{
-    CohortQuery, Fields, Filter, FunnelQuery, Json, PathsQuery, Problem, RetentionQuery, SegmentationQuery,
-    TimeExpr, TimeRange,
+    CohortQuery, Fields, Filter, FunnelQuery, Json, LifecycleQuery, PathsQuery, Problem, RetentionQuery,
+    SegmentationQuery, StickinessQuery, TimeExpr, TimeRange,
 };
 use crate::limits::TIME_MIN_MS;
-use crate::model::TimeMs;
+use crate::model::{Entity, TimeMs};
 
 /// A query of any kind.
 #[derive(Clone, Debug)]
@@ -25,6 +25,8 @@ pub enum QueryKind {
     Funnel(FunnelQuery),
     Retention(RetentionQuery),
     Paths(PathsQuery),
+    Lifecycle(LifecycleQuery),
+    Stickiness(StickinessQuery),
     Cohort(CohortQuery),
 }
 
@@ -35,13 +37,17 @@ enum Kind {
     Funnel,
     Retention,
     Paths,
+    Lifecycle,
+    Stickiness,
     Cohort,
 }
 
-const KINDS: [(&str, Kind); 5] = [
+const KINDS: [(&str, Kind); 7] = [
     ("segmentation", Kind::Segmentation),
     ("funnel", Kind::Funnel),
     ("retention", Kind::Retention),
+    ("lifecycle", Kind::Lifecycle),
+    ("stickiness", Kind::Stickiness),
     ("paths", Kind::Paths),
     ("cohort", Kind::Cohort),
 ];
@@ -62,6 +68,12 @@ impl QueryRequest {
                 (Common::parse(&mut fields)?, QueryKind::Retention(RetentionQuery::parse(&mut fields)?))
             }
             Kind::Paths => (Common::parse(&mut fields)?, QueryKind::Paths(PathsQuery::parse(&mut fields)?)),
+            Kind::Lifecycle => {
+                (Common::parse(&mut fields)?, QueryKind::Lifecycle(LifecycleQuery::parse(&mut fields)?))
+            }
+            Kind::Stickiness => {
+                (Common::parse(&mut fields)?, QueryKind::Stickiness(StickinessQuery::parse(&mut fields)?))
+            }
             Kind::Cohort => (
                 Common::parse_without_range(&mut fields)?,
                 QueryKind::Cohort(CohortQuery::parse(&mut fields)?),
@@ -76,6 +88,8 @@ impl QueryRequest {
 #[derive(Clone, Debug)]
 pub struct Common {
     pub range: TimeRange,
+    /// Who is counted.
+    pub entity: Entity,
     pub zone: TimeZone,
     pub week_start: WeekStart,
     /// The moment that `now`, `complete` and `in_progress` mean: the clock's unless given.
@@ -112,11 +126,11 @@ impl Common {
             None => WeekStart::Monday,
         };
         let as_of = fields.optional("as_of").map(|time| TimeExpr::parse(&time)).transpose()?;
-        if let Some(entity) = fields.optional("entity") {
-            entity.word(&[("user", ())])?;
-        }
+        let entity = fields.optional("entity").map_or(Ok(Entity::User), |entity| {
+            entity.word(&[(Entity::User.name(), Entity::User), (Entity::Account.name(), Entity::Account)])
+        })?;
         let range = TimeRange { from: None, to: None, path: String::new() };
-        Ok(Common { range, zone, week_start, as_of, filter: None })
+        Ok(Common { range, entity, zone, week_start, as_of, filter: None })
     }
 
     /// Makes moments definite. `now` is the clock's time.
@@ -249,7 +263,7 @@ mod tests {
             ("/interval".into(), "did you mean \"day\"?".into())
         );
         assert_eq!(
-            told(r#"{"kind": "segmentation", "series": [{"event": "a"}], "entity": "account"}"#).0,
+            told(r#"{"kind": "segmentation", "series": [{"event": "a"}], "entity": "acount"}"#).0,
             "/entity"
         );
         assert_eq!(

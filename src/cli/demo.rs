@@ -95,6 +95,7 @@ fn load(store: &Store, plan: &DemoPlan) -> Result<(), Problem> {
     store.write_profiles(Entity::Account, accounts)?;
     store.merge_identities(identities)?;
     store.seal()?;
+    store.compact_where_due()?;
     let seconds = begun.elapsed().as_secs_f64();
     output::note(&format!("loaded a history of {} events in {seconds:.1} s\n", thousands(count)));
     Ok(())

@@ -20,7 +20,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::api::{Problem, ProblemClass};
-use crate::store::Store;
+use crate::store::{Store, StoreOptions};
 
 /// The heading of what every command takes.
 const GLOBAL: &str = "Global options";
@@ -64,6 +64,8 @@ enum Command {
     Schema(look::SchemaArgs),
     /// Shows a user: profile, ids merged into it, newest events.
     User(look::UserArgs),
+    /// Shows an account: profile, who acted for it, newest events.
+    Account(look::AccountArgs),
     /// Moves everything in memory into segments on disk.
     Seal,
     /// Merges segments, and drops the bytes of what was deleted.
@@ -98,6 +100,7 @@ fn run(cli: Cli) -> Result<(), Problem> {
         Command::Query(args) => query::run(args, data),
         Command::Schema(args) => look::schema(args, data),
         Command::User(args) => look::user(args, data),
+        Command::Account(args) => look::account(args, data),
         Command::Seal => with_store(data, Store::seal),
         Command::Compact => with_store(data, Store::compact),
         Command::Completions { shell } => completions(shell),
@@ -111,7 +114,8 @@ fn with_store<T>(data: &Path, work: impl FnOnce(&Store) -> Result<T, Problem>) -
         return Err(Problem::new(ProblemClass::NotFound, detail)
             .hint("name its directory with --data; flywheel demo, serve and import make one"));
     }
-    let store = Store::open(data)?;
+    // Whoever asks one thing does not wait for segments to be joined.
+    let store = Store::open_with(data, StoreOptions { background: false })?;
     let found = work(&store)?;
     store.close()?;
     Ok(found)

@@ -38,6 +38,8 @@ enum QueryFormat {
     Csv,
     /// An object a row, a row a line.
     Ndjson,
+    /// The stream of Arrow's IPC, for other programs.
+    Arrow,
 }
 
 pub(super) fn run(args: QueryArgs, data: &Path) -> Result<(), Problem> {
@@ -47,6 +49,7 @@ pub(super) fn run(args: QueryArgs, data: &Path) -> Result<(), Problem> {
         QueryFormat::Json => Format::Json,
         QueryFormat::Csv => Format::Csv,
         QueryFormat::Ndjson => Format::Ndjson,
+        QueryFormat::Arrow => Format::Arrow,
     };
     let encoded = match &args.url {
         Some(url) => ask(url, &query, encoded_format)?,

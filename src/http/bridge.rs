@@ -2,12 +2,14 @@
 //!
 //! Reads wait in a bounded queue for a thread of their own pool, one a core, so that many askers cannot slow
 //! each other down without end. Writes go to tokio's blocking threads, because most of their time they wait
-//! for the disk together. The answer to an asker who has gone is dropped, and a read not begun is not begun.
+//! for the disk together. The answer to an asker who has gone is dropped, a read not begun is not begun, and a
+//! query that was given an [`Asker`]'s flag stops.
 //! A panic in either is a problem of class bug, and the thread lives on.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -33,6 +35,24 @@ pub(super) struct Bridge {
 pub(super) struct ReadThreads {
     /// Closed when the last thread has ended; nothing is ever sent.
     ended: Receiver<()>,
+}
+
+/// Somebody who waits for an answer. When this is dropped, because the connection is gone, or the answer is
+/// there, the flag is set.
+#[derive(Debug, Default)]
+pub(super) struct Asker(Arc<AtomicBool>);
+
+impl Asker {
+    /// Whether the asker has gone.
+    pub fn has_gone(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.0)
+    }
+}
+
+impl Drop for Asker {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 impl Bridge {

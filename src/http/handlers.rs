@@ -2,30 +2,33 @@
 
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use hyper::StatusCode;
 use hyper::body::Incoming;
-use hyper::header::{HeaderName, HeaderValue};
+use hyper::header::{HeaderName, HeaderValue, IF_NONE_MATCH};
 use hyper::http::request::Parts;
 use jiff::tz::TimeZone;
 use serde::Serialize;
 use serde_json::json;
 
 use super::body::{self, BodyBudget, ReceivedBody};
-use super::bridge::Bridge;
+use super::bridge::{Asker, Bridge};
 use super::media::{body_form, require_json, wanted_format};
 use super::origin;
 use super::parameters::Parameters;
 use super::respond::{self, Refusal, Reply};
 use super::routes::{Action, Found, Routes};
+use super::validator::{Validator, is_held};
 use crate::api::{Format, Json, Problem, ProblemClass, encode, nearest};
 use crate::ingest::{OnError, Rejected, parse_events, parse_identities, parse_profiles};
-use crate::limits::{TIMELINE_EVENT_COUNT_DEFAULT, TIMELINE_EVENT_COUNT_MAX};
+use crate::limits::{QUERY_TIME_MAX, TIMELINE_EVENT_COUNT_DEFAULT, TIMELINE_EVENT_COUNT_MAX};
 use crate::model::{Entity, TimeMs, checked_time, parse_time};
+use crate::query::{Budget, QueryOptions};
 
 /// The kinds of queries that have an address.
-pub const QUERY_KINDS: [&str; 5] = ["segmentation", "funnel", "retention", "paths", "cohort"];
+pub const QUERY_KINDS: [&str; 7] =
+    ["segmentation", "funnel", "retention", "lifecycle", "stickiness", "paths", "cohort"];
 
 /// What requests are answered with.
 #[derive(Debug)]
@@ -33,6 +36,7 @@ pub(super) struct App {
     pub bridge: Bridge,
     pub routes: Routes,
     pub bodies: BodyBudget,
+    pub validator: Validator,
     pub is_stopping: AtomicBool,
 }
 
@@ -79,6 +83,7 @@ impl App {
             Action::MergeIdentities => call.merge_identities().await,
             Action::DeleteUser => call.delete_user().await,
             Action::ShowUser => call.show_user().await,
+            Action::ShowAccount => call.show_account().await,
             Action::Query => call.query().await,
             Action::QueryInAddress => call.query_in_address().await,
             Action::ShowSchema => call.show_schema().await,
@@ -151,24 +156,42 @@ impl Call<'_> {
         found.map(|body| respond::json(StatusCode::OK, &body)).ok_or(problem)
     }
 
+    async fn show_account(&mut self) -> Result<Reply, Problem> {
+        let account = self.segment();
+        let limit = timeline_limit(self.parameters.get("limit"))?;
+        let before = self.parameters.get("before").map(time_parameter).transpose()?;
+        let problem = Problem::new(ProblemClass::NotFound, format!("there is no account {account:?}"));
+        let found = self.app.bridge.read(move |store| store.account(&account, limit, before)).await?;
+        found.map(|body| respond::json(StatusCode::OK, &body)).ok_or(problem)
+    }
+
     async fn query(&mut self) -> Result<Reply, Problem> {
-        let kind = known_kind(self.segment())?;
-        let format = wanted_format(&self.parameters, &self.parts.headers)?;
+        let asked = self.asked_query()?;
         require_json(&self.parts.headers)?;
-        let app = self.app;
         let received = self.body().await?;
-        run_query(app, kind, format, move || received.decoded(parse_query)).await
+        asked.run(self.app, move || received.decoded(parse_query)).await
     }
 
     async fn query_in_address(&mut self) -> Result<Reply, Problem> {
-        let kind = known_kind(self.segment())?;
-        let format = wanted_format(&self.parameters, &self.parts.headers)?;
+        let asked = self.asked_query()?;
         let text = self.parameters.get("q").ok_or_else(|| {
             Problem::invalid("the query parameter \"q\" is missing")
                 .hint("give it the query's JSON, or send that as the body of a POST")
         })?;
         let text = text.to_owned();
-        run_query(self.app, kind, format, move || parse_query(text.as_bytes())).await
+        asked.run(self.app, move || parse_query(text.as_bytes())).await
+    }
+
+    /// What the head of a request says of its query.
+    fn asked_query(&self) -> Result<AskedQuery, Problem> {
+        let held = self.parts.headers.get_all(IF_NONE_MATCH).iter();
+        Ok(AskedQuery {
+            kind: known_kind(self.segment())?,
+            format: wanted_format(&self.parameters, &self.parts.headers)?,
+            asked: Instant::now(),
+            time_max: time_max(self.parameters.get("timeout_ms"))?,
+            held: held.filter_map(|tags| tags.to_str().ok()).map(str::to_owned).collect(),
+        })
     }
 
     async fn show_schema(&mut self) -> Result<Reply, Problem> {
@@ -204,29 +227,70 @@ impl Call<'_> {
     }
 }
 
-/// Runs a query on a thread for reads, from its parsing to its encoding, and tells what each part took.
-async fn run_query(
-    app: &App,
+/// A query whose body is still to be read.
+struct AskedQuery {
     kind: &'static str,
     format: Format,
-    parse: impl FnOnce() -> Result<Json, Problem> + Send + 'static,
-) -> Result<Reply, Problem> {
-    let asked = Instant::now();
-    let read = move |store: &crate::Store| {
-        let begun = Instant::now();
-        let query = with_kind(parse()?, kind)?;
-        let answer = store.query(&query)?;
-        let answered = Instant::now();
-        let encoded = encode(&answer, format);
-        let timing = [("wait", begun - asked), ("query", answered - begun), ("encode", answered.elapsed())];
-        Ok((encoded, timing))
-    };
-    let (encoded, timing) = app.bridge.read(read).await?;
-    let timing = timing.map(|(part, time)| format!("{part};dur={:.3}", time.as_secs_f64() * 1e3)).join(", ");
-    let mut reply = respond::table(format, encoded);
-    let timing = HeaderValue::from_str(&timing).expect("words and numbers are visible ASCII");
-    reply.headers_mut().insert(HeaderName::from_static("server-timing"), timing);
-    Ok(reply)
+    asked: Instant,
+    /// From `asked` on, the wait for a thread included.
+    time_max: Duration,
+    /// The tags of results that the asker has: the values of `If-None-Match`.
+    held: Vec<String>,
+}
+
+/// What comes back from the thread of a query.
+enum Told {
+    /// The asker has the result already, with this tag.
+    Held(String),
+    Table {
+        encoded: Vec<u8>,
+        tag: Option<String>,
+        /// What each part took.
+        timing: String,
+    },
+}
+
+impl AskedQuery {
+    /// Runs the query on a thread for reads, from its parsing to its encoding, and tells what each part took.
+    ///
+    /// It stops when its time is over, and when the asker goes.
+    async fn run(
+        self,
+        app: &App,
+        parse: impl FnOnce() -> Result<Json, Problem> + Send + 'static,
+    ) -> Result<Reply, Problem> {
+        let asker = Asker::default();
+        let deadline = self.asked + self.time_max;
+        let budget = Budget { deadline: Some(deadline), cancelled: asker.has_gone(), ..Budget::default() };
+        let (validator, format) = (app.validator, self.format);
+        let read = move |store: &crate::Store| {
+            let begun = Instant::now();
+            let query = with_kind(parse()?, self.kind)?;
+            let tag = |snapshot| validator.tag(&query, format, snapshot);
+            if !self.held.is_empty()
+                && let Some(tag) = tag(store.snapshot().number)
+                && is_held(&tag, &self.held)
+            {
+                return Ok(Told::Held(tag));
+            }
+            let answer = store.query_with(&query, &QueryOptions { now: None, budget })?;
+            let answered = Instant::now();
+            let (encoded, tag) = (encode(&answer, format), tag(answer.statistics.snapshot));
+            let timing =
+                [("wait", begun - self.asked), ("query", answered - begun), ("encode", answered.elapsed())];
+            let timing = timing.map(|(part, time)| format!("{part};dur={:.3}", time.as_secs_f64() * 1e3));
+            Ok(Told::Table { encoded, tag, timing: timing.join(", ") })
+        };
+        match app.bridge.read(read).await? {
+            Told::Held(tag) => Ok(respond::not_modified(&tag)),
+            Told::Table { encoded, tag, timing } => {
+                let mut reply = respond::table(format, encoded, tag.as_deref());
+                let timing = HeaderValue::from_str(&timing).expect("words and numbers are visible ASCII");
+                reply.headers_mut().insert(HeaderName::from_static("server-timing"), timing);
+                Ok(reply)
+            }
+        }
+    }
 }
 
 fn known_kind(kind: String) -> Result<&'static str, Problem> {
@@ -282,6 +346,18 @@ fn timeline_limit(text: Option<&str>) -> Result<usize, Problem> {
     })
 }
 
+/// How long a query may take: `timeout_ms`, else as long as any.
+fn time_max(text: Option<&str>) -> Result<Duration, Problem> {
+    let Some(text) = text else { return Ok(QUERY_TIME_MAX) };
+    let ms_max = QUERY_TIME_MAX.as_millis() as u64;
+    let ms = text.parse().ok().filter(|ms| (1..=ms_max).contains(ms));
+    ms.map(Duration::from_millis).ok_or_else(|| {
+        Problem::invalid(format!(
+            "the query parameter \"timeout_ms\" is {text:?}; it can be a whole number from 1 to {ms_max}"
+        ))
+    })
+}
+
 /// A time in the address: epoch milliseconds, RFC 3339 or a date in UTC.
 fn time_parameter(text: &str) -> Result<TimeMs, Problem> {
     let wrong = |reason: Cow<'_, str>| {
@@ -327,6 +403,15 @@ mod tests {
         assert_eq!(time_parameter("2024-03-01"), Ok(1_709_251_200_000));
         assert!(time_parameter("9223372036854775807").is_err());
         assert!(time_parameter("yesterday").is_err());
+    }
+
+    #[test]
+    fn a_query_may_be_given_less_time_than_any_may_take() {
+        assert_eq!(time_max(None), Ok(QUERY_TIME_MAX));
+        assert_eq!(time_max(Some("250")), Ok(Duration::from_millis(250)));
+        for text in ["0", "-1", "1.5", "30001", "5s", ""] {
+            assert!(time_max(Some(text)).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -17,7 +17,7 @@ pub(super) fn wanted_format(parameters: &Parameters, headers: &HeaderMap) -> Res
         return Ok(Format::Json);
     }
     // Of equals the earlier in this list is taken, so JSON before the others.
-    let formats = [Format::Json, Format::Ndjson, Format::Csv];
+    let formats = [Format::Json, Format::Ndjson, Format::Csv, Format::Arrow];
     let best = formats
         .into_iter()
         .map(|format| (quality(format, &ranges), format))
@@ -27,7 +27,7 @@ pub(super) fn wanted_format(parameters: &Parameters, headers: &HeaderMap) -> Res
         _ => {
             let wanted = ranges.join(", ");
             Err(Problem::new(ProblemClass::NotAcceptable, format!("results are not told as {wanted}"))
-                .hint("accept application/json, application/x-ndjson or text/csv"))
+                .hint("accept application/json, application/x-ndjson, text/csv or application/vnd.apache.arrow.stream"))
         }
     }
 }
@@ -39,6 +39,7 @@ fn quality(format: Format, ranges: &[&str]) -> u32 {
         Format::Json => &["application/json"],
         Format::Ndjson => &["application/x-ndjson", "application/ndjson"],
         Format::Csv => &["text/csv"],
+        Format::Arrow => &["application/vnd.apache.arrow.stream"],
     };
     let group = names[0].split('/').next().expect("split gives a part");
     let matches = ranges.iter().filter_map(|range| {
@@ -113,6 +114,8 @@ mod tests {
         assert_eq!(wanted(Some("*/*"), None), Ok(Format::Json));
         assert_eq!(wanted(Some("text/csv"), None), Ok(Format::Csv));
         assert_eq!(wanted(Some("text/*"), None), Ok(Format::Csv));
+        assert_eq!(wanted(Some("application/vnd.apache.arrow.stream"), None), Ok(Format::Arrow));
+        assert_eq!(wanted(None, Some("format=arrow")), Ok(Format::Arrow));
         assert_eq!(wanted(Some("application/x-ndjson"), None), Ok(Format::Ndjson));
         assert_eq!(wanted(Some("text/csv; q=0.5, application/*;q=0.4"), None), Ok(Format::Csv));
         assert_eq!(wanted(Some("application/json;q=0, */*"), None), Ok(Format::Ndjson));
@@ -122,7 +125,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_told_is_refused() {
-        assert_eq!(wanted(Some("application/vnd.apache.arrow.stream"), None), Err(406));
+        assert_eq!(wanted(Some("application/vnd.apache.arrow.file"), None), Err(406));
         assert_eq!(wanted(Some("application/json;q=0"), None), Err(406));
         assert_eq!(wanted(None, Some("format=xml")), Err(400));
     }

@@ -2,8 +2,8 @@
 //!
 //! A request goes through these files in this order: `server` accepts its connection, `stream` sees that it
 //! keeps moving, `origin` that no web page is behind it, `routes` finds what it asks for, `handlers` do that,
-//! with `parameters`, `media` and `body` to read it, `bridge` to cross from async to the blocking store, and
-//! `respond` to answer. Every error is a [`Problem`](crate::api::Problem) on its way out, a panic as well.
+//! with `parameters`, `media` and `body` to read it, `bridge` to cross from async to the blocking store,
+//! `validator` to spare an asker the answer it has, and `respond` to answer. Every error is a [`Problem`](crate::api::Problem) on its way out, a panic as well.
 //!
 //! `client` is the other side: what the command line asks a server with.
 //!
@@ -20,6 +20,7 @@ mod respond;
 mod routes;
 mod server;
 mod stream;
+mod validator;
 
 pub use client::Client;
 pub use handlers::QUERY_KINDS;

@@ -2,7 +2,9 @@
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS};
+use hyper::header::{
+    ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderValue, RETRY_AFTER, VARY, X_CONTENT_TYPE_OPTIONS,
+};
 use hyper::{Response, StatusCode};
 use serde::Serialize;
 
@@ -32,9 +34,29 @@ pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Reply {
     reply(status, "application/json", text)
 }
 
-/// Tells a result that is encoded already.
-pub(super) fn table(format: Format, encoded: Vec<u8>) -> Reply {
-    reply(StatusCode::OK, format.content_type(), encoded)
+/// Tells a result that is encoded already, and the tag by which the asker may ask whether it still holds.
+pub(super) fn table(format: Format, encoded: Vec<u8>, tag: Option<&str>) -> Reply {
+    let mut reply = reply(StatusCode::OK, format.content_type(), encoded);
+    keep_if_asked(&mut reply, tag);
+    reply
+}
+
+/// Tells that the result which the asker has still holds.
+pub(super) fn not_modified(tag: &str) -> Reply {
+    let mut reply = Response::new(Full::default());
+    *reply.status_mut() = StatusCode::NOT_MODIFIED;
+    keep_if_asked(&mut reply, Some(tag));
+    reply
+}
+
+/// Lets the asker keep a result, if it asks each time whether it still holds.
+fn keep_if_asked(reply: &mut Reply, tag: Option<&str>) {
+    let headers = reply.headers_mut();
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("private, max-age=0, must-revalidate"));
+    headers.insert(VARY, HeaderValue::from(ACCEPT));
+    if let Some(tag) = tag {
+        headers.insert(ETAG, HeaderValue::from_str(tag).expect("tags are visible ASCII"));
+    }
 }
 
 /// Tells what is wrong.
@@ -58,7 +80,7 @@ fn reply(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>)
     let headers = reply.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    // Every answer is of its moment.
+    // Every answer is of its moment, but for results.
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     reply
 }

@@ -15,6 +15,7 @@ pub(super) enum Action {
     MergeIdentities,
     DeleteUser,
     ShowUser,
+    ShowAccount,
     /// A query in the body.
     Query,
     /// A query in the parameter `q`.
@@ -45,15 +46,16 @@ const fn route(
     Route { path, method, parameters, action }
 }
 
-static ROUTES: [Route; 13] = [
+static ROUTES: [Route; 14] = [
     route(Method::POST, "/v1/events", &["on_error"], Action::WriteEvents),
     route(Method::POST, "/v1/users", &[], Action::WriteProfiles(Entity::User)),
     route(Method::POST, "/v1/accounts", &[], Action::WriteProfiles(Entity::Account)),
     route(Method::POST, "/v1/identities", &[], Action::MergeIdentities),
     route(Method::GET, "/v1/users/{user}", &["limit", "before"], Action::ShowUser),
     route(Method::DELETE, "/v1/users/{user}", &[], Action::DeleteUser),
-    route(Method::POST, "/v1/query/{kind}", &["format"], Action::Query),
-    route(Method::GET, "/v1/query/{kind}", &["q", "format"], Action::QueryInAddress),
+    route(Method::GET, "/v1/accounts/{account}", &["limit", "before"], Action::ShowAccount),
+    route(Method::POST, "/v1/query/{kind}", &["format", "timeout_ms"], Action::Query),
+    route(Method::GET, "/v1/query/{kind}", &["q", "format", "timeout_ms"], Action::QueryInAddress),
     route(Method::GET, "/v1/schema", &[], Action::ShowSchema),
     route(Method::POST, "/v1/admin/seal", &[], Action::Seal),
     route(Method::POST, "/v1/admin/compact", &[], Action::Compact),

@@ -28,6 +28,7 @@ use super::handlers::App;
 use super::respond::{self, Refusal, Reply};
 use super::routes::Routes;
 use super::stream::{Activity, MovingStream, Patience};
+use super::validator::Validator;
 use crate::api::{Problem, ProblemClass};
 use crate::limits::{CONNECTION_COUNT_MAX, KEEP_ALIVE_TIME_MAX, REQUEST_HEAD_SIZE_MAX, STOP_TIME_MAX};
 use crate::store::Store;
@@ -108,6 +109,7 @@ impl Server {
             bridge,
             routes: Routes::new(),
             bodies: BodyBudget::default(),
+            validator: Validator::new(),
             is_stopping: AtomicBool::new(false),
         });
         let listener = {

@@ -121,6 +121,20 @@ impl Decimal {
         self.mantissa == BigInt::ZERO
     }
 
+    /// The power of ten that the mantissa counts.
+    pub fn exponent(&self) -> i32 {
+        self.exponent
+    }
+
+    /// The number as so many `10^exponent`. `None` if it has finer decimals or does not fit.
+    pub fn mantissa_at(&self, exponent: i32) -> Option<i128> {
+        if self.is_zero() {
+            return Some(0);
+        }
+        let shift = u32::try_from(self.exponent.checked_sub(exponent)?).ok()?;
+        i128::try_from(&self.mantissa).ok()?.checked_mul(10_i128.checked_pow(shift)?)
+    }
+
     /// The nearest double.
     pub fn to_f64(&self) -> f64 {
         format!("{}e{}", self.mantissa, self.exponent).parse().expect("a decimal reads as a double")

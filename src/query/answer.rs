@@ -3,7 +3,8 @@
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use super::{
-    Binder, BreakdownPlan, Cohort, Funnel, PathWalk, Paths, Retention, Scan, Segmentation, WholePaths,
+    Binder, BreakdownPlan, Cohort, Funnel, Lifecycle, PathWalk, Paths, QueryOptions, Retention, Scan,
+    Segmentation, Stickiness, WholePaths,
 };
 use crate::Store;
 use crate::api::{Answer, Breakdown, Json, Problem, QueryKind, QueryRequest, Scope, Statistics, Table};
@@ -12,16 +13,25 @@ use crate::model::TimeMs;
 impl Store {
     /// Answers a query body that carries its `"kind"`, as of the clock unless it says otherwise.
     pub fn query(&self, query: &Json) -> Result<Answer, Problem> {
-        self.query_at(query, now())
+        self.query_with(query, &QueryOptions::default())
     }
 
     /// Answers a query body as if the clock showed `now`.
     pub fn query_at(&self, query: &Json, now: TimeMs) -> Result<Answer, Problem> {
+        self.query_with(query, &QueryOptions { now: Some(now), ..QueryOptions::default() })
+    }
+
+    /// Answers a query body within a budget of time and memory.
+    ///
+    /// Fails with a timeout when the deadline is over or the query was cancelled, and says what would make the
+    /// query smaller when it takes too much memory.
+    pub fn query_with(&self, query: &Json, options: &QueryOptions) -> Result<Answer, Problem> {
         let begun = Instant::now();
         let request = QueryRequest::parse(query)?;
-        let scope = request.common.resolve(now)?;
+        let scope = request.common.resolve(options.now.unwrap_or_else(now))?;
         let snapshot = self.snapshot();
-        let scan = Scan::new(&snapshot, scope.history());
+        let scan =
+            Scan::new(&snapshot, request.common.entity, scope.history()).within(options.budget.clone());
         let table = answer(&request, &scope, &scan)?;
         let statistics = Statistics {
             elapsed_ms: begun.elapsed().as_secs_f64() * 1e3,
@@ -85,9 +95,29 @@ fn answer(request: &QueryRequest, scope: &Scope, scan: &Scan<'_>) -> Result<Tabl
             paths.fold(totals);
             scan.run(&paths)
         }
+        QueryKind::Lifecycle(query) => {
+            let selection = binder.selection(&query.selector, filter)?;
+            let plans = plans(&query.breakdowns)?;
+            let mut lifecycle = Lifecycle::new(query, scope, scan.first_event()?, selection, plans)?;
+            let split = lifecycle.totals().map(|totals| scan.run(&totals)).transpose()?;
+            if let Some(split) = split {
+                lifecycle.fold(split);
+            }
+            scan.run(&lifecycle)
+        }
+        QueryKind::Stickiness(query) => {
+            let selection = binder.selection(&query.selector, filter)?;
+            let plans = plans(&query.breakdowns)?;
+            let mut stickiness = Stickiness::new(query, scope, scan.first_event()?, selection, plans)?;
+            let split = stickiness.totals().map(|totals| scan.run(&totals)).transpose()?;
+            if let Some(split) = split {
+                stickiness.fold(split);
+            }
+            scan.run(&stickiness)
+        }
         QueryKind::Cohort(query) => {
             let plan = binder.cohort(&query.cohort)?;
-            scan.run(&Cohort::new(plan, query.select.clone()))
+            scan.run(&Cohort::new(plan, query.select.clone(), request.common.entity))
         }
     }
 }

@@ -10,6 +10,8 @@ use crate::model::{TimeMs, Value};
 pub struct Founding {
     pub user: u16,
     pub cohort: u32,
+    /// When the user was born into the cohort.
+    pub time: TimeMs,
     /// The row of the birth event.
     pub row: usize,
 }
@@ -51,7 +53,7 @@ pub fn find_foundings(
         } else {
             tied.min_by_key(|row| combinations(*row, codes, labels)).expect("a row ties with itself")
         };
-        foundings.push(Founding { user, cohort, row });
+        foundings.push(Founding { user, cohort, time: key_time(key), row });
     }
     foundings
 }
@@ -88,6 +90,7 @@ pub enum Births {
 pub struct Member {
     pub user: u16,
     pub cohort: u32,
+    pub birth: TimeMs,
     /// Where the cells of the cohort start, that of period 0 first.
     pub first_cell: u32,
 }
@@ -175,8 +178,12 @@ mod tests {
 
     /// Cells of two cohorts with periods 0 to 2, after some returns.
     fn cells(members: &[(u16, u32)], returns: &[(u16, u32)]) -> Vec<u64> {
-        let member =
-            |(user, cohort): &(u16, u32)| Member { user: *user, cohort: *cohort, first_cell: cohort * 3 };
+        let member = |(user, cohort): &(u16, u32)| Member {
+            user: *user,
+            cohort: *cohort,
+            birth: 0,
+            first_cell: cohort * 3,
+        };
         let births = Births::new(members.iter().map(member).collect());
         let mut cells = vec![0; 6];
         returns.iter().for_each(|(user, bucket)| births.count_return(*user, *bucket, 2, &mut cells));

@@ -8,6 +8,7 @@ use super::scan::{CellPlace, Scan, cell_at, profile_cells};
 use super::selection::{number, unknown_code};
 use super::{Codes, NULL_CODE, Rows, Task};
 use crate::api::{Breakdown, On, Problem};
+use crate::format::IntColumn;
 use crate::limits::BREAKDOWN_VALUE_COUNT_MAX;
 use crate::model::{Entity, Value};
 use crate::segment::{Column, Group, RowKind};
@@ -20,6 +21,8 @@ pub struct BreakdownPlan {
     by_segment: HashMap<u32, Arc<SegmentCodes>>,
     /// For properties of accounts: by one more than the ordinal, 0 for none.
     by_account: Vec<CellPlace>,
+    /// For properties of users where accounts are counted: by ordinal.
+    by_user: Vec<CellPlace>,
 }
 
 /// From what a segment holds to codes of labels.
@@ -105,15 +108,26 @@ impl BreakdownPlan {
             }
             by_segment.insert(index, Arc::new(codes));
         }
-        let by_account = match breakdown.on {
-            On::Account => {
-                let count = scan.snapshot().ordinal_count(Entity::Account);
-                let cells = profile_cells(scan, kind, &breakdown.property, 0..count)?;
-                std::iter::once(CellPlace::Missing).chain(cells).collect()
-            }
-            On::Event | On::User => Vec::new(),
+        let profiles = |entity: Entity| {
+            let count = scan.snapshot().ordinal_count(entity);
+            profile_cells(scan, kind, &breakdown.property, 0..count)
         };
-        Ok(BreakdownPlan { breakdown: breakdown.clone(), labels: labels.labels, by_segment, by_account })
+        let mut plan = BreakdownPlan {
+            breakdown: breakdown.clone(),
+            labels: labels.labels,
+            by_segment,
+            by_account: Vec::new(),
+            by_user: Vec::new(),
+        };
+        match breakdown.on {
+            On::Account => {
+                plan.by_account =
+                    std::iter::once(CellPlace::Missing).chain(profiles(Entity::Account)?).collect();
+            }
+            On::User if scan.entity() == Entity::Account => plan.by_user = profiles(Entity::User)?,
+            On::User | On::Event => {}
+        }
+        Ok(plan)
     }
 
     /// The value of each code. No two are equal; they are in no particular order.
@@ -141,19 +155,21 @@ impl BreakdownPlan {
     pub(super) fn codes(&self, task: &Task<'_>, rows: &Rows) -> Result<Codes, Problem> {
         debug_assert_eq!(rows.refs.len(), rows.keys.len(), "a breakdown needs to know where rows are");
         let scan = task.scan();
-        let of_users = match self.breakdown.on {
-            On::User => {
-                profile_cells(scan, RowKind::UserProfiles, &self.breakdown.property, task.ordinals())?
+        // Whom the task has, if their own profiles are meant.
+        let of_task = self.breakdown.on == On::User && scan.entity() == Entity::User;
+        let of_task = match of_task {
+            true => {
+                Some(profile_cells(scan, RowKind::UserProfiles, &self.breakdown.property, task.ordinals())?)
             }
-            On::Event | On::Account => Vec::new(),
+            false => None,
         };
         let mut codes = Vec::with_capacity(rows.keys.len());
         let mut offsets: Option<Vec<u32>> = None;
         let mut columns: HashMap<(u32, u32), Source<'_>> = HashMap::new();
         for (index, (key, row)) in rows.keys.iter().zip(&rows.refs).enumerate() {
-            let cell = match self.breakdown.on {
-                On::User => of_users[usize::from(super::key_user(*key))],
-                On::Event | On::Account => {
+            let cell = match &of_task {
+                Some(of_task) => of_task[usize::from(super::key_user(*key))],
+                None => {
                     let place = (row.segment, row.group);
                     let source = match columns.get(&place) {
                         Some(source) => *source,
@@ -168,6 +184,10 @@ impl BreakdownPlan {
                         Source::Accounts(accounts) => {
                             let account = accounts.get(row.row as usize) as usize;
                             self.by_account.get(account).copied().unwrap_or(CellPlace::Missing)
+                        }
+                        Source::Users(users) => {
+                            let user = users.get(row.row as usize) as usize;
+                            self.by_user.get(user).copied().unwrap_or(CellPlace::Missing)
                         }
                     }
                 }
@@ -188,8 +208,10 @@ impl BreakdownPlan {
     }
 
     fn source<'g>(&self, group: Group<'g>) -> Result<Source<'g>, Problem> {
-        if self.breakdown.on == On::Account {
-            return Ok(group.accounts()?.map_or(Source::Absent, Source::Accounts));
+        match self.breakdown.on {
+            On::Account => return Ok(group.accounts()?.map_or(Source::Absent, Source::Accounts)),
+            On::User => return Ok(Source::Users(group.users()?)),
+            On::Event => {}
         }
         let Some(place) = group.segment().property(&self.breakdown.property) else {
             return Ok(Source::Absent);
@@ -203,7 +225,8 @@ impl BreakdownPlan {
 enum Source<'g> {
     Absent,
     Column(Column<'g>),
-    Accounts(crate::format::IntColumn<'g>),
+    Accounts(IntColumn<'g>),
+    Users(IntColumn<'g>),
 }
 
 /// Gives labels to the distinct numbers of a column that holds no codes.

@@ -71,6 +71,10 @@ impl Calendar {
         Ok(Calendar { interval, zone: zone.clone(), starts, range_bucket_count, lookup })
     }
 
+    pub fn zone(&self) -> &TimeZone {
+        &self.zone
+    }
+
     pub fn bucket_count(&self) -> usize {
         self.starts.len() - 1
     }

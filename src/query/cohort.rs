@@ -13,7 +13,7 @@ use crate::api::{
     Cell, CohortExpr, CohortSelect, ColumnType, Filter, Problem, Scope, Selector, Table, TimeRange,
 };
 use crate::limits::RESULT_ROW_COUNT_MAX;
-use crate::model::TimeMs;
+use crate::model::{Entity, TimeMs};
 
 /// A cohort, bound to a snapshot. Its parts look at all history, or at ranges of their own, up to `as_of`.
 #[derive(Clone, Debug)]
@@ -208,11 +208,12 @@ fn first_did(
 pub struct Cohort {
     plan: CohortPlan,
     select: CohortSelect,
+    entity: Entity,
 }
 
 impl Cohort {
-    pub fn new(plan: CohortPlan, select: CohortSelect) -> Cohort {
-        Cohort { plan, select }
+    pub fn new(plan: CohortPlan, select: CohortSelect, entity: Entity) -> Cohort {
+        Cohort { plan, select, entity }
     }
 }
 
@@ -285,7 +286,7 @@ impl Analysis for Cohort {
         };
         check_count(&partial)?;
         partial.ids.sort_unstable();
-        let mut table = Table::new([("user", ColumnType::String)]);
+        let mut table = Table::new([(self.entity.name(), ColumnType::String)]);
         for id in partial.ids.into_iter().take(limit.unwrap_or(usize::MAX)) {
             table.push([Cell::Text(id)]);
         }

@@ -198,6 +198,7 @@ mod tests {
         let rows = |step: &&[(i64, u32)]| Rows {
             keys: step.iter().map(|(time, _)| key(7, *time)).collect(),
             refs: step.iter().map(|(_, row)| RowRef { segment: 0, group: 0, row: *row }).collect(),
+            ..Rows::default()
         };
         let all: Vec<Rows> = steps.iter().map(rows).collect();
         let tied = TiedSteps { window, step_count: steps.len() };

@@ -4,19 +4,26 @@
 //! an [`Analysis`] observes each task on whichever core is free, and the partial results just add up
 //! (`exact-merge`).
 
+mod account;
 mod activity;
 mod answer;
 mod births;
 mod breakdown;
+mod budget;
+mod by_account;
 mod calendar;
+mod cell_name;
 mod cohort;
 mod durations;
 mod funnel;
 mod funnel_ties;
 mod grid;
+mod lifecycle;
 mod path_walk;
 mod paths;
 mod retention;
+mod retention_cells;
+mod returns;
 mod rolling;
 mod scan;
 mod schema;
@@ -24,26 +31,35 @@ mod segmentation;
 mod segmentation_totals;
 mod selection;
 mod split;
+mod stickiness;
+mod stickiness_plan;
 mod task;
 mod task_set;
 mod timeline;
 mod value_totals;
+mod visits;
+mod weight;
 mod whole_paths;
 
 pub use breakdown::BreakdownPlan;
+pub use budget::{Budget, Charge, QueryOptions};
 pub use calendar::{Calendar, format_instant, local_date};
 pub use cohort::{Cohort, CohortBinder, CohortPlan};
 pub use funnel::Funnel;
+pub use lifecycle::{Lifecycle, LifecycleCell};
 pub use path_walk::PathWalk;
 pub use paths::{PathCell, PathTotals, Paths};
 pub use retention::{Retention, RetentionTotals};
+pub use retention_cells::RetentionCell;
 pub use scan::Scan;
 pub use segmentation::Segmentation;
 pub use segmentation_totals::SegmentationTotals;
 pub use selection::{Binder, Selection, UserFilter};
 pub use split::{Codes, Fold, NULL_CODE, Split};
+pub use stickiness::{Stickiness, StickinessCell};
 pub use task::Task;
 pub use task_set::TaskSet;
+pub use visits::VisitTotals;
 pub use whole_paths::{WholePathCell, WholePaths};
 
 use serde::Serialize;
@@ -87,6 +103,15 @@ pub struct Rows {
     pub keys: Vec<u64>,
     /// Where each row's columns are: empty unless asked for.
     pub refs: Vec<RowRef>,
+    /// The memory they take of the query's budget.
+    pub charge: Charge,
+}
+
+impl Rows {
+    /// Bytes of memory.
+    fn size(&self) -> u64 {
+        (size_of_val(&*self.keys) + size_of_val(&*self.refs)) as u64
+    }
 }
 
 /// A row of a segment of the snapshot.

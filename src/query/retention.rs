@@ -1,8 +1,10 @@
-//! Retention: who came back in which interval after their birth event.
+//! Retention: who came back in which period after their birth event.
 //!
 //! A user founds a member of a cohort with the birth event that the rule asks for. Each of the user's return
-//! events then counts in the cell of its cohort and period, once for each interval. The calendar spans the
-//! cohorts' intervals and as many more as there are periods, so that period `n` of cohort `c` is bucket `c + n`.
+//! events then counts in the cell of its cohort and period, once for each period. The calendar spans the
+//! cohorts' intervals and as many more as the periods take, so that with periods of the calendar, an interval
+//! each, period `n` of cohort `c` is bucket `c + n`. That plain case has a path of its own; all others follow
+//! the members, as [`returns`](super::returns) tells.
 
 use std::ops::Range;
 
@@ -11,15 +13,18 @@ use serde::{Deserialize, Serialize};
 use super::activity::visit_active_days;
 use super::births::{Births, Founding, Member, find_foundings};
 use super::grid::{Grid, too_many_rows};
+use super::returns::{Change, Followers, Moment, Periods, Returns, cumulate};
 use super::split::slots_of;
-use super::value_totals::UserTotals;
+use super::value_totals::BreakdownTotals;
 use super::{
     Analysis, BreakdownPlan, Calendar, Codes, Fold, Partial, Rows, Selection, Split, TASK_USER_COUNT, Task,
     key_time, key_user,
 };
-use crate::api::{Cell, CohortRule, ColumnType, Problem, RetentionQuery, Scope, Table};
+use crate::api::{
+    Alignment, Cell, CohortRule, ColumnType, Problem, RetentionQuery, ReturnMeasure, ReturnMode, Scope, Table,
+};
 use crate::limits::{RESULT_ROW_COUNT_MAX, RETENTION_CELL_COUNT_MAX};
-use crate::model::{DAY_MS, TimeMs};
+use crate::model::{DAY_MS, ExactSum, TimeMs};
 
 /// A retention, bound to a snapshot.
 #[derive(Debug)]
@@ -27,16 +32,20 @@ pub struct Retention {
     birth: Selection,
     returns: Selection,
     rule: CohortRule,
-    calendar: Calendar,
-    period_count: usize,
+    pub(super) calendar: Calendar,
+    pub(super) periods: Periods,
+    pub(super) mode: ReturnMode,
+    pub(super) at_least: u32,
+    pub(super) measure: ReturnMeasure,
+    pub(super) is_summary: bool,
     /// Where births are looked for: up to the end of the range, and never after `as_of`.
     birth_range: Range<TimeMs>,
     /// The told range: births outside it found no cohort.
     range: Range<TimeMs>,
-    as_of: TimeMs,
-    breakdowns: Vec<BreakdownPlan>,
+    pub(super) as_of: TimeMs,
+    pub(super) breakdowns: Vec<BreakdownPlan>,
     limits: Vec<usize>,
-    split: Split,
+    pub(super) split: Split,
 }
 
 impl Retention {
@@ -51,11 +60,15 @@ impl Retention {
         breakdowns: Vec<BreakdownPlan>,
     ) -> Result<Retention, Problem> {
         let range = scope.told_range(first_event);
-        let period_count = query.period_count as usize;
+        let periods = Periods::new(query.alignment, &query.widths);
+        let more_count = match query.alignment {
+            Alignment::Calendar => periods.interval_count() - 1,
+            Alignment::Rolling { .. } => 0,
+        };
         let (zone, week_start) = (&scope.zone, scope.week_start);
         let calendar =
-            Calendar::with_more_buckets(query.interval, zone, week_start, range.clone(), period_count)?;
-        let cell_count = calendar.range_bucket_count() * (period_count + 1);
+            Calendar::with_more_buckets(query.interval, zone, week_start, range.clone(), more_count)?;
+        let cell_count = calendar.range_bucket_count() * periods.count();
         if cell_count > RETENTION_CELL_COUNT_MAX {
             return Err(Problem::invalid(format!(
                 "the table has {cell_count} cohorts times periods; at most {RETENTION_CELL_COUNT_MAX} are allowed"
@@ -73,7 +86,11 @@ impl Retention {
             returns,
             rule: query.cohorts,
             calendar,
-            period_count,
+            periods,
+            mode: query.mode,
+            at_least: query.at_least,
+            measure: query.measure.clone(),
+            is_summary: query.is_summary,
             birth_range,
             range,
             as_of: scope.as_of,
@@ -105,12 +122,20 @@ impl Retention {
 
     /// Periods of a cohort, the birth's own included.
     fn width(&self) -> usize {
-        self.period_count + 1
+        self.periods.count()
+    }
+
+    /// Whether members count in each calendar interval with a return event, and nothing else is asked.
+    fn is_plain(&self) -> bool {
+        self.mode == ReturnMode::On
+            && self.at_least == 1
+            && self.periods.alignment() == Alignment::Calendar
+            && self.periods.are_single()
     }
 
     /// The members of cohorts among the users of a task, by the rows of their birth events, and the codes of
     /// those rows for each property.
-    fn foundings(&self, task: &Task<'_>) -> Result<(Vec<Founding>, Vec<Codes>), Problem> {
+    pub(super) fn foundings(&self, task: &Task<'_>) -> Result<(Vec<Founding>, Vec<Codes>), Problem> {
         let rows = task.rows(&self.birth, self.birth_range.clone(), !self.breakdowns.is_empty())?;
         let codes = self.codes(task, &rows)?;
         let cohort_of =
@@ -124,53 +149,67 @@ impl Retention {
     }
 
     /// Makes every founding a member of the rows of its values, and counts it there.
-    fn births(
+    fn count_members(
         &self,
         foundings: &[Founding],
         codes: Vec<Codes>,
-        cells: &mut Grid<u64>,
-    ) -> Result<Births, Problem> {
+        partial: &mut RetentionPartial,
+    ) -> Result<Vec<Member>, Problem> {
         let slots = self.split.slots(codes);
         let mut members = Vec::with_capacity(foundings.len());
-        for Founding { user, cohort, row } in foundings {
+        for Founding { user, cohort, time, row } in foundings {
             for slot in slots_of(slots.as_ref(), *row) {
-                let first_cell = cells.row_start(*slot)? + *cohort as usize * self.width();
-                cells.cells_mut()[first_cell] += 1;
-                members.push(Member { user: *user, cohort: *cohort, first_cell: first_cell as u32 });
+                let row_start = partial.cells.row_start(*slot)?;
+                if let Some(sums) = &mut partial.sums {
+                    let start = sums.row_start(*slot)?;
+                    debug_assert_eq!(start, row_start, "both grids get their rows together");
+                }
+                let first_cell = row_start + *cohort as usize * self.width();
+                partial.cells.cells_mut()[first_cell] += 1;
+                let first_cell = first_cell as u32;
+                members.push(Member { user: *user, cohort: *cohort, birth: *time, first_cell });
             }
         }
-        Ok(Births::new(members))
+        Ok(members)
     }
 
-    /// Where return events are looked for: from the period after the first founded cohort to the last period
-    /// of the last one.
-    fn return_range(&self, foundings: &[Founding]) -> Range<TimeMs> {
-        let cohorts = || foundings.iter().map(|founding| founding.cohort as usize);
-        match cohorts().min().zip(cohorts().max()) {
-            Some((first, last)) if self.period_count > 0 => {
-                let end = self.calendar.end(last + self.period_count).min(self.as_of + 1);
-                self.calendar.start(first + 1)..end
-            }
-            _ => 0..0,
+    /// Where return events are looked for: from the first one that can count for any of the members to the end
+    /// of the last one's last period.
+    pub(super) fn return_range(&self, members: &[Member]) -> Range<TimeMs> {
+        let counts_births = self.measure != ReturnMeasure::Users;
+        if self.width() == 1 && !counts_births {
+            return 0..0;
         }
+        let births = || members.iter().map(|member| member.birth);
+        let cohorts = || members.iter().map(|member| member.cohort as usize);
+        let Some((first, last)) = births().min().zip(births().max()) else { return 0..0 };
+        let Some((first_cohort, last_cohort)) = cohorts().min().zip(cohorts().max()) else { return 0..0 };
+        let interval_count = self.periods.interval_count();
+        let (start, end) = match self.periods.alignment() {
+            Alignment::Calendar => {
+                (self.calendar.start(first_cohort + 1), self.calendar.end(last_cohort + interval_count - 1))
+            }
+            Alignment::Rolling { interval_ms } => {
+                (first + interval_ms, last + interval_ms * interval_count as i64)
+            }
+        };
+        let end = end.min(self.as_of + 1);
+        let start = if counts_births { first } else { start };
+        start.min(end)..end
     }
 
-    fn count_returns(
+    fn count_plainly(
         &self,
         task: &Task<'_>,
         births: &Births,
         range: Range<TimeMs>,
         cells: &mut [u64],
     ) -> Result<(), Problem> {
-        if range.is_empty() {
-            return Ok(());
-        }
-        let period_count = self.period_count as u32;
-        if self.returns.is_every_event() && self.calendar.is_of_utc_days() {
+        let period_count = self.width() as u32 - 1;
+        if self.are_days_enough() {
             let mut last_buckets = vec![u32::MAX; TASK_USER_COUNT as usize];
             return visit_active_days(task, &self.returns, range, &mut |day, users| {
-                let bucket =
-                    self.calendar.bucket_of(i64::from(day) * DAY_MS).expect("days lie in the range") as u32;
+                let bucket = self.bucket(i64::from(day) * DAY_MS);
                 for user in users {
                     let last_bucket = &mut last_buckets[usize::from(*user)];
                     if *last_bucket != bucket {
@@ -183,7 +222,7 @@ impl Retention {
         let rows = task.rows(&self.returns, range, false)?;
         let mut last = None;
         for key in &rows.keys {
-            let bucket = self.calendar.bucket_of(key_time(*key)).expect("rows lie in the range") as u32;
+            let bucket = self.bucket(key_time(*key));
             let seen = Some((key_user(*key), bucket));
             if last != seen {
                 last = seen;
@@ -192,17 +231,143 @@ impl Retention {
         }
         Ok(())
     }
+
+    /// Whether facts by day of UTC are enough to know the intervals with return events.
+    fn are_days_enough(&self) -> bool {
+        self.returns.is_every_event()
+            && self.at_least == 1
+            && self.periods.alignment() == Alignment::Calendar
+            && self.calendar.is_of_utc_days()
+    }
+
+    fn bucket(&self, time: TimeMs) -> u32 {
+        self.calendar.bucket_of(time).expect("returns lie in the span of the calendar") as u32
+    }
+
+    /// When a return event was. Only periods of the calendar need to know the bucket.
+    fn moment(&self, time: TimeMs) -> Moment {
+        let bucket = match self.periods.alignment() {
+            Alignment::Calendar => self.bucket(time),
+            Alignment::Rolling { .. } => 0,
+        };
+        Moment { time, bucket }
+    }
+
+    /// Follows the members through their periods, and calls `tell` with each change of where a member, by index,
+    /// is told.
+    pub(super) fn follow(
+        &self,
+        task: &Task<'_>,
+        members: &[Member],
+        mut tell: impl FnMut(usize, Change),
+    ) -> Result<(), Problem> {
+        let mut followers = Followers::new(&self.periods, members);
+        let mut returns = Returns::new(self.mode, self.at_least, members.len());
+        let range = self.return_range(members);
+        let mut visit = |user: u16, moment: Moment| {
+            followers.at(user, moment, |member, _, period| {
+                if period > 0
+                    && let Some(change) = returns.add(member, period)
+                {
+                    tell(member, change);
+                }
+            });
+        };
+        if self.are_days_enough() {
+            return visit_active_days(task, &self.returns, range, &mut |day, users| {
+                let moment = self.moment(i64::from(day) * DAY_MS);
+                users.iter().for_each(|user| visit(*user, moment));
+            });
+        }
+        let rows = task.rows(&self.returns, range, false)?;
+        rows.keys.iter().for_each(|key| visit(key_user(*key), self.moment(key_time(*key))));
+        Ok(())
+    }
+
+    /// Adds a property of the return events from each birth on.
+    fn add_up(
+        &self,
+        task: &Task<'_>,
+        property: &str,
+        members: &[Member],
+        sums: &mut [ExactSum],
+    ) -> Result<(), Problem> {
+        let mut followers = Followers::new(&self.periods, members);
+        let rows = task.rows(&self.returns, self.return_range(members), true)?;
+        task.numbers(property, &rows, &mut |row, number| {
+            let (user, moment) = (key_user(rows.keys[row]), self.moment(key_time(rows.keys[row])));
+            followers.at(user, moment, |_, member, period| {
+                if member.birth <= moment.time {
+                    sums[(member.first_cell + period) as usize].add(number);
+                }
+            });
+        })
+    }
+
+    /// Whether a period is over for every member that the cohort could have.
+    pub(super) fn is_complete(&self, cohort: usize, period: usize) -> bool {
+        let period = if self.mode == ReturnMode::OnOrAfter { self.width() - 1 } else { period };
+        let interval_count = self.periods.end(period);
+        let end = match self.periods.alignment() {
+            Alignment::Calendar => self.calendar.end(cohort + interval_count - 1),
+            Alignment::Rolling { interval_ms } => {
+                let last_birth = self.calendar.end(cohort).min(self.range.end) - 1;
+                last_birth + interval_ms * interval_count as i64
+            }
+        };
+        end <= self.as_of
+    }
+
+    /// What is counted and summed of one cohort, by period.
+    fn curve(&self, cells: &[u64], sums: Option<&[ExactSum]>) -> Curve {
+        let size = cells[0];
+        let mut users = cells.to_vec();
+        cumulate(self.mode, &mut users[1..], |sum, term| *sum += term);
+        let sums = sums.map(|sums| {
+            let mut sums = sums.to_vec();
+            cumulate(self.mode, &mut sums, ExactSum::merge);
+            sums
+        });
+        Curve { size, users, sums }
+    }
+
+    /// The cells from `period` to `rate`.
+    fn numbers(&self, period: usize, size: u64, users: u64, sum: Option<&ExactSum>) -> [Cell; 4] {
+        let share = |part: f64| if size > 0 { Cell::Float(part / size as f64) } else { Cell::Null };
+        let (value, rate) = match (&self.measure, sum) {
+            (ReturnMeasure::Average(_), Some(sum)) => {
+                let average = sum.total().to_f64() / size as f64;
+                (share(sum.total().to_f64()), share(average))
+            }
+            (_, Some(sum)) => (Cell::Decimal(sum.total()), share(sum.total().to_f64())),
+            (_, None) => (Cell::UInt(users), share(users as f64)),
+        };
+        [Cell::UInt(period as u64), Cell::UInt(size), value, rate]
+    }
 }
 
-/// Members of each cohort by period: a row for each slot, in which the cells of a cohort follow one another.
+/// What one cohort has of one value, by period.
+struct Curve {
+    size: u64,
+    users: Vec<u64>,
+    sums: Option<Vec<ExactSum>>,
+}
+
+/// What was counted: a row for each slot, in which the periods of a cohort follow one another.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RetentionPartial {
+    /// In period 0 the members, in the others who is told there.
     cells: Grid<u64>,
+    /// The measure, where it is not the users. Its rows are those of `cells`.
+    sums: Option<Grid<ExactSum>>,
 }
 
 impl Partial for RetentionPartial {
     fn merge(&mut self, other: RetentionPartial) {
         self.cells.merge(&other.cells, |cell, term| *cell += term);
+        if let (Some(sums), Some(other)) = (&mut self.sums, &other.sums) {
+            sums.merge(other, ExactSum::merge);
+        }
     }
 }
 
@@ -211,56 +376,130 @@ impl Analysis for Retention {
     type Output = Table;
 
     fn empty(&self) -> RetentionPartial {
-        RetentionPartial { cells: Grid::new(self.calendar.range_bucket_count() * self.width()) }
+        let width = self.calendar.range_bucket_count() * self.width();
+        let sums = (self.measure != ReturnMeasure::Users).then(|| Grid::new(width));
+        RetentionPartial { cells: Grid::new(width), sums }
     }
 
     fn observe(&self, task: &Task<'_>, partial: &mut RetentionPartial) -> Result<(), Problem> {
         let (foundings, codes) = self.foundings(task)?;
-        let births = self.births(&foundings, codes, &mut partial.cells)?;
-        self.count_returns(task, &births, self.return_range(&foundings), partial.cells.cells_mut())
+        let members = self.count_members(&foundings, codes, partial)?;
+        if members.is_empty() || self.return_range(&members).is_empty() {
+            return Ok(());
+        }
+        match (&self.measure, &mut partial.sums) {
+            (ReturnMeasure::Sum(property) | ReturnMeasure::Average(property), Some(sums)) => {
+                self.add_up(task, property, &members, sums.cells_mut())
+            }
+            _ if self.is_plain() => {
+                let range = self.return_range(&members);
+                self.count_plainly(task, &Births::new(members), range, partial.cells.cells_mut())
+            }
+            _ => {
+                let cells = partial.cells.cells_mut();
+                self.follow(task, &members, |member, change| {
+                    let first_cell = members[member].first_cell;
+                    match change {
+                        Change::One(period) => cells[(first_cell + period) as usize] += 1,
+                        Change::Moved(from, to) => {
+                            cells[(first_cell + from) as usize] -= 1;
+                            cells[(first_cell + to) as usize] += 1;
+                        }
+                    }
+                })
+            }
+        }
     }
 
     fn finish(&self, partial: RetentionPartial) -> Result<Table, Problem> {
-        let columns = [("cohort".to_owned(), ColumnType::Time)].into_iter().chain(self.split.columns());
-        let numbers = [
-            ("period", ColumnType::UInt32),
-            ("size", ColumnType::UInt64),
-            ("users", ColumnType::UInt64),
-            ("rate", ColumnType::Float64),
-            ("complete", ColumnType::Bool),
-        ];
-        let mut table = Table::new(columns.chain(numbers.map(|(name, kind)| (name.to_owned(), kind))));
         let (cohort_count, width) = (self.calendar.range_bucket_count(), self.width());
         let nobody = vec![0; cohort_count * width];
+        let nothing = vec![ExactSum::default(); if partial.sums.is_some() { nobody.len() } else { 0 }];
         let mut rows = partial.cells.rows();
+        let mut sums = partial.sums.as_ref().map(Grid::rows);
         if rows.is_empty() && self.split.is_none() {
             rows.push((0, &nobody));
+            if let Some(sums) = &mut sums {
+                sums.push((0, &nothing));
+            }
         }
         if rows.len() * cohort_count * width > RESULT_ROW_COUNT_MAX {
             return Err(too_many_rows());
         }
-        let rows: Vec<(Vec<Cell>, &[u64])> =
-            rows.into_iter().map(|(slot, cells)| (self.split.cells(slot), cells)).collect();
-        for cohort in 0..cohort_count {
+        let lines: Vec<(Vec<Cell>, Vec<Curve>)> = rows
+            .iter()
+            .enumerate()
+            .map(|(row, (slot, cells))| {
+                let curve = |cohort: usize| {
+                    let of_cohort = cohort * width..(cohort + 1) * width;
+                    let sums = sums.as_ref().map(|sums| &sums[row].1[of_cohort.clone()]);
+                    self.curve(&cells[of_cohort], sums)
+                };
+                (self.split.cells(*slot), (0..cohort_count).map(curve).collect())
+            })
+            .collect();
+        Ok(if self.is_summary { self.summary(&lines) } else { self.table(&lines) })
+    }
+}
+
+impl Retention {
+    /// A table of these columns, those of the breakdown after the first ones.
+    fn empty_table<'a>(&self, before: &[&str], after: &'a [(&'a str, ColumnType)]) -> Table {
+        let (name, kind) = match &self.measure {
+            ReturnMeasure::Users => ("users", ColumnType::UInt64),
+            ReturnMeasure::Sum(_) => ("value", ColumnType::Decimal),
+            ReturnMeasure::Average(_) => ("value", ColumnType::Float64),
+        };
+        let numbers = [
+            ("period", ColumnType::UInt32),
+            ("size", ColumnType::UInt64),
+            (name, kind),
+            ("rate", ColumnType::Float64),
+        ];
+        let before = before.iter().map(|name| ((*name).to_owned(), ColumnType::Time));
+        let numbers = numbers.iter().chain(after).map(|(name, kind)| ((*name).to_owned(), *kind));
+        Table::new(before.chain(self.split.columns()).chain(numbers))
+    }
+
+    fn table(&self, lines: &[(Vec<Cell>, Vec<Curve>)]) -> Table {
+        let mut table = self.empty_table(&["cohort"], &[("complete", ColumnType::Bool)]);
+        for cohort in 0..self.calendar.range_bucket_count() {
             let time = Cell::Text(self.calendar.label(cohort));
-            for (labels, cells) in &rows {
-                let cells = &cells[cohort * width..(cohort + 1) * width];
-                let size = cells[0];
-                for (period, users) in cells.iter().enumerate() {
-                    let rate = if size > 0 { Cell::Float(*users as f64 / size as f64) } else { Cell::Null };
-                    let is_complete = self.calendar.end(cohort + period) <= self.as_of;
-                    let numbers = [
-                        Cell::UInt(period as u64),
-                        Cell::UInt(size),
-                        Cell::UInt(*users),
-                        rate,
-                        Cell::Bool(is_complete),
-                    ];
-                    table.push([time.clone()].into_iter().chain(labels.iter().cloned()).chain(numbers));
+            for (labels, curves) in lines {
+                let curve = &curves[cohort];
+                for period in 0..self.width() {
+                    let sum = curve.sums.as_ref().map(|sums| &sums[period]);
+                    let numbers = self.numbers(period, curve.size, curve.users[period], sum);
+                    let complete = Cell::Bool(self.is_complete(cohort, period));
+                    let name = [time.clone()].into_iter().chain(labels.iter().cloned());
+                    table.push(name.chain(numbers).chain([complete]));
                 }
             }
         }
-        Ok(table)
+        table
+    }
+
+    /// One curve over all cohorts: each period over those for which it is complete.
+    fn summary(&self, lines: &[(Vec<Cell>, Vec<Curve>)]) -> Table {
+        let mut table = self.empty_table(&[], &[]);
+        for (labels, curves) in lines {
+            for period in 0..self.width() {
+                let (mut size, mut users) = (0, 0);
+                let mut sum = (self.measure != ReturnMeasure::Users).then(ExactSum::default);
+                for (cohort, curve) in curves.iter().enumerate() {
+                    if self.is_complete(cohort, period) {
+                        size += curve.size;
+                        users += curve.users[period];
+                        if let (Some(sum), Some(sums)) = (&mut sum, &curve.sums) {
+                            sum.merge(&sums[period]);
+                        }
+                    }
+                }
+                let numbers = self.numbers(period, size, users, sum.as_ref());
+                table.push(labels.iter().cloned().chain(numbers));
+            }
+        }
+        table
     }
 }
 
@@ -270,29 +509,17 @@ pub struct RetentionTotals<'a> {
     retention: &'a Retention,
 }
 
-/// The users of each value, for each property of the breakdown.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct RetentionTotalsPartial {
-    properties: Vec<UserTotals>,
-}
-
-impl Partial for RetentionTotalsPartial {
-    fn merge(&mut self, other: RetentionTotalsPartial) {
-        self.properties.iter_mut().zip(other.properties).for_each(|(totals, other)| totals.merge(other));
-    }
-}
-
 impl Analysis for RetentionTotals<'_> {
-    type Partial = RetentionTotalsPartial;
+    type Partial = BreakdownTotals;
     type Output = Split;
 
-    fn empty(&self) -> RetentionTotalsPartial {
-        RetentionTotalsPartial { properties: vec![UserTotals::default(); self.retention.breakdowns.len()] }
+    fn empty(&self) -> BreakdownTotals {
+        BreakdownTotals::new(self.retention.breakdowns.len())
     }
 
-    fn observe(&self, task: &Task<'_>, partial: &mut RetentionTotalsPartial) -> Result<(), Problem> {
+    fn observe(&self, task: &Task<'_>, partial: &mut BreakdownTotals) -> Result<(), Problem> {
         let (foundings, codes) = self.retention.foundings(task)?;
-        for (codes, totals) in codes.iter().zip(&mut partial.properties) {
+        for (codes, totals) in codes.iter().zip(partial.properties_mut()) {
             for founding in &foundings {
                 let user = task.user_base() + u32::from(founding.user);
                 codes.of(founding.row).iter().for_each(|code| totals.count(*code, user, true));
@@ -302,11 +529,7 @@ impl Analysis for RetentionTotals<'_> {
     }
 
     /// The values that have rows of their own.
-    fn finish(&self, partial: RetentionTotalsPartial) -> Result<Split, Problem> {
-        let plans = self.retention.breakdowns.iter().zip(&self.retention.limits);
-        let fold = |((plan, limit), totals): ((&BreakdownPlan, &usize), &UserTotals)| {
-            Fold::keep_top(plan.labels(), *limit, |code| totals.get(code))
-        };
-        Split::new(plans.zip(&partial.properties).map(fold).collect())
+    fn finish(&self, partial: BreakdownTotals) -> Result<Split, Problem> {
+        partial.split(&self.retention.breakdowns, &self.retention.limits)
     }
 }

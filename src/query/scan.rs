@@ -6,24 +6,59 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
-use super::{Analysis, Partial, TASK_USER_COUNT, Task};
+use super::budget::Meter;
+use super::by_account::AccountRows;
+use super::weight::weigh;
+use super::{Analysis, Budget, Charge, Partial, TASK_USER_COUNT, Task};
 use crate::api::Problem;
 use crate::model::{Entity, TimeMs};
 use crate::segment::{Column, Damage, Group, RowKind};
 use crate::store::{LiveSegment, Snapshot};
 
+/// Tasks of a thread after which its partial result is weighed first: smaller ones cannot be heavy.
+const WEIGHED_TASK_COUNT_MIN: u32 = 8;
+
 /// A snapshot, as a query with its `as_of` sees it.
 #[derive(Debug)]
 pub struct Scan<'s> {
     snapshot: &'s Snapshot<'s>,
+    /// Who is counted.
+    entity: Entity,
     /// All times that are seen.
     history: Range<TimeMs>,
     rows_scanned: AtomicU64,
+    by_account: AccountRows,
+    meter: Meter,
 }
 
 impl<'s> Scan<'s> {
-    pub fn new(snapshot: &'s Snapshot<'s>, history: Range<TimeMs>) -> Scan<'s> {
-        Scan { snapshot, history, rows_scanned: AtomicU64::new(0) }
+    pub fn new(snapshot: &'s Snapshot<'s>, entity: Entity, history: Range<TimeMs>) -> Scan<'s> {
+        Scan {
+            snapshot,
+            entity,
+            history,
+            rows_scanned: AtomicU64::new(0),
+            by_account: AccountRows::default(),
+            meter: Meter::default(),
+        }
+    }
+
+    /// Bounds what the scan may take from now on.
+    pub fn within(self, budget: Budget) -> Scan<'s> {
+        Scan { meter: Meter::new(budget), ..self }
+    }
+
+    pub(super) fn meter(&self) -> &Meter {
+        &self.meter
+    }
+
+    /// Who is counted: whom tasks have, and whose profiles and names are meant.
+    pub fn entity(&self) -> Entity {
+        self.entity
+    }
+
+    pub(super) fn by_account(&self) -> &AccountRows {
+        &self.by_account
     }
 
     pub fn snapshot(&self) -> &'s Snapshot<'s> {
@@ -82,29 +117,44 @@ impl<'s> Scan<'s> {
         Ok(first)
     }
 
+    pub(super) fn task_count(&self) -> u32 {
+        self.snapshot.ordinal_count(self.entity).div_ceil(TASK_USER_COUNT)
+    }
+
     /// Observes all tasks on all cores, and finishes.
     pub fn run<A: Analysis>(&self, analysis: &A) -> Result<A::Output, Problem> {
-        let task_count = self.snapshot.ordinal_count(Entity::User).div_ceil(TASK_USER_COUNT);
+        let task_count = self.task_count();
         let next = AtomicU32::new(0);
-        let work = || -> Result<A::Partial, Problem> {
+        let work = || -> Result<(A::Partial, Charge), Problem> {
             let mut partial = analysis.empty();
+            let (mut observed_count, mut charge) = (0_u32, Charge::default());
             loop {
+                self.meter.check()?;
                 let index = next.fetch_add(1, Ordering::Relaxed);
                 if index >= task_count {
-                    return Ok(partial);
+                    return Ok((partial, charge));
                 }
                 analysis.observe(&Task::new(self, index), &mut partial)?;
+                observed_count += 1;
+                if observed_count >= WEIGHED_TASK_COUNT_MIN && observed_count.is_power_of_two() {
+                    drop(charge);
+                    charge = self.meter.charge(weigh(&partial))?;
+                }
             }
         };
         let pool = pool();
         let helpers = pool.current_num_threads().min(task_count as usize).saturating_sub(1);
-        let merged: Mutex<Result<Option<A::Partial>, Problem>> = Mutex::new(Ok(None));
-        let add = |outcome: Result<A::Partial, Problem>| {
+        let merged: Mutex<Result<Option<(A::Partial, Charge)>, Problem>> = Mutex::new(Ok(None));
+        let add = |outcome: Result<(A::Partial, Charge), Problem>| {
             let mut merged = merged.lock();
             match (outcome, &mut *merged) {
-                (Ok(partial), Ok(Some(all))) => all.merge(partial),
-                (Ok(partial), Ok(none)) => *none = Some(partial),
-                (Err(problem), _) => *merged = Err(problem),
+                (Ok((partial, _)), Ok(Some((all, _)))) => all.merge(partial),
+                (Ok(first), Ok(none)) => *none = Some(first),
+                (Err(problem), _) => {
+                    // The others need not go on.
+                    next.store(task_count, Ordering::Relaxed);
+                    *merged = Err(problem);
+                }
                 (Ok(_), Err(_)) => {}
             }
         };
@@ -114,7 +164,7 @@ impl<'s> Scan<'s> {
             }
             add(work());
         });
-        let partial = merged.into_inner()?.expect("this thread worked too");
+        let (partial, _charge) = merged.into_inner()?.expect("this thread worked too");
         analysis.finish(partial)
     }
 }

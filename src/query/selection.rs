@@ -5,6 +5,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use hashbrown::HashMap;
 
@@ -20,6 +21,13 @@ use crate::segment::{Column, RowKind};
 pub struct Selection {
     pub(super) groups: Vec<BoundGroup>,
     is_every_event: bool,
+    /// Tells selections apart. Clones mean the same events, and share it.
+    id: u64,
+}
+
+fn next_id() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
 /// The rows of one group that are meant.
@@ -63,6 +71,10 @@ pub enum UserFilter {
 }
 
 impl Selection {
+    pub(super) fn id(&self) -> u64 {
+        self.id
+    }
+
     /// Every event of a snapshot.
     pub(super) fn every_event(scan: &Scan<'_>) -> Selection {
         let groups = scan.segments(RowKind::Events).flat_map(|(segment, live)| {
@@ -72,15 +84,15 @@ impl Selection {
                 filter: None,
             })
         });
-        Selection { groups: groups.collect(), is_every_event: true }
+        Selection { groups: groups.collect(), is_every_event: scan.entity() == Entity::User, id: next_id() }
     }
 
     /// The rows of one group.
     pub(super) fn of_group(group: BoundGroup) -> Selection {
-        Selection { groups: vec![group], is_every_event: false }
+        Selection { groups: vec![group], is_every_event: false, id: next_id() }
     }
 
-    /// Whether it is every event, without conditions.
+    /// Whether it is every event, without conditions, and day sets tell who did it: those are of users.
     pub fn is_every_event(&self) -> bool {
         self.is_every_event
     }
@@ -100,12 +112,21 @@ pub struct Binder<'a> {
     by_code: HashMap<(u32, *const Op), Arc<Vec<bool>>>,
     by_account: HashMap<*const Op, Arc<Vec<bool>>>,
     by_user: HashMap<*const Filter, Arc<UserFilter>>,
+    /// Cohorts of accounts.
+    by_cohort: HashMap<*const Filter, Arc<Vec<bool>>>,
 }
 
 impl<'a> Binder<'a> {
     /// The filters that are bound must outlive the binder: it knows them by their places in memory.
     pub fn new(scan: &'a Scan<'a>, scope: &'a Scope) -> Binder<'a> {
-        Binder { scan, scope, by_code: HashMap::new(), by_account: HashMap::new(), by_user: HashMap::new() }
+        Binder {
+            scan,
+            scope,
+            by_code: HashMap::new(),
+            by_account: HashMap::new(),
+            by_user: HashMap::new(),
+            by_cohort: HashMap::new(),
+        }
     }
 
     pub(super) fn scan(&self) -> &'a Scan<'a> {
@@ -156,7 +177,8 @@ impl<'a> Binder<'a> {
         }
         let has_any =
             selector.any_of.iter().any(|part| part.event == EventName::Any && part.filter.is_none());
-        Ok(Selection { groups, is_every_event: has_any && filter.is_none() })
+        let is_every_event = has_any && filter.is_none() && self.scan.entity() == Entity::User;
+        Ok(Selection { groups, is_every_event, id: next_id() })
     }
 
     fn row_filter(&mut self, filter: &Filter, place: (u32, u32)) -> Result<RowFilter, Problem> {
@@ -175,6 +197,9 @@ impl<'a> Binder<'a> {
             Filter::Property { property, op, on: On::Account } => {
                 RowFilter::Accounts(self.accounts(property, op)?)
             }
+            Filter::Cohort(cohort) if self.scan.entity() == Entity::Account => {
+                RowFilter::Accounts(self.accounts_of(cohort, std::ptr::from_ref(filter))?)
+            }
             Filter::Property { on: On::User, .. } | Filter::Cohort(_) => {
                 let known = self.by_user.get(&std::ptr::from_ref(filter)).cloned();
                 let bound = match known {
@@ -185,6 +210,24 @@ impl<'a> Binder<'a> {
                 RowFilter::Users(bound)
             }
         })
+    }
+
+    /// The accounts of a cohort of accounts: by one more than the ordinal, 0 for none.
+    fn accounts_of(&mut self, cohort: &CohortRef, place: *const Filter) -> Result<Arc<Vec<bool>>, Problem> {
+        if let Some(known) = self.by_cohort.get(&place) {
+            return Ok(Arc::clone(known));
+        }
+        let plan = self.cohort_ref(cohort)?;
+        let mut is_member = vec![false; self.scan.snapshot().ordinal_count(Entity::Account) as usize + 1];
+        for index in 0..self.scan.task_count() {
+            let task = Task::new(self.scan, index);
+            for member in plan.members(&task)?.iter() {
+                is_member[(task.user_base() + u32::from(member)) as usize + 1] = true;
+            }
+        }
+        let is_member = Arc::new(is_member);
+        self.by_cohort.insert(place, Arc::clone(&is_member));
+        Ok(is_member)
     }
 
     fn event_filter(
@@ -244,13 +287,19 @@ impl<'a> Binder<'a> {
             Filter::Property { property, op, .. } => {
                 UserFilter::Profile { property: property.clone(), op: op.clone() }
             }
-            Filter::Cohort(CohortRef::Defined(cohort)) => UserFilter::Cohort(self.cohort(cohort)?),
-            Filter::Cohort(CohortRef::Named { name, path }) => {
+            Filter::Cohort(cohort) => UserFilter::Cohort(self.cohort_ref(cohort)?),
+        })
+    }
+
+    fn cohort_ref(&mut self, cohort: &CohortRef) -> Result<CohortPlan, Problem> {
+        match cohort {
+            CohortRef::Defined(cohort) => self.cohort(cohort),
+            CohortRef::Named { name, path } => {
                 let problem =
                     Problem::new(ProblemClass::Invalid, format!("there is no stored cohort {name:?}"));
-                return Err(problem.at(path.clone()));
+                Err(problem.at(path.clone()))
             }
-        })
+        }
     }
 
     /// A cohort of the query. It looks at all history, and never at the query's `where`.
@@ -270,7 +319,7 @@ impl CohortBinder for Binder<'_> {
     }
 
     fn user_ordinal(&self, id: &str) -> Option<u32> {
-        self.scan.snapshot().find(Entity::User, id)
+        self.scan.snapshot().find(self.scan.entity(), id)
     }
 }
 
@@ -364,8 +413,9 @@ impl UserFilter {
                 Ok(set)
             }
             UserFilter::Profile { property, op } => {
-                let cells = profile_cells(task.scan(), RowKind::UserProfiles, property, task.ordinals())?;
-                let mut truth = Truth::new(task.scan(), RowKind::UserProfiles, property, op)?;
+                let kind = task.profile_kind();
+                let cells = profile_cells(task.scan(), kind, property, task.ordinals())?;
+                let mut truth = Truth::new(task.scan(), kind, property, op)?;
                 let mut set = TaskSet::new();
                 for (user, cell) in cells.into_iter().enumerate() {
                     if truth.of(cell)? {

@@ -5,6 +5,7 @@
 //! [`Split`] combines the slots of up to three properties into one, so that ascending slots are the order of
 //! the result's rows.
 
+use super::cell_name::SlotName;
 use crate::api::{Breakdown, Cell, ColumnType, Problem};
 use crate::limits::BREAKDOWN_COMBINATION_COUNT_MAX;
 use crate::model::Value;
@@ -12,7 +13,8 @@ use crate::model::Value;
 /// The code of a missing value, and of an empty list.
 pub const NULL_CODE: u32 = u32::MAX;
 
-const OTHER: &str = "$other";
+/// The name of the row of all values past the limit.
+pub(super) const OTHER: &str = "$other";
 
 /// Numbers for each row: one, or for properties with lists the distinct ones of the elements.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -159,6 +161,20 @@ impl Split {
         cells
     }
 
+    /// The slot of the row with these names, one for each property. `None` if no value that is kept has the name.
+    pub fn slot_named(&self, names: &[SlotName]) -> Option<u32> {
+        debug_assert_eq!(names.len(), self.folds.len());
+        self.folds.iter().zip(names).try_fold(0, |slots, (fold, name)| {
+            let other = fold.kept.len();
+            let slot = match name {
+                SlotName::Value(value) => fold.kept.binary_search(value).ok()?,
+                SlotName::Other => other,
+                SlotName::Null => other + 1,
+            };
+            Some(slots * fold.slot_count() as u32 + slot as u32)
+        })
+    }
+
     /// The columns that name a slot.
     pub fn columns(&self) -> impl Iterator<Item = (String, ColumnType)> + '_ {
         (0..self.folds.len()).map(|index| (Breakdown::column_name(index), ColumnType::Value))
@@ -277,6 +293,11 @@ mod tests {
             [["\"x\"", "\"x\""], ["\"x\"", "\"y\""]]
         );
         assert_eq!(split.columns().map(|(name, _)| name).collect::<Vec<_>>(), ["breakdown", "breakdown_2"]);
+        let named = |first: &str, second| split.slot_named(&[SlotName::Value(Value::from(first)), second]);
+        assert_eq!(named("y", SlotName::Value(Value::from("x"))), Some(4));
+        assert_eq!(named("y", SlotName::Null), Some(7));
+        assert_eq!(named("x", SlotName::Other), Some(2));
+        assert_eq!(named("z", SlotName::Null), None);
     }
 
     #[test]

@@ -14,10 +14,11 @@ use crate::api::Problem;
 use crate::model::{DAY_MS, Entity, Number, TimeMs};
 use crate::segment::RowKind;
 
-/// 16,384 consecutive users, in one snapshot.
+/// 16,384 consecutive users, or accounts where those are counted, in one snapshot.
 #[derive(Debug)]
 pub struct Task<'a> {
     scan: &'a Scan<'a>,
+    entity: Entity,
     index: u32,
     /// What conditions on users were found to hold for, by the place of the condition in memory.
     by_filter: RefCell<HashMap<*const UserFilter, Rc<TaskSet>>>,
@@ -25,7 +26,20 @@ pub struct Task<'a> {
 
 impl<'a> Task<'a> {
     pub(super) fn new(scan: &'a Scan<'a>, index: u32) -> Task<'a> {
-        Task { scan, index, by_filter: RefCell::default() }
+        Task { scan, entity: scan.entity(), index, by_filter: RefCell::default() }
+    }
+
+    /// A task of users, whoever is counted.
+    pub(super) fn of_users(scan: &'a Scan<'a>, index: u32) -> Task<'a> {
+        Task { scan, entity: Entity::User, index, by_filter: RefCell::default() }
+    }
+
+    /// The kind of rows that hold the profiles of those whom the task has.
+    pub(super) fn profile_kind(&self) -> RowKind {
+        match self.entity {
+            Entity::User => RowKind::UserProfiles,
+            Entity::Account => RowKind::AccountProfiles,
+        }
     }
 
     pub(super) fn scan(&self) -> &'a Scan<'a> {
@@ -43,7 +57,7 @@ impl<'a> Task<'a> {
 
     /// What a user of the task is called; `None` if it was deleted since the snapshot.
     pub fn user_name(&self, user: u16) -> Option<String> {
-        self.scan.snapshot().name(Entity::User, self.user_base() + u32::from(user))
+        self.scan.snapshot().name(self.entity, self.user_base() + u32::from(user))
     }
 
     /// The users that satisfy a condition, found once.
@@ -63,11 +77,17 @@ impl<'a> Task<'a> {
         range: Range<TimeMs>,
         with_refs: bool,
     ) -> Result<Rows, Problem> {
+        let meter = self.scan.meter();
+        meter.check()?;
+        if self.entity == Entity::Account {
+            return self.scan.by_account().of_task(self.scan, self.index, selection, range, with_refs);
+        }
         let mut rows = Rows::default();
         let mut source_count = 0;
         for bound in &selection.groups {
             let before = rows.keys.len();
             self.read_group(bound, &range, with_refs, &mut rows)?;
+            meter.check_room(rows.size())?;
             source_count += usize::from(rows.keys.len() > before);
         }
         if source_count > 1 {
@@ -84,6 +104,7 @@ impl<'a> Task<'a> {
                 rows.keys.sort();
             }
         }
+        rows.charge = meter.charge(rows.size())?;
         Ok(rows)
     }
 
@@ -158,6 +179,7 @@ impl<'a> Task<'a> {
 
     /// Users active on days of UTC since 1970, any event. Days ascend; a user comes once for a day.
     pub fn active_days(&self, days: Range<i32>, f: &mut dyn FnMut(i32, &[u16])) -> Result<(), Problem> {
+        debug_assert!(self.entity == Entity::User, "day sets are of users");
         let mut entries: Vec<u32> = Vec::new();
         let mut source_count = 0;
         for (_, live) in self.scan.segments(RowKind::Events) {
@@ -250,23 +272,26 @@ impl<'a> Task<'a> {
     /// Users that have an event that is seen, or a profile, ascending.
     pub fn known_users(&self) -> Result<Vec<u16>, Problem> {
         let mut known = TaskSet::new();
-        let history = self.scan.history();
-        let last_day = (history.end - 1).div_euclid(DAY_MS);
-        let first_day = history.start.div_euclid(DAY_MS);
-        self.active_days(first_day as i32..last_day as i32, &mut |_, users| {
-            users.iter().for_each(|user| known.insert(*user));
-        })?;
         let every_event = Selection::every_event(self.scan);
-        let rows = self.rows(&every_event, last_day * DAY_MS..history.end, false)?;
+        let mut from_rows = self.scan.history();
+        if self.entity == Entity::User {
+            let last_day = (from_rows.end - 1).div_euclid(DAY_MS);
+            let first_day = from_rows.start.div_euclid(DAY_MS);
+            self.active_days(first_day as i32..last_day as i32, &mut |_, users| {
+                users.iter().for_each(|user| known.insert(*user));
+            })?;
+            from_rows.start = last_day * DAY_MS;
+        }
+        let rows = self.rows(&every_event, from_rows, false)?;
         rows.keys.iter().for_each(|key| known.insert(key_user(*key)));
-        for (_, live) in self.scan.segments(RowKind::UserProfiles) {
+        let base = u64::from(self.user_base());
+        for (_, live) in self.scan.segments(self.profile_kind()) {
             let dead = self.set_of(&live.dead);
             for group in live.segment.groups() {
                 let users = group.users()?;
-                let end = u64::from(self.user_base()) + u64::from(TASK_USER_COUNT);
-                let rows = group.user_rows(&users, self.user_base(), end);
+                let rows = group.user_rows(&users, self.user_base(), base + u64::from(TASK_USER_COUNT));
                 users.for_each_block(rows, |block| {
-                    let of_task = block.iter().map(|user| (user - u64::from(self.user_base())) as u16);
+                    let of_task = block.iter().map(|user| (user - base) as u16);
                     of_task.filter(|user| !dead.contains(*user)).for_each(|user| known.insert(user));
                 });
             }

@@ -1,10 +1,12 @@
 //! One user: profile, ids, and events, newest first.
 
+use hashbrown::HashMap;
+
 use crate::Store;
 use crate::api::{Json, Problem};
 use crate::model::{Entity, TimeMs, Value};
 use crate::segment::RowKind;
-use crate::store::{FullRow, Snapshot, profile_cells, rows_of};
+use crate::store::{FullRow, profile_cells, rows_of};
 
 use super::format_instant;
 
@@ -16,12 +18,6 @@ impl Store {
         let snapshot = self.snapshot();
         let Some(ordinal) = snapshot.find(Entity::User, user) else { return Ok(None) };
         let cells = profile_cells(snapshot.segments.iter(), RowKind::UserProfiles, ordinal)?;
-        let mut profile: Vec<(String, Json)> = cells
-            .iter()
-            .filter_map(|(name, (_, value))| Some((name.clone(), json_of(value.as_ref()?))))
-            .collect();
-        profile.sort_by(|(a, _), (b, _)| a.cmp(b));
-
         let mut events: Vec<(TimeMs, String, FullRow)> = Vec::new();
         let (mut count, mut first, mut last) = (0_u64, None, None);
         for rows in rows_of(snapshot.segments.iter(), RowKind::Events, ordinal)? {
@@ -45,8 +41,12 @@ impl Store {
             let last = *last;
             events.retain(|(time, ..)| *time >= last);
         }
-        let events =
-            events.into_iter().map(|(time, name, row)| event_json(&snapshot, time, name, row)).collect();
+        let account = |row: &FullRow| {
+            let ordinal = row.account.checked_sub(1)?;
+            snapshot.name(Entity::Account, ordinal)
+        };
+        let told = |(time, name, row)| event_json(time, name, ("account", account(&row)), row);
+        let events = events.into_iter().map(told).collect();
         let text = |text: String| Json::String(text);
         let name = snapshot.name(Entity::User, ordinal).unwrap_or_else(|| user.to_owned());
         let ids = snapshot.ids_of_user(ordinal).into_iter().map(text).collect();
@@ -54,7 +54,7 @@ impl Store {
         Ok(Some(Json::Object(vec![
             ("user".to_owned(), text(name)),
             ("ids".to_owned(), Json::Array(ids)),
-            ("profile".to_owned(), Json::Object(profile)),
+            ("profile".to_owned(), profile_json(&cells)),
             ("event_count".to_owned(), Json::Number((count as i64).into())),
             ("first_seen".to_owned(), instant(first)),
             ("last_seen".to_owned(), instant(last)),
@@ -68,14 +68,27 @@ pub(super) fn instant(time: TimeMs) -> String {
     format_instant(time, &jiff::tz::TimeZone::UTC)
 }
 
-fn event_json(snapshot: &Snapshot<'_>, time: TimeMs, name: String, row: FullRow) -> Json {
+/// The properties of a profile that are there, by name.
+pub(super) fn profile_json(cells: &HashMap<String, (TimeMs, Option<Value>)>) -> Json {
+    let set = cells.iter().filter_map(|(name, (_, value))| Some((name.clone(), json_of(value.as_ref()?))));
+    let mut profile: Vec<(String, Json)> = set.collect();
+    profile.sort_by(|(a, _), (b, _)| a.cmp(b));
+    Json::Object(profile)
+}
+
+/// An event of a timeline. `other` is whom it tells beside the one whose timeline it is: `user` or `account`.
+pub(super) fn event_json(
+    time: TimeMs,
+    name: String,
+    (other, id): (&str, Option<String>),
+    row: FullRow,
+) -> Json {
     let mut fields =
         vec![("event".to_owned(), Json::String(name)), ("time".to_owned(), Json::String(instant(time)))];
     if !row.id.is_empty() {
         fields.push(("id".to_owned(), Json::String(String::from_utf8_lossy(&row.id).into_owned())));
     }
-    let account = row.account.checked_sub(1).and_then(|ordinal| snapshot.name(Entity::Account, ordinal));
-    fields.extend(account.map(|account| ("account".to_owned(), Json::String(account))));
+    fields.extend(id.map(|id| (other.to_owned(), Json::String(id))));
     let properties = row.properties.iter().map(|(name, value)| (name.clone(), json_of(value))).collect();
     fields.push(("properties".to_owned(), Json::Object(properties)));
     Json::Object(fields)

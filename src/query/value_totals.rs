@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::NULL_CODE;
+use super::{BreakdownPlan, Fold, NULL_CODE, Partial, Split};
+use crate::api::Problem;
 
 /// A total for each code that occurs. Codes that nobody has are `None`, apart from those with a total of 0.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -67,6 +68,37 @@ impl UserTotals {
 
     pub fn merge(&mut self, other: UserTotals) {
         self.totals.merge(other.totals, |sum, term| *sum += term);
+    }
+}
+
+/// The users of each value, for each property of a breakdown.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct BreakdownTotals {
+    properties: Vec<UserTotals>,
+}
+
+impl BreakdownTotals {
+    pub fn new(property_count: usize) -> BreakdownTotals {
+        BreakdownTotals { properties: vec![UserTotals::default(); property_count] }
+    }
+
+    pub fn properties_mut(&mut self) -> &mut [UserTotals] {
+        &mut self.properties
+    }
+
+    /// The values that have rows of their own: of each property the ones with most users.
+    pub fn split(&self, breakdowns: &[BreakdownPlan], limits: &[usize]) -> Result<Split, Problem> {
+        let properties = breakdowns.iter().zip(limits).zip(&self.properties);
+        let fold = |((plan, limit), totals): ((&BreakdownPlan, &usize), &UserTotals)| {
+            Fold::keep_top(plan.labels(), *limit, |code| totals.get(code))
+        };
+        Split::new(properties.map(fold).collect())
+    }
+}
+
+impl Partial for BreakdownTotals {
+    fn merge(&mut self, other: BreakdownTotals) {
+        self.properties.iter_mut().zip(other.properties).for_each(|(totals, other)| totals.merge(other));
     }
 }
 

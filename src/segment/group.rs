@@ -1,5 +1,6 @@
 //! The rows of one event name in memory, on their way into a segment.
 
+use super::reader::OpenInts;
 use crate::format::{ByteReader, ByteWriter, DecodeError, IntColumn, encode_ints, encode_sorted_ints};
 
 /// Rows of one event name, sorted by user, then time.
@@ -59,9 +60,13 @@ pub struct TextColumn<'a> {
 }
 
 impl<'a> TextColumn<'a> {
-    pub(super) fn open(bytes: &'a [u8], row_count: usize) -> Result<TextColumn<'a>, DecodeError> {
+    pub(super) fn open(
+        bytes: &'a [u8],
+        row_count: usize,
+        open_ints: OpenInts,
+    ) -> Result<TextColumn<'a>, DecodeError> {
         let mut reader = ByteReader::new("column of texts", bytes);
-        let ends = IntColumn::open(reader.sized()?, row_count)?;
+        let ends = open_ints(reader.sized()?, row_count)?;
         if ends.len() != row_count {
             return Err(reader.malformed("it is shorter than the rows it belongs to"));
         }

@@ -158,11 +158,15 @@ impl Directory {
                 .ok_or_else(|| reader.malformed("a section lies outside the file"))?;
             sections.push(Section { offset, size, checksum });
         }
-        let mut decoder = Decoder { reader, section_count: sections.len() as u64 };
+        let mut decoder = Decoder { reader, is_used: vec![false; sections.len()] };
         let properties = decoder.properties()?;
         let groups = decoder.groups(properties.len() as u64)?;
         let activity = decoder.option()?;
         let activity_count = decoder.reader.varint()?;
+        // Each key stands for an event at least.
+        if activity_count > groups.iter().map(|group| group.row_count).sum() {
+            return Err(decoder.reader.malformed("there is more activity than events"));
+        }
         decoder.reader.finish()?;
         Ok(Directory { kind, sections, properties, groups, activity, activity_count })
     }
@@ -170,15 +174,21 @@ impl Directory {
 
 struct Decoder<'a> {
     reader: ByteReader<'a>,
-    section_count: u64,
+    /// By section: whether something was said to be in it. Each holds one thing, so that what was proved of it holds
+    /// for everybody who reads it.
+    is_used: Vec<bool>,
 }
 
 impl Decoder<'_> {
     fn option(&mut self) -> Result<Option<SectionIndex>, DecodeError> {
-        match self.reader.varint()? {
-            0 => Ok(None),
-            index if index <= self.section_count => Ok(Some((index - 1) as u32)),
-            _ => Err(self.reader.malformed("a section is missing")),
+        let Some(index) = self.reader.varint()?.checked_sub(1) else { return Ok(None) };
+        match usize::try_from(index).ok().and_then(|index| self.is_used.get_mut(index)) {
+            None => Err(self.reader.malformed("a section is missing")),
+            Some(true) => Err(self.reader.malformed("a section is used twice")),
+            Some(is_used) => {
+                *is_used = true;
+                Ok(Some(index as u32))
+            }
         }
     }
 

@@ -40,8 +40,11 @@ pub struct Segment {
 }
 
 const CHECKSUM_RIGHT: u8 = 1;
-/// The section is a column of integers whose layout was checked.
+/// The layout of the integers in the section was checked.
 const LAYOUT_RIGHT: u8 = 2;
+
+/// [`IntColumn::open`] at first, [`IntColumn::reopen`] once the layout was checked.
+pub(super) type OpenInts = for<'a> fn(&'a [u8], usize) -> Result<IntColumn<'a>, DecodeError>;
 
 impl Segment {
     /// Opens a segment. `name` is for errors.
@@ -135,13 +138,27 @@ impl Segment {
         (0..self.directory.sections.len()).try_for_each(|index| self.section(index as u32).map(|_| ()))
     }
 
-    fn ints(&self, index: SectionIndex, len: u64) -> Result<IntColumn<'_>, Damage> {
+    /// Opens a section with integers in it. Their layout is checked only once.
+    fn open_section<'a, T>(
+        &'a self,
+        index: SectionIndex,
+        open: impl FnOnce(&'a [u8], OpenInts) -> Result<T, DecodeError>,
+    ) -> Result<T, Damage> {
         let bytes = self.section(index)?;
         let proved = &self.proved[index as usize];
         let is_proved = proved.load(Ordering::Relaxed) & LAYOUT_RIGHT != 0;
-        let open = if is_proved { IntColumn::reopen } else { IntColumn::open };
-        let column = open(bytes, len as usize).map_err(|error| self.damage(error))?;
+        let open_ints: OpenInts = if is_proved {
+            |bytes, len| IntColumn::reopen(bytes, len)
+        } else {
+            |bytes, len| IntColumn::open(bytes, len)
+        };
+        let opened = open(bytes, open_ints).map_err(|error| self.damage(error))?;
         proved.fetch_or(LAYOUT_RIGHT, Ordering::Relaxed);
+        Ok(opened)
+    }
+
+    fn ints(&self, index: SectionIndex, len: u64) -> Result<IntColumn<'_>, Damage> {
+        let column = self.open_section(index, |bytes, open_ints| open_ints(bytes, len as usize))?;
         if column.len() as u64 != len {
             let what = "it is shorter than the rows it belongs to";
             return Err(self.damage(DecodeError::Malformed { structure: "integer column", what }));
@@ -172,6 +189,11 @@ impl Segment {
         found.ok().map(|index| index as u32)
     }
 
+    /// The name of the property at a place in [`Segment::properties`].
+    pub fn property_name(&self, property: u32) -> &str {
+        &self.directory.properties[property as usize].name
+    }
+
     /// The names of all properties, in order.
     pub fn properties(&self) -> impl ExactSizeIterator<Item = &str> {
         self.directory.properties.iter().map(|property| property.name.as_str())
@@ -185,8 +207,8 @@ impl Segment {
     pub fn values(&self, property: u32) -> Result<Option<ValueDictionary<'_>>, Damage> {
         let meta = &self.directory.properties[property as usize];
         let Some(section) = meta.values else { return Ok(None) };
-        let bytes = self.section(section)?;
-        ValueDictionary::open(bytes, meta.value_count).map(Some).map_err(|error| self.damage(error))
+        let open = |bytes, open_ints| ValueDictionary::open(bytes, meta.value_count, open_ints);
+        self.open_section(section, open).map(Some)
     }
 
     /// A value of a property that is kept as codes; `None` for the code 0.
@@ -309,8 +331,8 @@ impl<'a> Group<'a> {
     /// The ids of events; `None` if no row has one.
     pub fn ids(&self) -> Result<Option<TextColumn<'a>>, Damage> {
         let Some(section) = self.meta().ids else { return Ok(None) };
-        let bytes = self.segment.section(section)?;
-        TextColumn::open(bytes, self.row_count()).map(Some).map_err(|error| self.segment.damage(error))
+        let open = |bytes, open_ints| TextColumn::open(bytes, self.row_count(), open_ints);
+        self.segment.open_section(section, open).map(Some)
     }
 
     /// The numbers of rows in order of arrival; `None` if no row has an id.

@@ -1,5 +1,6 @@
 //! The sorted distinct values of a property in a segment. docs/format.md, "Values".
 
+use super::reader::OpenInts;
 use crate::format::{
     ByteReader, ByteWriter, DecodeError, IntColumn, decode_value, encode_sorted_ints, encode_value,
 };
@@ -30,11 +31,17 @@ pub struct ValueDictionary<'a> {
 }
 
 impl<'a> ValueDictionary<'a> {
-    /// Opens what [`encode_values`] wrote, and checks all of it when there are few values.
-    pub(super) fn open(bytes: &'a [u8], count: u64) -> Result<ValueDictionary<'a>, DecodeError> {
+    /// Opens what [`encode_values`] wrote. Each value is checked when it is read.
+    pub(super) fn open(
+        bytes: &'a [u8],
+        count: u64,
+        open_ints: OpenInts,
+    ) -> Result<ValueDictionary<'a>, DecodeError> {
         let mut reader = ByteReader::new(STRUCTURE, bytes);
-        let count = usize::try_from(count).map_err(|_| reader.malformed("there are too many"))?;
-        let ends = IntColumn::open(reader.sized()?, count)?;
+        // A value takes a byte at least.
+        let count = usize::try_from(count).ok().filter(|count| *count <= bytes.len());
+        let count = count.ok_or_else(|| reader.malformed("there are too many"))?;
+        let ends = open_ints(reader.sized()?, count)?;
         let dictionary = ValueDictionary { ends, blob: reader.rest() };
         let end = if count == 0 { 0 } else { ends.get(count - 1) };
         if ends.len() != count || end != dictionary.blob.len() as u64 {

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::Instant;
 
 use hashbrown::HashSet;
 use parking_lot::{Mutex, MutexGuard};
@@ -14,7 +14,7 @@ use super::manifest::log_name;
 use super::view::Chunk;
 use super::{Inner, Receipt, Signal, Writer, io_problem};
 use crate::api::{Problem, ProblemClass};
-use crate::limits::HEAD_SIZE_MAX;
+use crate::limits::{HEAD_SIZE_MAX, MEMORY_WAIT_TIME_MAX};
 use crate::model::{Entity, EventBatch, IdentityMerge, ProfileWrite};
 use crate::segment::RowKind;
 use crate::wal::{Change, LogWriter};
@@ -79,29 +79,41 @@ impl Inner {
     }
 
     fn tell_if_full(&self) {
-        if self.head_size.load(Ordering::Relaxed) > HEAD_SIZE_MAX
-            && let Some(background) = &self.background
-        {
-            // One signal in the queue is enough, and a closing store needs none.
-            if background.is_empty() {
-                let _ = background.send(Signal::Seal);
-            }
+        if self.head_size.load(Ordering::Relaxed) > HEAD_SIZE_MAX {
+            self.tell_background(Signal::Seal);
         }
     }
 
-    /// Holds writers back while memory is twice as full as it should get.
+    /// Tells the background thread, if there is one, unless it has been told already.
+    pub(super) fn tell_background(&self, signal: Signal) {
+        if let Some(background) = &self.background
+            && background.is_empty()
+        {
+            // A closing store needs no signal.
+            let _ = background.send(signal);
+        }
+    }
+
+    /// Holds writers back while memory is twice as full as it should get, and refuses them when that does not end.
     fn wait_for_memory(&self) -> Result<(), Problem> {
         let is_over = |times: u64| {
-            self.head_size.load(Ordering::Relaxed) + self.frozen_size.load(Ordering::Relaxed)
-                > times * HEAD_SIZE_MAX
+            let size = self.head_size.load(Ordering::Relaxed) + self.frozen_size.load(Ordering::Relaxed);
+            size > times * HEAD_SIZE_MAX
         };
         if self.background.is_none() {
             return if is_over(1) { self.seal() } else { Ok(()) };
         }
+        let deadline = Instant::now() + MEMORY_WAIT_TIME_MAX;
         let mut sealed = self.sealed.0.lock();
-        while is_over(2) && self.writer.lock().failed.is_none() {
+        while is_over(2) {
             self.tell_if_full();
-            self.sealed.1.wait_for(&mut sealed, Duration::from_millis(100));
+            if self.sealed.1.wait_until(&mut sealed, deadline).timed_out() {
+                let detail =
+                    "events arrive faster than they can be sealed; nothing of this request was stored";
+                return Err(
+                    Problem::new(ProblemClass::Busy, detail).hint("try again; if this stays, see the log")
+                );
+            }
         }
         Ok(())
     }
@@ -131,11 +143,13 @@ impl Inner {
             match prepared {
                 Err(problem) => ticket.put(Err(problem)),
                 Ok((change, effect, outcome)) => {
-                    let mut number =
-                        writer.number + pending.iter().filter(|p| p.number > writer.number).count() as u64;
+                    // Requests without a change carry the number of the change that they wait for.
+                    let mut number = pending.last().map_or(writer.number, |before| before.number);
                     if let Some(change) = &change {
                         number += 1;
                         if let Err(problem) = self.log(writer, number, change) {
+                            // There is no log, so no change of this group is in one: none is there to be repeated.
+                            marks.clear();
                             ticket.put(Err(problem));
                             continue;
                         }
@@ -170,7 +184,7 @@ impl Inner {
         marks: &mut HashSet<u128>,
     ) -> Result<(Option<Change>, Effect, Outcome), Problem> {
         let arrival = writer.next_arrival;
-        let view = self.view.read().clone();
+        let view = self.view.read().without_tail();
         let new = self.base(writer, &view).new_events(&batch, arrival, marks)?;
         let receipt = Receipt { accepted: new.rows.len() as u64, duplicates: new.duplicates };
         let outcome = Outcome { receipt, found: true };
@@ -193,7 +207,7 @@ impl Inner {
     ) -> Result<(Option<Change>, Effect, Outcome), Problem> {
         let _sorting = self.sorting.lock();
         self.sort_tail();
-        let view = self.view.read().clone();
+        let view = self.view.read().without_tail();
         let base = self.base(writer, &view);
         let arrival = writer.next_arrival;
         let done = Outcome { found: true, ..Outcome::default() };
@@ -301,4 +315,43 @@ impl Inner {
 fn read_only(reason: &str) -> Problem {
     Problem::new(ProblemClass::ReadOnly, format!("the store takes no writes since it failed: {reason}"))
         .hint("nothing of this request was stored; free space or mend the disk, then restart the server")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{Store, StoreOptions};
+
+    fn batch(ids: &[&str]) -> EventBatch {
+        let mut batch = EventBatch::new();
+        for id in ids {
+            batch.push_event("signup", "ada", 1_700_000_000_000, Some(id), None).unwrap();
+        }
+        batch
+    }
+
+    fn waiting(ids: &[&str]) -> Waiting {
+        Waiting { request: Request::Events(batch(ids)), ticket: Arc::default() }
+    }
+
+    /// A repeated batch between two new ones that shared its sync made a gap in the numbers of the log, which then
+    /// could not be replayed.
+    #[test]
+    fn changes_of_one_group_are_numbered_without_gaps() {
+        let directory = tempfile::tempdir().unwrap();
+        let open = || Store::open_with(directory.path(), StoreOptions { background: false }).unwrap();
+        let store = open();
+        let group =
+            vec![waiting(&["a"]), waiting(&["a"]), waiting(&["b", "a"]), waiting(&["b"]), waiting(&["c"])];
+        let tickets: Vec<Arc<Ticket>> = group.iter().map(|waiting| Arc::clone(&waiting.ticket)).collect();
+        store.inner.commit_all(&mut store.inner.writer.lock(), group);
+        let receipt = |ticket: &Arc<Ticket>| ticket.0.lock().take().unwrap().unwrap().receipt;
+        let told: Vec<(u64, u64)> =
+            tickets.iter().map(receipt).map(|receipt| (receipt.accepted, receipt.duplicates)).collect();
+        assert_eq!(told, [(1, 0), (0, 1), (1, 1), (0, 1), (1, 0)]);
+        drop(store);
+        let store = open();
+        assert_eq!(store.inner.writer.lock().number, 3);
+        assert_eq!(store.ingest(batch(&["a", "b", "c", "d"])).unwrap().accepted, 1);
+    }
 }

@@ -4,19 +4,20 @@
 //! copied a logarithmic number of times; and since neighbours in time may be months apart, sealed history grows long:
 //! funnels over one long segment are faster than over many short ones (docs/benchmarks.md).
 
+use std::io::{self, Write};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use roaring::RoaringBitmap;
 
-use super::Inner;
 use super::manifest::{Manifest, SegmentEntry};
 use super::seal::with_ids;
 use super::view::{DiskSegment, LiveSegment};
+use super::{Inner, io_problem};
 use crate::api::Problem;
 use crate::limits::{COMPACTION_FAN_IN, SEGMENT_ROW_COUNT_MAX};
-use crate::segment::{MergeSource, RowKind, Segment, merge};
+use crate::segment::{MergeError, MergeSource, RowKind, Segment, merge};
 
 impl Inner {
     /// Joins all segments that may be joined, and drops the bytes of everything deleted.
@@ -34,7 +35,7 @@ impl Inner {
             });
             let count = joined.count();
             let inputs: Vec<DiskSegment> = all.drain(..count).collect();
-            if inputs.len() > 1 || !inputs[0].live.dead.is_empty() {
+            if inputs.len() > 1 || !inputs[0].checkpoint_dead.is_empty() {
                 self.join(inputs)?;
             }
         }
@@ -49,32 +50,33 @@ impl Inner {
                 return Ok(());
             }
             let Some(inputs) = due(self.disk_by_time()) else { return Ok(()) };
-            // Rows that went since the checkpoint must stay on disk until a checkpoint has their new place.
-            if inputs.iter().any(|input| input.live.dead != input.checkpoint_dead) {
-                self.seal_under_maintenance()?;
-                continue;
+            match self.join(inputs) {
+                Err(_) if self.stopping.load(Ordering::Relaxed) => return Ok(()),
+                joined => joined?,
             }
-            self.join(inputs)?;
         }
     }
 
     fn disk_by_time(&self) -> Vec<DiskSegment> {
-        let mut all = self.view.read().disk.clone();
+        let mut all = self.view.read().disk.to_vec();
         all.sort_by_key(|disk| (disk.live.segment.kind(), disk.live.segment.time_range(), disk.file));
         all
     }
 
-    /// Writes one segment in the place of several, all of whose dead are in the checkpoint.
+    /// Writes one segment in the place of several. The caller holds `maintenance`.
+    ///
+    /// Only rows that were gone at the checkpoint are left out. Those that went since, because their users were
+    /// merged, are what replaying the log moves: they stay on disk until a checkpoint has their new place.
     fn join(&self, inputs: Vec<DiskSegment>) -> Result<(), Problem> {
-        debug_assert!(inputs.iter().all(|input| input.live.dead == input.checkpoint_dead));
         let kind = inputs[0].live.segment.kind();
-        let sources: Vec<MergeSource<'_>> = inputs.iter().map(|input| input.live.as_source()).collect();
-        let merged = merge(kind, &sources, Vec::new()).map_err(|error| match error {
-            crate::segment::MergeError::Damage(damage) => Problem::from(damage),
-            crate::segment::MergeError::Io(error) => super::io_problem("join segments", &error),
+        let sources: Vec<MergeSource<'_>> = inputs.iter().map(DiskSegment::as_checkpoint_source).collect();
+        let merged = merge(kind, &sources, UntilStopped { bytes: Vec::new(), stopping: &self.stopping });
+        let merged = merged.map_err(|error| match error {
+            MergeError::Damage(damage) => Problem::from(damage),
+            MergeError::Io(error) => io_problem("join segments", &error),
         })?;
         let mut names = Vec::new();
-        let output = self.write_segment(&Bytes::from(merged), &mut names);
+        let output = self.write_segment(&Bytes::from(merged.bytes), &mut names);
         let outcome = output.and_then(|output| {
             self.replace(&inputs, output).map_err(|(problem, unknown)| {
                 if unknown {
@@ -97,7 +99,6 @@ impl Inner {
         output: Option<(u64, Arc<Segment>)>,
     ) -> Result<(), (Problem, bool)> {
         let mut writer = self.writer.lock();
-        let _sorting = self.sorting.lock();
         let is_input = |file: u64| inputs.iter().any(|input| input.file == file);
         let mut manifest = Manifest { next_file: writer.next_file, ..writer.manifest.clone() };
         manifest.segments.retain(|entry| !is_input(entry.file));
@@ -107,16 +108,17 @@ impl Inner {
         }
         self.write_manifest(&mut writer, manifest)?;
 
+        let _sorting = self.sorting.lock();
         let mut view = self.view.write();
         let (replaced, kept): (Vec<DiskSegment>, Vec<DiskSegment>) =
-            std::mem::take(&mut view.disk).into_iter().partition(|disk| is_input(disk.file));
-        view.disk = kept;
+            view.disk.iter().cloned().partition(|disk| is_input(disk.file));
+        view.disk = Arc::new(kept);
         if let Some((file, segment)) = output {
-            // Whoever went while the segments were being joined went from all of them.
+            // Whoever went since the checkpoint went from all of them.
             let since = replaced.iter().map(|disk| &*disk.live.dead - &*disk.checkpoint_dead);
             let dead = since.fold(RoaringBitmap::new(), |all, dead| all | dead);
             let live = LiveSegment { segment, dead: Arc::new(dead) };
-            view.disk.push(DiskSegment { live, file, checkpoint_dead: Arc::default() });
+            Arc::make_mut(&mut view.disk).push(DiskSegment { live, file, checkpoint_dead: Arc::default() });
         }
         drop(view);
         self.remove_unnamed(&writer);
@@ -141,6 +143,25 @@ impl Inner {
     }
 }
 
+/// A segment that is being written in memory, until the store closes: a long one is not worth waiting for.
+struct UntilStopped<'a> {
+    bytes: Vec<u8>,
+    stopping: &'a AtomicBool,
+}
+
+impl Write for UntilStopped<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.stopping.load(Ordering::Relaxed) {
+            return Err(io::Error::other("the store is closing"));
+        }
+        self.bytes.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// The neighbours that should be joined next: the fewest rows first.
 fn due(all: Vec<DiskSegment>) -> Option<Vec<DiskSegment>> {
     let rows = |disk: &DiskSegment| disk.live.segment.row_count();
@@ -158,4 +179,46 @@ fn due(all: Vec<DiskSegment>) -> Option<Vec<DiskSegment>> {
         }
     }
     best.map(|(_, window)| window.to_vec())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::api::{Cell, Json};
+    use crate::model::{EventBatch, IdentityMerge};
+    use crate::store::{Store, StoreOptions};
+
+    fn event(user: &str, id: &str) -> EventBatch {
+        let mut batch = EventBatch::new();
+        batch.push_event("signup", user, 1_700_000_000_000, Some(id), None).unwrap();
+        batch
+    }
+
+    /// Users were merged between the seal with which a compaction begins and its choice of segments; it dropped the
+    /// rows of one of them, whose new place was in memory only, and a crash then lost them.
+    #[test]
+    fn a_merge_of_users_during_a_compaction_outlives_a_crash() {
+        let directory = tempfile::tempdir().unwrap();
+        let open = || Store::open_with(directory.path(), StoreOptions { background: false }).unwrap();
+        let store = open();
+        for user in ["anonymous", "ada"] {
+            store.ingest(event(user, user)).unwrap();
+            store.seal().unwrap();
+        }
+        store.merge_identities(vec![IdentityMerge { from: "anonymous".into(), into: "ada".into() }]).unwrap();
+        store.inner.join(store.inner.disk_by_time()).unwrap();
+        assert_eq!(counts(&store), [Cell::UInt(2), Cell::UInt(1)]);
+        drop(store); // which leaves what a crash leaves
+        assert_eq!(counts(&open()), [Cell::UInt(2), Cell::UInt(1)]);
+    }
+
+    /// How many events there are, and of how many users.
+    fn counts(store: &Store) -> [Cell; 2] {
+        ["events", "users"].map(|measure| {
+            let query = format!(
+                r#"{{"kind": "segmentation", "interval": "total", "series": [{{"event": "signup", "measure": "{measure}"}}]}}"#
+            );
+            let answer = store.query(&Json::parse(query.as_bytes()).unwrap()).unwrap();
+            answer.table.column("value").unwrap().next().cloned().unwrap()
+        })
+    }
 }

@@ -222,7 +222,7 @@ impl Base<'_> {
         let ids: Vec<&str> =
             merges.iter().flat_map(|merge| [merge.from.as_str(), merge.into.as_str()]).collect();
         let ordinals = resolve(self.users, &ids)?;
-        let mut union = Union { base: self, roots: HashMap::new(), row_counts: HashMap::new() };
+        let mut union = Union { base: self, roots: HashMap::new(), weights: HashMap::new() };
         let mut effect = Effect::default();
         for pair in ordinals.chunks_exact(2) {
             let (from, into) = (union.user(pair[0]), union.user(pair[1]));
@@ -233,13 +233,9 @@ impl Base<'_> {
         }
         let mut joined: HashMap<u32, Vec<u32>> = HashMap::new();
         for merge in &effect.merges {
-            for user in [merge.from, merge.into] {
-                let root = union.user(user);
-                let users = joined.entry(root).or_default();
-                if user != root && !users.contains(&user) {
-                    users.push(user);
-                }
-            }
+            // A user stops being one in exactly one merge.
+            let gone = if merge.root == merge.from { merge.into } else { merge.from };
+            joined.entry(union.user(gone)).or_default().push(gone);
         }
         let mut joined: Vec<(u32, Vec<u32>)> = joined.into_iter().collect();
         joined.sort_unstable();
@@ -356,7 +352,7 @@ fn sum_of(a: Number, b: Number) -> Result<Number, Problem> {
 struct Union<'a> {
     base: &'a Base<'a>,
     roots: HashMap<u32, u32>,
-    row_counts: HashMap<u32, usize>,
+    weights: HashMap<u32, usize>,
 }
 
 impl Union<'_> {
@@ -368,20 +364,22 @@ impl Union<'_> {
         user
     }
 
-    /// Joins two different users under the one with more rows, so that few are moved.
+    /// Joins two different users under the one with more rows and ids, so that few are moved, and a long chain of
+    /// merges takes no longer than as many pairs.
     fn join(&mut self, a: u32, b: u32) -> Result<u32, Problem> {
-        let (rows_a, rows_b) = (self.row_count(a)?, self.row_count(b)?);
-        let (root, other) = if rows_a > rows_b { (a, b) } else { (b, a) };
+        let (weight_a, weight_b) = (self.weight(a)?, self.weight(b)?);
+        let (root, other) = if weight_a > weight_b { (a, b) } else { (b, a) };
         self.roots.insert(other, root);
-        self.row_counts.insert(root, rows_a + rows_b);
+        self.weights.insert(root, weight_a + weight_b);
         Ok(root)
     }
 
-    fn row_count(&mut self, user: u32) -> Result<usize, Problem> {
-        if let Some(count) = self.row_counts.get(&user) {
-            return Ok(*count);
+    /// Rows and ids of a user.
+    fn weight(&mut self, user: u32) -> Result<usize, Problem> {
+        if let Some(weight) = self.weights.get(&user) {
+            return Ok(*weight);
         }
-        let mut count = 0;
+        let mut count = 1 + self.base.view.identities.members(user).len();
         for kind in [RowKind::Events, RowKind::UserProfiles] {
             count +=
                 rows_of(self.base.view.live(), kind, user)?.iter().map(|rows| rows.rows.len()).sum::<usize>();

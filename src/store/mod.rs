@@ -78,6 +78,8 @@ pub struct Store {
 enum Signal {
     /// Memory is filling up.
     Seal,
+    /// There may be segments to join.
+    Compact,
     Stop,
 }
 
@@ -156,7 +158,10 @@ impl Store {
                 let worker = Arc::clone(&inner);
                 let thread = std::thread::Builder::new().name("flywheel-background".to_owned());
                 let thread = thread.spawn(move || worker.work_in_background(&receiver));
-                Some((sender, thread.map_err(|error| io_problem("start a thread", &error))?))
+                let thread = thread.map_err(|error| io_problem("start a thread", &error))?;
+                // What an earlier process left unjoined is joined even if nobody writes.
+                let _ = sender.send(Signal::Compact);
+                Some((sender, thread))
             }
         };
         Ok(Store { inner, background })
@@ -188,13 +193,22 @@ impl Store {
     }
 
     /// Moves everything in memory into segments on disk.
+    ///
+    /// Background work joins them with others where that is due.
     pub fn seal(&self) -> Result<(), Problem> {
-        self.inner.seal()
+        self.inner.seal()?;
+        self.inner.tell_background(Signal::Compact);
+        Ok(())
     }
 
     /// Merges segments until there is nothing left to merge, and drops the bytes of what was deleted.
     pub fn compact(&self) -> Result<(), Problem> {
         self.inner.compact_all()
+    }
+
+    /// Joins neighbours of similar size until there are none: what background work does after each seal.
+    pub fn compact_where_due(&self) -> Result<(), Problem> {
+        self.inner.compact_where_due()
     }
 
     /// Moves everything in memory into segments, so that the next open has nothing to replay, and stops background
@@ -223,12 +237,16 @@ impl Drop for Store {
 impl Inner {
     fn work_in_background(&self, signals: &Receiver<Signal>) {
         while let Ok(signal) = signals.recv() {
-            if signal == Signal::Stop {
-                return;
-            }
-            if let Err(problem) = self.seal().and_then(|()| self.compact_where_due()) {
+            let sealed = match signal {
+                Signal::Stop => return,
+                Signal::Seal => self.seal(),
+                Signal::Compact => Ok(()),
+            };
+            if let Err(problem) = sealed.and_then(|()| self.compact_where_due()) {
                 tracing::error!(%problem, "background work failed and will be tried again");
             }
+            // With the lock, so that nobody who saw memory full misses this before waiting.
+            let _waiting = self.sealed.0.lock();
             self.sealed.1.notify_all();
         }
     }

@@ -88,7 +88,7 @@ pub(super) fn open(
 
     let last_file = files.iter().filter_map(|(name, _)| parse_name(name)).map(|(number, _)| number + 1).max();
     let identities = Arc::new(manifest.identities.clone());
-    let view = View { number: manifest.checkpoint, disk, identities, ..View::default() };
+    let view = View { number: manifest.checkpoint, disk: Arc::new(disk), identities, ..View::default() };
     let writer = Writer {
         number: manifest.checkpoint,
         next_arrival: manifest.next_arrival.max(1),
@@ -173,7 +173,7 @@ impl Inner {
         if !matches!(change, Change::Events { .. }) {
             self.sort_tail();
         }
-        let view = self.view.read().clone();
+        let view = self.view.read().without_tail();
         let base = Base {
             view: &view,
             users: &self.users,

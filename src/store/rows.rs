@@ -5,7 +5,7 @@ use roaring::RoaringBitmap;
 
 use super::view::LiveSegment;
 use crate::model::{Number, TimeMs, Value};
-use crate::segment::{Column, Damage, Group, RowKind, Segment};
+use crate::segment::{Column, Damage, Group, RowKind, Segment, ValueDictionary};
 
 /// The rows of one user in one group.
 #[derive(Clone, Debug)]
@@ -76,15 +76,15 @@ impl UserRows<'_> {
         let (ids, arrivals) = (group.ids()?, group.arrivals()?);
         let mut columns = Vec::new();
         for property in group.column_properties() {
-            let name = segment.properties().nth(property as usize).expect("a column has a property");
+            let name = segment.property_name(property);
             let column = group.column(property)?.expect("the group has it");
-            columns.push((name, column));
+            columns.push((name, column, segment.values(property)?));
         }
         let mut found = Vec::with_capacity(self.rows.len());
         for row in self.rows.clone() {
             let mut properties = Vec::new();
-            for (name, column) in &columns {
-                if let Some(value) = value_at(segment, column, row)? {
+            for (name, column, values) in &columns {
+                if let Some(value) = value_at(segment, column, values.as_ref(), row)? {
                     properties.push(((*name).to_owned(), value));
                 }
             }
@@ -101,13 +101,15 @@ impl UserRows<'_> {
     }
 }
 
-/// The value of a column in a row.
-pub fn value_at(segment: &Segment, column: &Column<'_>, row: usize) -> Result<Option<Value>, Damage> {
+/// The value of a column in a row. `values` are those of the column's property, where it is kept as codes.
+fn value_at(
+    segment: &Segment,
+    column: &Column<'_>,
+    values: Option<&ValueDictionary<'_>>,
+    row: usize,
+) -> Result<Option<Value>, Damage> {
     match column {
-        Column::Codes { property, codes } => {
-            let values = segment.values(*property)?.expect("codes have values");
-            segment.value(&values, codes.get(row))
-        }
+        Column::Codes { codes, .. } => segment.value(values.expect("codes have values"), codes.get(row)),
         Column::Numbers { exponent, mantissa_min, mantissas, presence, .. } => {
             if presence.is_some_and(|presence| presence.get(row) == 0) {
                 return Ok(None);

@@ -74,16 +74,16 @@ impl Inner {
             let detail = format!("nothing can be sealed since the store failed: {reason}");
             return Err(Problem::new(ProblemClass::ReadOnly, detail));
         }
-        let _sorting = self.sorting.lock();
-        self.sort_tail();
         let name = log_name(Inner::new_file(&mut writer));
         let log = LogWriter::create(&*self.directory, &name, writer.number, &[])
             .map_err(|error| io_problem(&format!("create the log {name}"), &error))?;
         let older = writer.log.replace(log).map(|log| log.name().to_owned());
         writer.older_logs.extend(older);
 
+        let _sorting = self.sorting.lock();
+        self.sort_tail();
         let mut view = self.view.write();
-        for run in &mut view.runs {
+        for run in Arc::make_mut(&mut view.runs) {
             run.frozen = Some(Arc::clone(&run.live.dead));
         }
         let size = self.head_size.swap(0, Ordering::Relaxed);
@@ -93,7 +93,7 @@ impl Inner {
         Ok(Some(Freeze {
             number: writer.number,
             next_arrival: writer.next_arrival,
-            runs: view.runs.clone(),
+            runs: view.runs.to_vec(),
             dead: view.disk.iter().map(|disk| (disk.file, Arc::clone(&disk.live.dead))).collect(),
             identities: Arc::clone(&view.identities),
             deleted_users: self.users.deleted(),
@@ -177,7 +177,6 @@ impl Inner {
     /// Names the files in the manifest, and shows them in the place of what was in memory.
     fn publish_frozen(&self, freeze: &Freeze, written: &Written) -> Result<(), (Problem, bool)> {
         let mut writer = self.writer.lock();
-        let _sorting = self.sorting.lock();
         let mut manifest = Manifest {
             checkpoint: freeze.number,
             next_arrival: freeze.next_arrival,
@@ -198,19 +197,24 @@ impl Inner {
         }
         self.write_manifest(&mut writer, manifest)?;
 
+        let _sorting = self.sorting.lock();
         let mut view = self.view.write();
-        for disk in &mut view.disk {
+        for disk in Arc::make_mut(&mut view.disk) {
             disk.checkpoint_dead = Arc::clone(&freeze.dead[&disk.file]);
         }
         let (frozen, rest): (Vec<Run>, Vec<Run>) =
-            std::mem::take(&mut view.runs).into_iter().partition(|run| run.frozen.is_some());
-        view.runs = rest;
+            view.runs.iter().cloned().partition(|run| run.frozen.is_some());
+        view.runs = Arc::new(rest);
         for (partition, file, segment) in &written.segments {
             let runs = frozen.iter().filter(|run| run.partition == *partition);
             let since = runs.map(|run| &*run.live.dead - &**run.frozen.as_ref().expect("they are frozen"));
             let dead = since.fold(RoaringBitmap::new(), |all, dead| all | dead);
             let live = LiveSegment { segment: Arc::clone(segment), dead: Arc::new(dead) };
-            view.disk.push(DiskSegment { live, file: *file, checkpoint_dead: Arc::default() });
+            Arc::make_mut(&mut view.disk).push(DiskSegment {
+                live,
+                file: *file,
+                checkpoint_dead: Arc::default(),
+            });
         }
         drop(view);
         for (dictionary, file) in [(&self.users, &written.users), (&self.accounts, &written.accounts)] {
@@ -246,7 +250,7 @@ impl Inner {
         let mut writer = self.writer.lock();
         let _sorting = self.sorting.lock();
         let mut view = self.view.write();
-        for run in &mut view.runs {
+        for run in Arc::make_mut(&mut view.runs) {
             run.frozen = None;
         }
         drop(view);

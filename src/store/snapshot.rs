@@ -92,7 +92,7 @@ impl Inner {
     pub(super) fn sort_tail(&self) -> u64 {
         let (tail, number, mut runs) = {
             let view = self.view.read();
-            (view.tail.clone(), view.number, view.runs.clone())
+            (view.tail.clone(), view.number, view.runs.to_vec())
         };
         if tail.is_empty() {
             return number;
@@ -102,7 +102,7 @@ impl Inner {
         }
         let mut view = self.view.write();
         view.tail.drain(..tail.len());
-        view.runs = runs;
+        view.runs = Arc::new(runs);
         number
     }
 }

@@ -34,6 +34,13 @@ pub struct DiskSegment {
     pub checkpoint_dead: Arc<RoaringBitmap>,
 }
 
+impl DiskSegment {
+    /// The segment as it was at the last checkpoint.
+    pub fn as_checkpoint_source(&self) -> MergeSource<'_> {
+        MergeSource { segment: &self.live.segment, dead: &self.checkpoint_dead }
+    }
+}
+
 /// Which rows may share a segment when they leave memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Partition {
@@ -102,23 +109,41 @@ impl Run {
 pub struct View {
     /// The last change in it.
     pub number: u64,
-    pub disk: Vec<DiskSegment>,
-    pub runs: Vec<Run>,
+    pub disk: Arc<Vec<DiskSegment>>,
+    pub runs: Arc<Vec<Run>>,
     pub tail: Vec<Arc<Chunk>>,
     pub identities: Arc<Identities>,
 }
 
 impl View {
+    /// The view without its newest rows: cheap to take, however many segments and new rows there are.
+    pub fn without_tail(&self) -> View {
+        View {
+            number: self.number,
+            disk: Arc::clone(&self.disk),
+            runs: Arc::clone(&self.runs),
+            tail: Vec::new(),
+            identities: Arc::clone(&self.identities),
+        }
+    }
+
     /// Marks ordinals of users as gone from every segment. The tail must be empty.
     pub fn bury(&mut self, users: &[u32]) {
         debug_assert!(self.tail.is_empty(), "rows in the tail cannot be buried");
-        let disk = self.disk.iter_mut().map(|disk| &mut disk.live);
-        for live in disk.chain(self.runs.iter_mut().map(|run| &mut run.live)) {
-            let is_of_users = live.segment.kind() != RowKind::AccountProfiles;
-            for user in users.iter().filter(|_| is_of_users) {
-                if !live.dead.contains(*user) && has_user(&live.segment, *user) {
-                    Arc::make_mut(&mut live.dead).insert(*user);
-                }
+        let disk = Arc::make_mut(&mut self.disk).iter_mut().map(|disk| &mut disk.live);
+        for live in disk.chain(Arc::make_mut(&mut self.runs).iter_mut().map(|run| &mut run.live)) {
+            if live.segment.kind() == RowKind::AccountProfiles {
+                continue;
+            }
+            let ranges = user_ranges(&live.segment);
+            let may_have = |user: &u32| {
+                let before = ranges.partition_point(|(start, _)| start <= user);
+                before > 0 && *user <= ranges[before - 1].1
+            };
+            let gone = users.iter().filter(|user| may_have(user) && !live.dead.contains(**user));
+            let gone: Vec<u32> = gone.copied().collect();
+            if !gone.is_empty() {
+                Arc::make_mut(&mut live.dead).extend(gone);
             }
         }
     }
@@ -128,9 +153,19 @@ impl View {
     }
 }
 
-/// Whether a segment may have rows of the user.
-fn has_user(segment: &Segment, user: u32) -> bool {
-    segment.groups().any(|group| (group.meta().user_min..=group.meta().user_max).contains(&user))
+/// The ordinals that a segment may have rows of, as ranges apart from one another, their ends included.
+fn user_ranges(segment: &Segment) -> Vec<(u32, u32)> {
+    let mut ranges: Vec<(u32, u32)> =
+        segment.groups().map(|group| (group.meta().user_min, group.meta().user_max)).collect();
+    ranges.sort_unstable();
+    ranges.dedup_by(|next, kept| {
+        let overlaps = next.0 <= kept.1;
+        if overlaps {
+            kept.1 = kept.1.max(next.1);
+        }
+        overlaps
+    });
+    ranges
 }
 
 /// Turns chunks into sorted runs, one for each partition.

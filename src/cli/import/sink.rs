@@ -63,9 +63,14 @@ impl Sink {
         }
     }
 
+    /// Ends the import. A store of our own is left with few segments, so that the first query finds it at its best.
     pub fn close(self) -> Result<(), Problem> {
         match self {
-            Sink::Store(store) => store.close(),
+            Sink::Store(store) => {
+                store.seal()?;
+                store.compact_where_due()?;
+                store.close()
+            }
             Sink::Server(_) => Ok(()),
         }
     }

@@ -17,7 +17,7 @@ pub struct Scope {
 }
 
 /// Options of the contract that the engine does not answer yet: each release takes some off.
-const LATER: [&str; 23] = [
+const LATER: [&str; 18] = [
     "accounts",
     "per_user",
     "first_time_users",
@@ -36,11 +36,6 @@ const LATER: [&str; 23] = [
     "attribution",
     "funnel_interval",
     "unit",
-    "mode",
-    "at_least",
-    "rolling_alignment",
-    "retention_measure",
-    "summary",
 ];
 
 const ZONES: [&str; 4] = ["UTC", "Europe/Berlin", "Asia/Kolkata", "America/New_York"];
@@ -304,6 +299,10 @@ impl Asker<'_> {
         }
         if self.dice.percent(30) {
             fields.push(field("week_start", self.dice.pick(&["sunday", "monday"])));
+        }
+        let is_segmentation = fields.first() == Some(&field("kind", "segmentation"));
+        if !is_segmentation && self.dice.percent(20) {
+            fields.push(field("entity", "account"));
         }
     }
 

@@ -1,9 +1,13 @@
 //! The program as people run it.
+#![allow(clippy::disallowed_methods, reason = "tests write what users bring, and damage it")]
+
+mod bad_input;
+mod damage;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 
 fn flywheel(data: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_flywheel"));
@@ -16,6 +20,37 @@ fn flywheel(data: &Path) -> Command {
 
 fn stderr(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+/// A running server, killed when dropped.
+struct Server {
+    child: Child,
+    url: String,
+}
+
+impl Server {
+    fn start(data: &Path) -> Server {
+        let mut child = flywheel(data)
+            .args(["serve", "--listen", "127.0.0.1:0", "--log", "warn"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let url = line.split(' ').find(|word| word.starts_with("http://")).unwrap().to_owned();
+        Server { child, url }
+    }
+
+    fn address(&self) -> &str {
+        self.url.strip_prefix("http://").unwrap()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }
 
 #[test]
@@ -90,17 +125,11 @@ fn the_server_says_when_it_is_ready_and_stops_when_it_is_told() {
 #[test]
 fn a_query_of_a_server_brings_its_problems_here() {
     let folder = tempfile::tempdir().unwrap();
-    let mut server = flywheel(folder.path())
-        .args(["serve", "--listen", "127.0.0.1:0", "--log", "warn"])
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut line = String::new();
-    BufReader::new(server.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    let url = line.split(' ').find(|word| word.starts_with("http://")).unwrap();
+    let server = Server::start(folder.path());
+    let url = server.url.clone();
     let ask = |query: &str| {
         let mut asking = flywheel(folder.path())
-            .args(["query", "-", "--url", url])
+            .args(["query", "-", "--url", &url])
             .stdin(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -116,8 +145,7 @@ fn a_query_of_a_server_brings_its_problems_here() {
     );
     assert_eq!(ask("{").status.code(), Some(2));
     assert_eq!(ask("{}").status.code(), Some(2));
-    server.kill().unwrap();
-    server.wait().unwrap();
+    drop(server);
     assert!(stderr(&ask(r#"{"kind": "funnel"}"#)).contains("is the server running?"));
 }
 

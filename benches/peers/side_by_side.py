@@ -1,0 +1,85 @@
+"""Runs the peers' benchmark with this project as one more peer, in one run, interleaved.
+
+    python3 benches/peers/side_by_side.py --harness PEERS --events 10000000 --peers chdb,duckdb,polars,flywheel
+
+`PEERS` is the directory of the benchmark (`bench.py`, `generate.py`, one file for each peer). All other arguments are
+its own. Our times include the request over HTTP and the JSON of the answer; the others run in process and have neither.
+Loading is `flywheel import` of the NDJSON file of the same events, with string ids. `FLYWHEEL` names the binary
+(default: target/release/flywheel).
+"""
+
+import http.client
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+HERE = pathlib.Path(__file__).resolve().parent
+if "--harness" in sys.argv:
+    place = sys.argv.index("--harness")
+    os.environ["PEERS_HARNESS"] = str(pathlib.Path(sys.argv[place + 1]).resolve())
+    del sys.argv[place : place + 2]
+if "PEERS_HARNESS" not in os.environ:
+    sys.exit("say where the benchmark is: --harness PEERS")
+sys.path[:0] = [str(HERE), os.environ["PEERS_HARNESS"]]
+
+import bench  # noqa: E402
+import peer  # noqa: E402
+from questions import QUESTIONS, rows  # noqa: E402
+
+BINARY = os.environ.get("FLYWHEEL", str(HERE.parent.parent / "target" / "release" / "flywheel"))
+MAP = "user=user_id,account=account_id,time=timestamp,event=event"
+
+
+class Flywheel(peer.Peer):
+    """A server of its own for each process of the benchmark."""
+
+    server = None
+
+    def load(self, source):
+        events = source / "events.ndjson"
+        if not events.exists():
+            raise RuntimeError(f"{events} is missing: run generate.py with --ndjson")
+        command = [BINARY, "--data", str(self.home), "import", str(events), "--map", MAP, "--time-unit", "ms"]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+
+    def open(self):
+        command = [BINARY, "--data", str(self.home), "serve", "--listen", "127.0.0.1:0"]
+        self.server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        port = int(re.search(r"http://127\.0\.0\.1:(\d+)", self.server.stdout.readline()).group(1))
+        self.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=600)
+
+    def run(self, query):
+        if query not in QUESTIONS:
+            raise NotImplementedError
+        answers = []
+        for kind, body in QUESTIONS[query]:
+            headers = {"Content-Type": "application/json"}
+            self.connection.request("POST", f"/v1/query/{kind}", json.dumps(body), headers)
+            response = self.connection.getresponse()
+            answers.append(response.read())
+            if response.status != 200:
+                raise RuntimeError(answers[-1].decode())
+        return query, answers
+
+    def rows(self, answer):
+        query, answers = answer
+        return rows(query, [json.loads(text) for text in answers])
+
+    def pid(self):
+        return self.server.pid if self.server else None
+
+    def close(self):
+        if self.server:
+            self.server.terminate()
+            self.server.wait()
+
+
+# Worker processes import this file anew, and find the peer by its name.
+sys.modules["peer_flywheel"] = sys.modules[__name__]
+peer.PEERS["flywheel"] = ("peer_flywheel", "Flywheel", {})
+
+if __name__ == "__main__":
+    bench.main()

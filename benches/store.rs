@@ -1,0 +1,108 @@
+//! Ingest, open, funnel and retention, on the demo's history of a quarter of a million events (seed 1).
+//!
+//! Ingest is measured without the disk's sync, on a directory in memory where there is one (`/dev/shm`), so that it
+//! tells of our own work; the others read what a sealed and compacted store has mapped.
+
+use std::hint::black_box;
+use std::path::PathBuf;
+
+use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use flywheeldb::Store;
+use flywheeldb::api::Json;
+use flywheeldb::demo::{DemoPlan, generate};
+use flywheeldb::model::EventBatch;
+use flywheeldb::store::StoreOptions;
+
+const PLAN: DemoPlan = DemoPlan { seed: 1, events: 250_000 };
+
+fn directory() -> tempfile::TempDir {
+    let memory = PathBuf::from("/dev/shm");
+    let directory = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
+    directory.expect("a directory can be made")
+}
+
+fn batches() -> Vec<EventBatch> {
+    let mut batches = Vec::new();
+    generate(&PLAN, &mut |batch| {
+        batches.push(batch);
+        Ok(())
+    })
+    .expect("the sink takes every batch");
+    batches
+}
+
+/// A store without background work, so that nothing else runs while it is measured.
+fn open(directory: &tempfile::TempDir) -> Store {
+    Store::open_with(directory.path(), StoreOptions { background: false }).expect("it can be opened")
+}
+
+fn query(store: &Store, body: &str) {
+    let body = Json::parse(body.as_bytes()).expect("it is JSON");
+    black_box(store.query(&body).expect("it is a query"));
+}
+
+fn benchmarks(criterion: &mut Criterion) {
+    let batches = batches();
+    let event_count: usize = batches.iter().map(EventBatch::len).sum();
+
+    let mut group = criterion.benchmark_group("ingest");
+    group.throughput(Throughput::Elements(event_count as u64)).sample_size(10);
+    group.bench_function("batches of 20,000, then seal", |bencher| {
+        bencher.iter_batched(
+            || (directory(), batches.clone()),
+            |(directory, batches)| {
+                let store = open(&directory);
+                for batch in batches {
+                    store.ingest(batch).expect("there is room");
+                }
+                store.seal().expect("there is room");
+                directory
+            },
+            BatchSize::PerIteration,
+        );
+    });
+    group.finish();
+
+    let directory = directory();
+    let store = open(&directory);
+    for batch in batches {
+        store.ingest(batch).expect("there is room");
+    }
+    store.compact().expect("there is room");
+    store.close().expect("there is room");
+
+    criterion.bench_function("open", |bencher| bencher.iter(|| open(&directory)));
+
+    let store = open(&directory);
+    let range = r#""from": "2025-11-01", "to": "2026-11-01", "as_of": "2026-11-01""#;
+    let questions = [
+        (
+            "funnel of 3 steps",
+            r#""kind": "funnel", "steps": ["signup", "project_created", "invite_sent"], "window": "14d""#,
+        ),
+        (
+            "funnel of 3 steps by country",
+            r#""kind": "funnel", "steps": ["signup", "project_created", "invite_sent"], "window": "14d",
+               "breakdown": {"property": "country", "on": "user"}"#,
+        ),
+        (
+            "retention by day, any return",
+            r#""kind": "retention", "birth": "signup", "interval": "day", "periods": 30"#,
+        ),
+        (
+            "retention by week, one return event",
+            r#""kind": "retention", "birth": "signup", "return": "report_viewed", "interval": "week", "periods": 12"#,
+        ),
+        (
+            "daily users over a trailing month",
+            r#""kind": "segmentation", "series": [{"event": "*", "measure": "users"}], "interval": "day", "rolling": "30d""#,
+        ),
+    ];
+    for (name, question) in questions {
+        let body = format!("{{{question}, {range}}}");
+        criterion.bench_function(name, |bencher| bencher.iter(|| query(&store, &body)));
+    }
+}
+
+criterion_group!(all, benchmarks);
+criterion_main!(all);

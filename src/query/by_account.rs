@@ -1,0 +1,92 @@
+//! Events in the order of accounts: what queries with `"entity": "account"` walk.
+//!
+//! Segments are in the order of users, and an account's events are those that carry it, whoever sent them. So the
+//! rows of a selection are read user by user once, with all conditions on users in their place, dealt out to tasks of
+//! accounts, and sorted there. That is linear in the rows read; an index of rows in account order would save the
+//! sort, and cost as many bytes again as the times do (docs/architecture.md, "Accounts").
+
+use std::ops::Range;
+use std::sync::{Arc, OnceLock};
+
+use hashbrown::HashMap;
+use parking_lot::Mutex;
+
+use super::scan::Scan;
+use super::{RowRef, Rows, Selection, TASK_USER_COUNT, Task, key, key_time};
+use crate::api::Problem;
+use crate::format::IntColumn;
+use crate::model::{Entity, TimeMs};
+
+/// The rows of one selection, by task of accounts.
+type Dealt = Result<Vec<Rows>, Problem>;
+
+/// What was dealt out for a query so far: each selection and range once, by whichever thread asks first.
+#[derive(Debug, Default)]
+pub(super) struct AccountRows {
+    known: Mutex<HashMap<Key, Arc<OnceLock<Dealt>>>>,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+struct Key {
+    selection: u64,
+    range: Range<TimeMs>,
+    with_refs: bool,
+}
+
+impl AccountRows {
+    /// The rows of a selection in one task of accounts, sorted by account, then time.
+    pub fn of_task(
+        &self,
+        scan: &Scan<'_>,
+        index: u32,
+        selection: &Selection,
+        range: Range<TimeMs>,
+        with_refs: bool,
+    ) -> Result<Rows, Problem> {
+        let key = Key { selection: selection.id(), range: range.clone(), with_refs };
+        let dealt = Arc::clone(self.known.lock().entry(key).or_default());
+        match dealt.get_or_init(|| deal(scan, selection, range, with_refs)) {
+            Ok(tasks) => Ok(tasks.get(index as usize).cloned().unwrap_or_default()),
+            Err(problem) => Err(problem.clone()),
+        }
+    }
+}
+
+fn deal(scan: &Scan<'_>, selection: &Selection, range: Range<TimeMs>, with_refs: bool) -> Dealt {
+    let snapshot = scan.snapshot();
+    let task_count = snapshot.ordinal_count(Entity::Account).div_ceil(TASK_USER_COUNT);
+    let mut tasks: Vec<Vec<(u64, RowRef)>> = vec![Vec::new(); task_count as usize];
+    let mut dealt_size = 0;
+    for index in 0..snapshot.ordinal_count(Entity::User).div_ceil(TASK_USER_COUNT) {
+        scan.meter().check_room(dealt_size)?;
+        let rows = Task::of_users(scan, index).rows(selection, range.clone(), true)?;
+        dealt_size += (rows.keys.len() * size_of::<(u64, RowRef)>()) as u64;
+        let mut accounts: HashMap<(u32, u32), Option<IntColumn<'_>>> = HashMap::new();
+        for (of_user, row) in rows.keys.iter().zip(&rows.refs) {
+            let column = match accounts.get(&(row.segment, row.group)) {
+                Some(column) => *column,
+                None => {
+                    let column = scan.group(row.segment, row.group).accounts()?;
+                    accounts.insert((row.segment, row.group), column);
+                    column
+                }
+            };
+            let code = column.map_or(0, |column| column.get(row.row as usize));
+            // An account that came after the snapshot was counted has no place in it.
+            if let Some(account) = code.checked_sub(1).map(|account| account as u32)
+                && let Some(task) = tasks.get_mut((account / TASK_USER_COUNT) as usize)
+            {
+                task.push((key((account % TASK_USER_COUNT) as u16, key_time(*of_user)), *row));
+            }
+        }
+    }
+    let sorted = |mut task: Vec<(u64, RowRef)>| {
+        task.sort_unstable_by_key(|(key, row)| (*key, row.segment, row.group, row.row));
+        let keys = task.iter().map(|(key, _)| *key).collect();
+        let refs = task.into_iter().filter(|_| with_refs).map(|(_, row)| row).collect();
+        let mut rows = Rows { keys, refs, ..Rows::default() };
+        rows.charge = scan.meter().charge(rows.size())?;
+        Ok(rows)
+    };
+    tasks.into_iter().map(sorted).collect()
+}

@@ -180,6 +180,7 @@ impl PathWalk {
         f: &mut impl FnMut(u16, &[PathNode]) -> Result<(), Problem>,
     ) -> Result<(), Problem> {
         let entries = self.entries(task)?;
+        let _charge = task.scan().meter().charge(size_of_val(entries.as_slice()) as u64)?;
         let mut nodes = Vec::with_capacity(self.step_count + 1);
         for of_user in entries.chunk_by(|a, b| key_user(a.key) == key_user(b.key)) {
             let user = key_user(of_user[0].key);

@@ -370,7 +370,7 @@ mod tests {
         let QueryKind::Paths(query) = &request.kind else { panic!("paths") };
         let scope = request.common.resolve(0).unwrap();
         let snapshot = store.snapshot();
-        let scan = Scan::new(&snapshot, scope.history());
+        let scan = Scan::new(&snapshot, request.common.entity, scope.history());
         let walk = PathWalk::bind(query, &mut Binder::new(&scan, &scope), None).unwrap();
         let task = Task::new(&scan, 0);
         let mut sizes = Vec::new();
@@ -438,7 +438,7 @@ mod tests {
         let QueryKind::Paths(query) = &request.kind else { panic!("paths") };
         let scope = request.common.resolve(0).unwrap();
         let snapshot = store.snapshot();
-        let scan = Scan::new(&snapshot, scope.history());
+        let scan = Scan::new(&snapshot, request.common.entity, scope.history());
         let walk = PathWalk::bind(query, &mut Binder::new(&scan, &scope), None).unwrap();
         let paths = Paths::new(walk, query.limit);
         let cell =

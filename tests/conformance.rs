@@ -1,7 +1,8 @@
 //! The conformance cases, through every door: the library, and the reference that the random tests lean on.
 //!
 //! tests/conformance/README.md tells what a case is. `supported.txt` beside it lists the cases that this
-//! release must pass; a case that passes without being listed is printed, so that the list grows.
+//! release must pass; a case that passes without being listed is printed, so that the list grows. The examples of
+//! docs/queries.md are run, too.
 
 #![allow(clippy::disallowed_methods, reason = "the cases are read from the source tree")]
 
@@ -14,6 +15,7 @@ use std::path::Path;
 use flywheeldb::api::Json;
 use flywheeldb::model::Entity;
 use support::doors::{Door, Library, NOT_COVERED};
+use support::examples;
 use support::reading::{items, string};
 use support::reference::Reference;
 use support::tables::{self, Row};
@@ -35,6 +37,21 @@ enum Verdict {
 
 fn directory() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/conformance"))
+}
+
+/// Stores what `fields` have under the names of requests, with so many events in a batch.
+fn store(door: &mut dyn Door, fields: &dyn Fn(&str) -> Option<Json>, batch_size: usize) {
+    for batch in items(fields("events").as_ref()).chunks(batch_size) {
+        door.ingest(batch);
+    }
+    for (field, entity) in [("users", Entity::User), ("accounts", Entity::Account)] {
+        if let Some(writes) = fields(field) {
+            door.write_profiles(entity, items(Some(&writes)));
+        }
+    }
+    if let Some(merges) = fields("identities") {
+        door.merge_identities(items(Some(&merges)));
+    }
 }
 
 /// All cases, by file and in order.
@@ -64,17 +81,7 @@ fn supported() -> BTreeSet<String> {
 impl Case {
     /// Sends the case through a new door, `batch_size` events at a time.
     fn run(&self, door: &mut dyn Door, batch_size: usize) -> Verdict {
-        for batch in items(self.json.get("events")).chunks(batch_size) {
-            door.ingest(batch);
-        }
-        for (field, entity) in [("users", Entity::User), ("accounts", Entity::Account)] {
-            if let Some(writes) = self.json.get(field) {
-                door.write_profiles(entity, items(Some(writes)));
-            }
-        }
-        if let Some(merges) = self.json.get("identities") {
-            door.merge_identities(items(Some(merges)));
-        }
+        store(door, &|field| self.json.get(field).cloned(), batch_size);
         let answer = door.query(&self.query());
         match (answer, self.json.get("expect_error")) {
             (Err(refused), _) if refused.status == NOT_COVERED => Verdict::NotCovered(refused.detail),
@@ -166,4 +173,21 @@ fn the_library_passes_the_cases_that_this_release_supports() {
     unlisted.dedup();
     println!("passing, but not listed in supported.txt: {unlisted:#?}");
     assert!(failures.is_empty(), "of the supported cases fail\n{failures}");
+}
+
+#[test]
+fn the_examples_of_the_documentation_are_true() {
+    let page = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/queries.md"));
+    let examples = examples::read(&std::fs::read_to_string(page).expect("the page of queries"));
+    assert!(!examples.is_empty(), "the page has examples");
+    for example in examples {
+        let field =
+            |name: &str| example.stored.iter().find(|(known, _)| known == name).map(|(_, body)| body.clone());
+        for door in [&mut Library::open() as &mut dyn Door, &mut Reference::default()] {
+            store(door, &field, usize::MAX);
+            let rows = door.query(&example.query);
+            let rows = rows.unwrap_or_else(|refused| panic!("line {}: {refused:?}", example.line));
+            assert_eq!(examples::written(&rows), example.table, "line {}: {}", example.line, example.query);
+        }
+    }
 }

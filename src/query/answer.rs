@@ -86,7 +86,7 @@ fn answer(request: &QueryRequest, scope: &Scope, scan: &Scan<'_>) -> Result<Tabl
             scan.run(&retention)
         }
         QueryKind::Paths(query) => {
-            let walk = PathWalk::bind(query, scope, scan, &mut binder, filter)?;
+            let walk = PathWalk::bind(query, &mut binder, filter)?;
             if query.whole {
                 return scan.run(&WholePaths::new(walk, query.limit));
             }

@@ -8,8 +8,8 @@ use std::ops::Range;
 use hashbrown::HashMap;
 
 use super::selection::BoundGroup;
-use super::{Binder, Rows, Scan, Selection, Task, key_user};
-use crate::api::{Filter, PathAnchor, PathCut, PathsQuery, Problem, Scope};
+use super::{Binder, Rows, Selection, Task, key_user};
+use crate::api::{Filter, PathAnchor, PathCut, PathsQuery, Problem};
 use crate::model::TimeMs;
 use crate::segment::RowKind;
 
@@ -101,11 +101,10 @@ impl PathWalk {
     /// `filter` is the query's `where`.
     pub fn bind(
         query: &PathsQuery,
-        scope: &Scope,
-        scan: &Scan<'_>,
         binder: &mut Binder<'_>,
         filter: Option<&Filter>,
     ) -> Result<PathWalk, Problem> {
+        let (scope, scan) = (binder.scope(), binder.scan());
         let (anchor, selector) = match &query.anchor {
             PathAnchor::None => (Anchor::None, None),
             PathAnchor::Start(selector) => (Anchor::Start, Some(selector)),
@@ -181,6 +180,7 @@ impl PathWalk {
         f: &mut impl FnMut(u16, &[PathNode]) -> Result<(), Problem>,
     ) -> Result<(), Problem> {
         let entries = self.entries(task)?;
+        let _charge = task.scan().meter().charge(size_of_val(entries.as_slice()) as u64)?;
         let mut nodes = Vec::with_capacity(self.step_count + 1);
         for of_user in entries.chunk_by(|a, b| key_user(a.key) == key_user(b.key)) {
             let user = key_user(of_user[0].key);

@@ -340,7 +340,116 @@ impl Paths {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use super::super::{Binder, Scan, WholePaths};
     use super::*;
+    use crate::Store;
+    use crate::api::{Json, QueryKind, QueryRequest};
+    use crate::model::{Event, EventBatch, MINUTE_MS, Value};
+
+    /// A history in which users meet at few events, in sessions of different lengths.
+    fn store(directory: &std::path::Path) -> Store {
+        let store = Store::open(&directory.join("store")).unwrap();
+        let mut batch = EventBatch::new();
+        for index in 0..400_i64 {
+            let user = format!("u{}", index % 23);
+            let time = index / 23 * 20 * MINUTE_MS + index * index % 7 * 9 * MINUTE_MS;
+            let event = ["a", "b", "c", "d"][((index * index / 3 + index / 5) % 4) as usize].to_owned();
+            let properties = vec![("odd".to_owned(), Value::Bool(index % 2 == 1))];
+            batch.push(&Event { event, user, time, id: None, account: None, properties }).unwrap();
+        }
+        store.ingest(batch).unwrap();
+        store
+    }
+
+    /// Asks for paths, and for each row of the table how many users its cell has.
+    fn sizes(store: &Store, rest: &str) -> Vec<(u64, u64)> {
+        let body = format!(r#"{{"kind": "paths", "as_of": "1970-02-01" {rest}}}"#);
+        let request = QueryRequest::parse(&Json::parse(body.as_bytes()).unwrap()).unwrap();
+        let QueryKind::Paths(query) = &request.kind else { panic!("paths") };
+        let scope = request.common.resolve(0).unwrap();
+        let snapshot = store.snapshot();
+        let scan = Scan::new(&snapshot, request.common.entity, scope.history());
+        let walk = PathWalk::bind(query, &mut Binder::new(&scan, &scope), None).unwrap();
+        let task = Task::new(&scan, 0);
+        let mut sizes = Vec::new();
+        let mut compare = |table: Table, members: &dyn Fn(&mut Fields<'_>) -> TaskSet| {
+            for row in table.rows() {
+                let text = |cell: &Cell| match cell {
+                    Cell::Text(text) => format!("{text:?}"),
+                    Cell::UInt(count) => count.to_string(),
+                    Cell::List(list) => format!("{list:?}"),
+                    other => panic!("{other:?} names no row"),
+                };
+                let names = table.columns().iter().zip(row).take_while(|(column, _)| column.name != "users");
+                let named = names.map(|(column, cell)| format!("{:?}: {}", column.name, text(cell)));
+                let cell = format!("{{{}}}", named.collect::<Vec<_>>().join(", "));
+                let users = table.columns().iter().position(|column| column.name == "users").unwrap();
+                let Cell::UInt(users) = row[users] else { panic!("users are counted") };
+                let cell = Json::parse(cell.as_bytes()).unwrap();
+                let mut fields = cell.root().object().unwrap();
+                sizes.push((users, members(&mut fields).len() as u64));
+                fields.finish().unwrap();
+            }
+        };
+        if query.whole {
+            let paths = WholePaths::new(walk, query.limit);
+            compare(scan.run(&paths).unwrap(), &|fields| {
+                paths.members(&task, &paths.cell(fields).unwrap()).unwrap()
+            });
+        } else {
+            let mut paths = Paths::new(walk, query.limit);
+            let totals = scan.run(&paths.totals()).unwrap();
+            paths.fold(totals);
+            compare(scan.run(&paths).unwrap(), &|fields| {
+                paths.members(&task, &paths.cell(fields).unwrap()).unwrap()
+            });
+        }
+        sizes
+    }
+
+    #[test]
+    fn a_cell_has_as_many_users_as_it_says() {
+        let directory = tempfile::TempDir::new().unwrap();
+        let store = store(directory.path());
+        let odd = r#"{"event": "*", "where": {"property": "odd", "op": "eq", "value": true}}"#;
+        for rest in [
+            String::new(),
+            r#", "limit": 2, "steps": 3"#.to_owned(),
+            r#", "end": "c", "limit": 1"#.to_owned(),
+            format!(r#", "start": "a", "window": "2h", "limit": 3, "exclude": [{odd}]"#),
+            r#", "whole": true, "repeats": true, "limit": 40"#.to_owned(),
+            format!(r#", "whole": true, "start": {odd}, "steps": 2"#),
+        ] {
+            let sizes = sizes(&store, &rest);
+            assert!(sizes.iter().all(|(users, members)| users == members), "{rest}: {sizes:?}");
+            let different: BTreeSet<u64> = sizes.iter().map(|(users, _)| *users).collect();
+            assert!(different.len() > 2, "{rest}: {sizes:?} tell little");
+        }
+    }
+
+    #[test]
+    fn a_cell_names_its_step_and_both_ends() {
+        let directory = tempfile::TempDir::new().unwrap();
+        let store = store(directory.path());
+        let request =
+            QueryRequest::parse(&Json::parse(br#"{"kind": "paths", "steps": 2}"#).unwrap()).unwrap();
+        let QueryKind::Paths(query) = &request.kind else { panic!("paths") };
+        let scope = request.common.resolve(0).unwrap();
+        let snapshot = store.snapshot();
+        let scan = Scan::new(&snapshot, request.common.entity, scope.history());
+        let walk = PathWalk::bind(query, &mut Binder::new(&scan, &scope), None).unwrap();
+        let paths = Paths::new(walk, query.limit);
+        let cell =
+            |text: &str| paths.cell(&mut Json::parse(text.as_bytes()).unwrap().root().object().unwrap());
+        assert_eq!(cell(r#"{"step": 1, "source": "a", "target": "nothing"}"#).unwrap(), PathCell::Edge(None));
+        let other = cell(r#"{"step": 2, "source": "$other", "target": "$other"}"#).unwrap();
+        assert_eq!(other, PathCell::Other { step: 1 });
+        assert_eq!(cell(r#"{"step": 3, "source": "a", "target": "b"}"#).unwrap_err().path.unwrap(), "/step");
+        let problem = cell(r#"{"step": 1, "source": "a"}"#).unwrap_err();
+        assert_eq!(problem.detail, "the field \"target\" is missing");
+    }
 
     #[test]
     fn partials_merge_in_any_order_and_survive_being_written() {

@@ -129,6 +129,14 @@ impl<'a> Binder<'a> {
         }
     }
 
+    pub(super) fn scan(&self) -> &'a Scan<'a> {
+        self.scan
+    }
+
+    pub(super) fn scope(&self) -> &'a Scope {
+        self.scope
+    }
+
     /// The events of a selector that satisfy the query's `where`.
     pub fn selection(&mut self, selector: &Selector, filter: Option<&Filter>) -> Result<Selection, Problem> {
         let mut groups = Vec::new();

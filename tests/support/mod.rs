@@ -4,6 +4,7 @@
 
 pub mod dice;
 pub mod doors;
+pub mod examples;
 pub mod histories;
 pub mod queries;
 pub mod reading;

@@ -14,9 +14,6 @@ use crate::model::{Entity, TimeMs};
 use crate::segment::{Column, Damage, Group, RowKind};
 use crate::store::{LiveSegment, Snapshot};
 
-/// Tasks of a thread after which its partial result is weighed first: smaller ones cannot be heavy.
-const WEIGHED_TASK_COUNT_MIN: u32 = 8;
-
 /// A snapshot, as a query with its `as_of` sees it.
 #[derive(Debug)]
 pub struct Scan<'s> {
@@ -112,7 +109,7 @@ impl<'s> Scan<'s> {
                 }
                 analysis.observe(&Task::new(self, index), &mut partial)?;
                 observed_count += 1;
-                if observed_count >= WEIGHED_TASK_COUNT_MIN && observed_count.is_power_of_two() {
+                if observed_count.is_power_of_two() {
                     drop(charge);
                     charge = self.meter.charge(weigh(&partial))?;
                 }

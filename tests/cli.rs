@@ -131,6 +131,7 @@ fn a_reader_who_leaves_early_is_no_panic() {
 }
 
 #[test]
+#[allow(clippy::disallowed_methods, reason = "tests write the files that the program reads")]
 fn an_account_is_shown_and_a_result_written_as_arrow() {
     let folder = tempfile::tempdir().unwrap();
     let events = folder.path().join("events.ndjson");

@@ -117,7 +117,7 @@ impl<'s> Scan<'s> {
         };
         let pool = pool();
         let helpers = pool.current_num_threads().min(task_count as usize).saturating_sub(1);
-        let merged: Mutex<Result<Option<(A::Partial, Charge)>, Problem>> = Mutex::new(Ok(None));
+        let merged: Mutex<Result<_, Problem>> = Mutex::new(Ok(None::<(A::Partial, Charge)>));
         let add = |outcome: Result<(A::Partial, Charge), Problem>| {
             let mut merged = merged.lock();
             match (outcome, &mut *merged) {

@@ -1,4 +1,5 @@
-//! The conformance cases, through every door: the library, and the reference that the random tests lean on.
+//! The conformance cases, through every door: the library, the server, and the reference that the random tests
+//! lean on.
 //!
 //! tests/conformance/README.md tells what a case is. `supported.txt` beside it lists the cases that this
 //! release must pass; a case that passes without being listed is printed, so that the list grows. The examples of
@@ -14,7 +15,7 @@ use std::path::Path;
 
 use flywheeldb::api::Json;
 use flywheeldb::model::Entity;
-use support::doors::{Door, Library, NOT_COVERED};
+use support::doors::{Door, Http, Library, NOT_COVERED};
 use support::examples;
 use support::reading::{items, string};
 use support::reference::Reference;
@@ -190,4 +191,18 @@ fn the_examples_of_the_documentation_are_true() {
             assert_eq!(examples::written(&rows), example.table, "line {}: {}", example.line, example.query);
         }
     }
+}
+
+#[test]
+fn the_server_passes_the_cases_that_this_release_supports() {
+    let (supported, mut failures) = (supported(), String::new());
+    for case in cases().iter().filter(|case| supported.contains(&case.name)) {
+        match case.run(&mut Http::start(), usize::MAX) {
+            Verdict::Passed => {}
+            Verdict::Failed(why) | Verdict::NotCovered(why) => {
+                writeln!(failures, "{}: {why}", case.name).expect("strings take writes");
+            }
+        }
+    }
+    assert!(failures.is_empty(), "over HTTP fail\n{failures}");
 }

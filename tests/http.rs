@@ -1,126 +1,14 @@
 //! The server over a real socket: what clients send, byte by byte, and what they get.
 
+mod support;
+
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
-use std::thread::JoinHandle;
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use flywheeldb::Store;
-use flywheeldb::api::Problem;
-use flywheeldb::http::Server;
 use flywheeldb::limits::BODY_SIZE_MAX;
-use serde_json::{Value, json};
-use tokio::sync::oneshot;
-
-/// A server of an empty store, which stops when dropped.
-struct TestServer {
-    address: SocketAddr,
-    stop: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<Result<(), Problem>>>,
-    _directory: tempfile::TempDir,
-}
-
-impl TestServer {
-    fn start() -> TestServer {
-        let directory = tempfile::tempdir().unwrap();
-        let store = Store::open(directory.path()).unwrap();
-        let server = Server::bind("127.0.0.1:0".parse().unwrap()).unwrap();
-        let address = server.address();
-        let (stop, stopped) = oneshot::channel();
-        let thread = std::thread::spawn(move || {
-            server.run_until(store, async {
-                let _ = stopped.await;
-            })
-        });
-        TestServer { address, stop: Some(stop), thread: Some(thread), _directory: directory }
-    }
-
-    fn connect(&self) -> TcpStream {
-        let stream = TcpStream::connect(self.address).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-        stream
-    }
-
-    /// Sends one request on a connection of its own, and reads the answer.
-    fn send(&self, method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
-        let mut stream = self.connect();
-        let mut head =
-            format!("{method} {target} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n", self.address);
-        for (name, value) in headers {
-            head += &format!("{name}: {value}\r\n");
-        }
-        head += &format!("Content-Length: {}\r\n\r\n", body.len());
-        stream.write_all(head.as_bytes()).unwrap();
-        stream.write_all(body).unwrap();
-        Answer::read(&mut stream)
-    }
-
-    fn get(&self, target: &str) -> Answer {
-        self.send("GET", target, &[], b"")
-    }
-
-    fn post(&self, target: &str, body: &str) -> Answer {
-        self.send("POST", target, &[("Content-Type", "application/json")], body.as_bytes())
-    }
-
-    fn stop(mut self) -> Result<(), Problem> {
-        self.stop.take().unwrap().send(()).unwrap();
-        self.thread.take().unwrap().join().unwrap()
-    }
-}
-
-impl Drop for TestServer {
-    fn drop(&mut self) {
-        drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
-            thread.join().unwrap().unwrap();
-        }
-    }
-}
-
-#[derive(Debug)]
-struct Answer {
-    status: u16,
-    head: String,
-    body: String,
-}
-
-impl Answer {
-    /// Reads one answer, which tells its length.
-    fn read(stream: &mut TcpStream) -> Answer {
-        let mut bytes = Vec::new();
-        let mut byte = [0];
-        while !bytes.ends_with(b"\r\n\r\n") {
-            assert_eq!(stream.read(&mut byte).unwrap(), 1, "the head breaks off: {bytes:?}");
-            bytes.push(byte[0]);
-        }
-        let head = String::from_utf8(bytes).unwrap();
-        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-        let mut answer = Answer { status, head, body: String::new() };
-        let mut body = vec![0; answer.header("content-length").unwrap().parse().unwrap()];
-        stream.read_exact(&mut body).unwrap();
-        answer.body = String::from_utf8(body).unwrap();
-        answer
-    }
-
-    fn header(&self, name: &str) -> Option<&str> {
-        let mut lines = self.head.lines().filter_map(|line| line.split_once(": "));
-        lines.find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value)
-    }
-
-    fn json(&self) -> Value {
-        serde_json::from_str(&self.body).unwrap_or_else(|e| panic!("{e}: {self:?}"))
-    }
-
-    /// Checks that this is a problem of the status, and returns it.
-    fn problem(&self, status: u16) -> Value {
-        assert_eq!(self.status, status, "{self:?}");
-        assert_eq!(self.header("content-type"), Some("application/problem+json"));
-        let problem = self.json();
-        assert_eq!(problem["status"], json!(status));
-        problem
-    }
-}
+use serde_json::json;
+use support::server::{Answer, TestServer};
 
 #[test]
 fn health_and_readiness_are_told() {
@@ -276,4 +164,259 @@ fn a_stop_finishes_what_is_in_flight() {
     busy.write_all(b"]").unwrap();
     assert_eq!(Answer::read(&mut busy).problem(400)["detail"], "the query is not a JSON object");
     stopping.join().unwrap().unwrap();
+}
+
+/// Three users and what they did in March 2024.
+const HISTORY: &str = r#"[
+    {"event": "signup", "user": "ada", "time": "2024-03-01T09:00:00Z", "id": "e1", "account": "acme",
+     "properties": {"plan": "free", "price": 10.10}},
+    {"event": "purchase", "user": "ada", "time": "2024-03-02T09:00:00Z", "id": "e2", "account": "acme",
+     "properties": {"price": 20.05, "items": {"count": 2}}},
+    {"event": "signup", "user": "bo", "time": "2024-03-01T10:00:00Z", "id": "e3", "account": "acme"},
+    {"event": "signup", "user": "cy", "time": "2024-03-03T10:00:00Z", "id": "e4", "account": "other"}
+]"#;
+
+const FUNNEL: &str = r#"{"steps": ["signup", "purchase"], "from": "2024-03-01", "to": "2024-04-01",
+    "as_of": "2024-05-01"}"#;
+
+fn with_history() -> TestServer {
+    let server = TestServer::start();
+    let answer = server.post("/v1/events", HISTORY);
+    assert_eq!(answer.json(), json!({"accepted": 4, "duplicates": 0, "rejected": []}));
+    server
+}
+
+/// The users of each step of the funnel.
+fn steps(server: &TestServer) -> Vec<u64> {
+    let answer = server.post("/v1/query/funnel", FUNNEL).json();
+    answer["data"].as_array().unwrap().iter().map(|row| row["users"].as_u64().unwrap()).collect()
+}
+
+fn gzip(text: &str) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    encoder.write_all(text.as_bytes()).unwrap();
+    encoder.finish().unwrap()
+}
+
+#[test]
+fn a_result_is_told_in_every_format() {
+    let server = with_history();
+    let query = r#"{"series": [{"event": "*", "measure": {"sum": "price"}}], "from": "2024-03-01",
+        "to": "2024-03-03"}"#;
+    let told = |format: &str| {
+        let by_parameter = server.post(&format!("/v1/query/segmentation?format={format}"), query);
+        assert_eq!(by_parameter.status, 200, "{by_parameter:?}");
+        by_parameter
+    };
+    let data = json!([{"time": "2024-03-01", "series": "A", "value": 10.1},
+        {"time": "2024-03-02", "series": "A", "value": 20.05}]);
+    let json = told("json").json();
+    assert_eq!((&json["data"], &json["rows"]), (&data, &json!(2)));
+    assert_eq!(json["meta"][2], json!({"name": "value", "type": "decimal"}));
+    assert_eq!(told("csv").text(), "time,series,value\r\n2024-03-01,A,10.1\r\n2024-03-02,A,20.05\r\n");
+    let lines = told("ndjson");
+    let rows: Vec<serde_json::Value> =
+        lines.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(json!(rows), data);
+
+    let accept = [("Accept", "application/vnd.apache.arrow.stream")];
+    let arrow = server.send("POST", "/v1/query/segmentation", &accept, query.as_bytes());
+    assert_eq!(arrow.header("content-type"), Some("application/vnd.apache.arrow.stream"));
+    let reader = arrow_ipc::reader::StreamReader::try_new(arrow.body.as_slice(), None).unwrap();
+    let batches: Vec<_> = reader.map(Result::unwrap).collect();
+    assert_eq!(batches.len(), 1);
+    assert_eq!((batches[0].num_rows(), batches[0].num_columns()), (2, 3));
+    assert_eq!(batches[0].column(2).data_type(), &arrow_schema::DataType::Decimal128(38, 2));
+}
+
+#[test]
+fn a_query_in_the_address_is_the_same_query() {
+    let server = with_history();
+    let query = FUNNEL.replace(char::is_whitespace, "").replace('"', "%22");
+    let answer = server.get(&format!("/v1/query/funnel?q={query}&format=csv"));
+    let posted = server.post("/v1/query/funnel?format=csv", FUNNEL);
+    assert_eq!((answer.status, answer.text()), (200, posted.text()));
+}
+
+#[test]
+fn what_is_wrong_with_a_query_has_its_place_and_a_hint() {
+    let server = TestServer::start();
+    let unknown = server.post("/v1/query/funnel", r#"{"steps": ["a", "b"], "windw": "7d"}"#).problem(400);
+    assert_eq!((&unknown["path"], &unknown["hint"]), (&json!("/windw"), &json!("did you mean \"window\"?")));
+    let deep = r#"{"steps": ["a", {"event": "b", "where": {"property": "p", "op": "eqq", "value": 1}}]}"#;
+    let deep = server.post("/v1/query/funnel", deep).problem(400);
+    assert_eq!((&deep["path"], &deep["hint"]), (&json!("/steps/1/where/op"), &json!("did you mean \"eq\"?")));
+    server.post("/v1/query/funnel?timeout_ms=0", FUNNEL).problem(400);
+}
+
+#[test]
+fn an_answer_that_still_holds_is_not_told_again() {
+    let server = with_history();
+    let ask = |target: &str, query: &str, tag: &str| {
+        server.send("POST", target, &[("If-None-Match", tag)], query.as_bytes())
+    };
+    let first = server.post("/v1/query/funnel", FUNNEL);
+    assert_eq!(first.header("cache-control"), Some("private, max-age=0, must-revalidate"));
+    assert_eq!(first.header("vary"), Some("accept"));
+    let tag = first.header("etag").unwrap();
+    let again = FUNNEL.replace("{\"steps\"", "{ \"steps\"");
+    let held = ask("/v1/query/funnel", &again, tag);
+    assert_eq!((held.status, held.body.len()), (304, 0));
+    assert_eq!((held.header("etag"), held.header("content-type")), (Some(tag), None));
+    assert_eq!(ask("/v1/query/funnel", &again, &format!("\"x\", {tag}")).status, 304);
+    assert_eq!(ask("/v1/query/funnel?format=csv", FUNNEL, tag).status, 200, "in another format");
+    let other = FUNNEL.replace("purchase", "signup");
+    assert_eq!(ask("/v1/query/funnel", &other, tag).status, 200, "another query");
+    let relative = FUNNEL.replace("2024-05-01", "now");
+    assert_eq!(server.post("/v1/query/funnel", &relative).header("etag"), None, "of its moment");
+
+    assert_eq!(server.send("DELETE", "/v1/users/bo", &[], b"").status, 200);
+    let changed = ask("/v1/query/funnel", FUNNEL, tag);
+    assert_eq!(changed.status, 200, "the data changed");
+    assert_ne!(changed.header("etag"), Some(tag));
+}
+
+#[test]
+fn a_batch_that_is_sent_again_is_stored_once() {
+    let server = with_history();
+    let again = server.post("/v1/events", HISTORY);
+    assert_eq!(again.json(), json!({"accepted": 0, "duplicates": 4, "rejected": []}));
+    assert_eq!(steps(&server), [3, 1]);
+}
+
+#[test]
+fn a_bad_event_refuses_its_batch_or_is_skipped() {
+    let server = TestServer::start();
+    let batch = r#"[{"event": "signup", "user": "ada", "time": "2024-03-01"},
+        {"event": "signup", "time": "2024-03-01"},
+        {"event": "signup", "user": "bo", "time": "yesterday"},
+        {"event": "signup", "user": "cy", "time": "2024-03-01", "propertys": {}},
+        {"event": "signup", "user": "dee", "time": "2024-03-01"}]"#;
+    server.post("/v1/events", batch).problem(400);
+    assert_eq!(steps(&server), [0, 0]);
+    let skipped = server.post("/v1/events?on_error=skip", batch).json();
+    assert_eq!((&skipped["accepted"], &skipped["duplicates"]), (&json!(2), &json!(0)));
+    let rejected = skipped["rejected"].as_array().unwrap();
+    let places: Vec<_> = rejected.iter().map(|event| (event["index"].as_u64(), &event["path"])).collect();
+    let paths = [json!("/1/user"), json!("/2/time"), json!("/3/propertys")];
+    assert_eq!(places, [(Some(1), &paths[0]), (Some(2), &paths[1]), (Some(3), &paths[2])]);
+    assert_eq!(steps(&server), [2, 0]);
+}
+
+#[test]
+fn each_wrong_event_is_told_its_place() {
+    let server = TestServer::start();
+    let path = |event: &str| server.post("/v1/events", event).problem(400)["path"].clone();
+    assert_eq!(path(r#"[{"event": "a", "time": "2024-03-01"}]"#), "/0/user");
+    assert_eq!(path(r#"[{"event": "a", "user": ""}]"#), "/0/user");
+    assert_eq!(path(r#"[{"event": "a", "user": "u", "time": "yesterday"}]"#), "/0/time");
+    assert_eq!(path(r#"[{"event": "a", "user": "u", "proprties": {}}]"#), "/0/proprties");
+    assert_eq!(path(r#"[{"event": "a", "user": "u", "properties": {"p": [[1]]}}]"#), "/0/properties/p/0");
+}
+
+#[test]
+fn broken_json_in_a_line_is_told_by_the_line() {
+    let server = TestServer::start();
+    let mut lines: Vec<String> = (1..=9).map(|n| format!(r#"{{"event": "a", "user": "u{n}"}}"#)).collect();
+    lines[6] = r#"{"event": "a", "user": "u7", "#.to_owned();
+    let body = lines.join("\n");
+    let headers = [("Content-Type", "application/x-ndjson")];
+    let send = |target: &str| server.send("POST", target, &headers, body.as_bytes());
+    let problem = send("/v1/events").problem(400);
+    assert!(problem["detail"].as_str().unwrap().contains("line 7"), "{problem}");
+    assert_eq!(problem["path"], "/6");
+    let skipped = send("/v1/events?on_error=skip").json();
+    assert_eq!((&skipped["accepted"], &skipped["rejected"][0]["index"]), (&json!(8), &json!(6)));
+}
+
+#[test]
+fn bodies_may_be_compressed_and_must_be_whole() {
+    let server = TestServer::start();
+    let gzipped = gzip(HISTORY);
+    let send = |encoding: &str, body: &[u8]| {
+        server.send("POST", "/v1/events", &[("Content-Encoding", encoding)], body)
+    };
+    send("gzip", &gzipped[..gzipped.len() - 9]).problem(400);
+    send("gzip", &gzipped[..20]).problem(400);
+    send("gzip", HISTORY.as_bytes()).problem(400);
+    assert_eq!(steps(&server), [0, 0], "nothing of a broken body is stored");
+    assert_eq!(send("gzip", &gzipped).json()["accepted"], 4);
+    let zstd = zstd::encode_all(HISTORY.as_bytes(), 0).unwrap();
+    send("zstd", &zstd[..zstd.len() - 5]).problem(400);
+    assert_eq!(send("zstd", &zstd).json()["duplicates"], 4);
+    let query = server.send("POST", "/v1/query/funnel", &[("Content-Encoding", "gzip")], &gzip(FUNNEL));
+    assert_eq!((query.status, query.json()["data"][0]["users"].as_u64()), (200, Some(3)));
+}
+
+#[test]
+fn a_deleted_user_is_gone_at_once() {
+    let server = with_history();
+    assert_eq!(server.get("/v1/users/ada").json()["event_count"], 2);
+    assert_eq!(server.send("DELETE", "/v1/users/ada", &[], b"").json(), json!({"deleted": true}));
+    assert_eq!(steps(&server), [2, 0]);
+    server.get("/v1/users/ada").problem(404);
+    server.send("DELETE", "/v1/users/ada", &[], b"").problem(404);
+}
+
+#[test]
+fn merged_ids_are_one_user_with_both_histories() {
+    let server = with_history();
+    let purchase = r#"{"event": "purchase", "user": "anon-7f", "time": "2024-03-04"}"#;
+    assert_eq!(server.post("/v1/events", purchase).status, 200);
+    assert_eq!(steps(&server), [3, 1]);
+    let merge = r#"[{"from": "anon-7f", "into": "bo"}]"#;
+    assert_eq!(server.post("/v1/identities", merge).json(), json!({"accepted": 1}));
+    assert_eq!(server.post("/v1/identities", merge).status, 200, "a repeat is harmless");
+    assert_eq!(steps(&server), [3, 2]);
+    let user = server.get("/v1/users/anon-7f").json();
+    assert_eq!((&user["user"], &user["ids"]), (&json!("bo"), &json!(["anon-7f", "bo"])));
+}
+
+#[test]
+fn an_account_is_told_with_who_acted_for_it() {
+    let server = with_history();
+    let profile = r#"[{"account": "acme", "set": {"seats": 5}}, {"account": "quiet", "set": {"seats": 1}}]"#;
+    assert_eq!(server.post("/v1/accounts", profile).status, 200);
+    let account = server.get("/v1/accounts/acme?limit=2").json();
+    assert_eq!(account["profile"], json!({"seats": 5}));
+    assert_eq!((&account["user_count"], &account["users"]), (&json!(2), &json!(["ada", "bo"])));
+    assert_eq!(account["event_count"], 3);
+    assert_eq!(account["first_seen"], "2024-03-01T09:00:00Z");
+    assert_eq!(account["last_seen"], "2024-03-02T09:00:00Z");
+    let events = account["events"].as_array().unwrap();
+    let told: Vec<_> = events.iter().map(|event| (&event["event"], &event["user"], &event["id"])).collect();
+    let (purchase, signup) = (json!("purchase"), json!("signup"));
+    let names = [json!("ada"), json!("bo"), json!("e2"), json!("e3")];
+    assert_eq!(told, [(&purchase, &names[0], &names[2]), (&signup, &names[1], &names[3])]);
+    let earlier = server.get("/v1/accounts/acme?before=2024-03-01T10:00:00Z").json();
+    assert_eq!((&earlier["events"][0]["id"], &earlier["event_count"]), (&json!("e1"), &json!(3)));
+
+    assert_eq!(server.get("/v1/accounts/quiet").json()["event_count"], 0);
+    server.get("/v1/accounts/nobody").problem(404);
+    assert_eq!(server.send("DELETE", "/v1/users/cy", &[], b"").status, 200);
+    server.get("/v1/accounts/other").problem(404);
+}
+
+#[test]
+fn a_query_that_may_not_take_its_time_is_told_so() {
+    let server = TestServer::start_with(|store| {
+        let mut batch = flywheeldb::model::EventBatch::new();
+        for user in 0..100_000 {
+            let event = flywheeldb::model::Event {
+                event: "signup".to_owned(),
+                user: format!("u{user}"),
+                time: user,
+                id: None,
+                account: None,
+                properties: Vec::new(),
+            };
+            batch.push(&event).unwrap();
+        }
+        store.ingest(batch).unwrap();
+    });
+    // The first query sorts what was just stored, which takes longer than a millisecond.
+    let late = server.post("/v1/query/funnel?timeout_ms=1", FUNNEL).problem(504);
+    assert_eq!(late["title"], "The query took too long");
+    assert!(late["hint"].is_string());
+    assert_eq!(server.post("/v1/query/funnel?timeout_ms=30000", FUNNEL).status, 200);
 }

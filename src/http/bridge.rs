@@ -168,6 +168,30 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn an_asker_who_leaves_stops_the_work() {
+        let (bridge, threads, _folder) = bridge();
+        let (begun, has_begun) = mpsc::channel();
+        let asking = tokio::spawn(async move {
+            let asker = Asker::default();
+            let has_gone = asker.has_gone();
+            let work = move |_: &Store| {
+                begun.send(()).unwrap();
+                while !has_gone.load(Ordering::Relaxed) {
+                    thread::yield_now();
+                }
+                Ok(())
+            };
+            bridge.read(work).await
+        });
+        while has_begun.try_recv().is_err() {
+            tokio::task::yield_now().await;
+        }
+        asking.abort();
+        assert!(asking.await.unwrap_err().is_cancelled());
+        assert!(threads.wait(Duration::from_secs(10)), "the work goes on for nobody");
+    }
+
+    #[tokio::test]
     async fn past_the_queue_askers_are_told_to_come_again_and_those_who_left_are_forgotten() {
         let (bridge, threads, _folder) = bridge();
         let thread_count = thread::available_parallelism().unwrap().get();

@@ -188,7 +188,6 @@ impl Call<'_> {
         Ok(AskedQuery {
             kind: known_kind(self.segment())?,
             format: wanted_format(&self.parameters, &self.parts.headers)?,
-            asked: Instant::now(),
             time_max: time_max(self.parameters.get("timeout_ms"))?,
             held: held.filter_map(|tags| tags.to_str().ok()).map(str::to_owned).collect(),
         })
@@ -231,8 +230,7 @@ impl Call<'_> {
 struct AskedQuery {
     kind: &'static str,
     format: Format,
-    asked: Instant,
-    /// From `asked` on, the wait for a thread included.
+    /// Once its body has arrived, the wait for a thread included.
     time_max: Duration,
     /// The tags of results that the asker has: the values of `If-None-Match`.
     held: Vec<String>,
@@ -259,8 +257,8 @@ impl AskedQuery {
         app: &App,
         parse: impl FnOnce() -> Result<Json, Problem> + Send + 'static,
     ) -> Result<Reply, Problem> {
-        let asker = Asker::default();
-        let deadline = self.asked + self.time_max;
+        let (asker, asked) = (Asker::default(), Instant::now());
+        let deadline = asked + self.time_max;
         let budget = Budget { deadline: Some(deadline), cancelled: asker.has_gone(), ..Budget::default() };
         let (validator, format) = (app.validator, self.format);
         let read = move |store: &crate::Store| {
@@ -277,7 +275,7 @@ impl AskedQuery {
             let answered = Instant::now();
             let (encoded, tag) = (encode(&answer, format), tag(answer.statistics.snapshot));
             let timing =
-                [("wait", begun - self.asked), ("query", answered - begun), ("encode", answered.elapsed())];
+                [("wait", begun - asked), ("query", answered - begun), ("encode", answered.elapsed())];
             let timing = timing.map(|(part, time)| format!("{part};dur={:.3}", time.as_secs_f64() * 1e3));
             Ok(Told::Table { encoded, tag, timing: timing.join(", ") })
         };

@@ -14,7 +14,7 @@ use crate::store::{LiveSegment, Snapshot, UserRows, profile_cells};
 
 impl Store {
     /// The body of `GET /v1/accounts/{account}`: the newest `limit` events before `before` (epoch milliseconds),
-    /// whoever sent them.
+    /// whoever sent them. Events of the page's last moment come whole, even if that makes it longer.
     ///
     /// `None` if the account has neither an event nor a profile. Reads the accounts of all events.
     pub fn account(
@@ -129,7 +129,8 @@ impl<'a> Found<'a> {
         if self.newest.len() <= self.limit {
             return;
         }
-        let (.., last, _) = self.newest.select_nth_unstable_by_key(self.limit - 1, |place| -place.time);
+        let Some(last) = self.limit.checked_sub(1) else { return self.newest.clear() };
+        let (_, last, _) = self.newest.select_nth_unstable_by_key(last, |place| -place.time);
         let last = last.time;
         self.newest.retain(|place| place.time >= last);
     }

@@ -2,8 +2,8 @@
 //!
 //! A query looks at its budget before every task and at every reading of rows, so it ends within a task's work
 //! of the moment when it should. Memory counted is what grows with the events: the rows that are held, and the
-//! partial results. The latter are weighed after 8, 16, 32 … tasks of a thread, so at most twice as much as
-//! was weighed is in use unnoticed.
+//! partial results. The latter are weighed after 1, 2, 4, 8 … tasks of a thread, which costs little and sees
+//! them before they have grown much beyond twice what was weighed last.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -69,7 +69,8 @@ impl Meter {
         if self.memory.load(Ordering::Relaxed).saturating_add(size) <= size_max {
             return Ok(());
         }
-        let detail = format!("the query needs more than the {} MiB of memory it may take", size_max >> 20);
+        let detail =
+            format!("the query needs more than the {} MiB of memory it may take", size_max.div_ceil(1 << 20));
         Err(Problem::invalid(detail)
             .hint("ask for a shorter range, fewer series or steps, or a smaller \"limit\""))
     }

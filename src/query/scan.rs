@@ -15,9 +15,6 @@ use crate::model::{Entity, TimeMs};
 use crate::segment::{Column, Damage, Group, RowKind};
 use crate::store::{LiveSegment, Snapshot};
 
-/// Tasks of a thread after which its partial result is weighed first: smaller ones cannot be heavy.
-const WEIGHED_TASK_COUNT_MIN: u32 = 8;
-
 /// A snapshot, as a query with its `as_of` sees it.
 #[derive(Debug)]
 pub struct Scan<'s> {
@@ -136,7 +133,7 @@ impl<'s> Scan<'s> {
                 }
                 analysis.observe(&Task::new(self, index), &mut partial)?;
                 observed_count += 1;
-                if observed_count >= WEIGHED_TASK_COUNT_MIN && observed_count.is_power_of_two() {
+                if observed_count.is_power_of_two() {
                     drop(charge);
                     charge = self.meter.charge(weigh(&partial))?;
                 }
@@ -144,7 +141,7 @@ impl<'s> Scan<'s> {
         };
         let pool = pool();
         let helpers = pool.current_num_threads().min(task_count as usize).saturating_sub(1);
-        let merged: Mutex<Result<Option<(A::Partial, Charge)>, Problem>> = Mutex::new(Ok(None));
+        let merged: Mutex<Result<_, Problem>> = Mutex::new(Ok(None::<(A::Partial, Charge)>));
         let add = |outcome: Result<(A::Partial, Charge), Problem>| {
             let mut merged = merged.lock();
             match (outcome, &mut *merged) {

@@ -157,3 +157,28 @@ fn a_reader_who_leaves_early_is_no_panic() {
     drop(shell.stdout.take());
     assert_eq!(shell.wait().unwrap().code(), Some(0));
 }
+
+#[test]
+#[allow(clippy::disallowed_methods, reason = "tests write the files that the program reads")]
+fn an_account_is_shown_and_a_result_written_as_arrow() {
+    let folder = tempfile::tempdir().unwrap();
+    let events = folder.path().join("events.ndjson");
+    let event = r#"{"event": "signup", "user": "ada", "account": "acme", "time": "2024-03-01", "id": "e1"}"#;
+    std::fs::write(&events, event).unwrap();
+    let data = folder.path().join("data");
+    let imported = flywheel(&data).arg("import").arg(&events).output().unwrap();
+    assert_eq!(imported.status.code(), Some(0), "{}", stderr(&imported));
+
+    let account = flywheel(&data).args(["account", "acme", "--format", "json"]).output().unwrap();
+    let account: serde_json::Value = serde_json::from_slice(&account.stdout).unwrap();
+    assert_eq!((&account["account"], &account["users"][0]), (&"acme".into(), &"ada".into()));
+    let nobody = flywheel(&data).args(["account", "ada"]).output().unwrap();
+    assert_eq!(nobody.status.code(), Some(1));
+    assert!(stderr(&nobody).contains("there is no account \"ada\""));
+
+    let query = folder.path().join("query.json");
+    std::fs::write(&query, r#"{"kind": "funnel", "steps": ["signup", "purchase"]}"#).unwrap();
+    let result = flywheel(&data).arg("query").arg(&query).args(["--format", "arrow"]).output().unwrap();
+    let reader = arrow_ipc::reader::StreamReader::try_new(result.stdout.as_slice(), None).unwrap();
+    assert_eq!(reader.map(|batch| batch.unwrap().num_rows()).collect::<Vec<_>>(), [2]);
+}

@@ -1,4 +1,4 @@
-//! The ways to ask a store, all behind one trait: the library, and the reference beside it.
+//! The ways to ask a store, all behind one trait: the library, the server, and the reference beside them.
 
 use flywheeldb::Store;
 use flywheeldb::api::Json;
@@ -7,6 +7,7 @@ use tempfile::TempDir;
 
 use super::reading;
 use super::reference::{Reference, Refusal};
+use super::server::{Answer, TestServer};
 use super::tables::{self, Row};
 
 /// Bodies in, rows or a refusal out.
@@ -73,6 +74,60 @@ impl Door for Library {
             }),
         }
     }
+}
+
+/// A new server on a port of its own, asked as clients ask it.
+pub struct Http {
+    server: TestServer,
+}
+
+impl Http {
+    pub fn start() -> Http {
+        Http { server: TestServer::start() }
+    }
+
+    /// Sends a write, which must be taken.
+    fn write(&self, target: &str, items: &[Json]) {
+        let answer = self.server.post(target, &Json::Array(items.to_vec()).to_string());
+        assert_eq!(answer.status, 200, "{answer:?}");
+    }
+}
+
+impl Door for Http {
+    fn ingest(&mut self, events: &[Json]) {
+        self.write("/v1/events", events);
+    }
+
+    fn write_profiles(&mut self, entity: Entity, writes: &[Json]) {
+        let target = match entity {
+            Entity::User => "/v1/users",
+            Entity::Account => "/v1/accounts",
+        };
+        self.write(target, writes);
+    }
+
+    fn merge_identities(&mut self, merges: &[Json]) {
+        self.write("/v1/identities", merges);
+    }
+
+    fn query(&self, query: &Json) -> Result<Vec<Row>, Refused> {
+        let kind = reading::string(query.get("kind").expect("a query has a kind"));
+        let answer = self.server.post(&format!("/v1/query/{kind}"), &query.to_string());
+        let body = Json::parse(&answer.body).expect("answers are JSON");
+        if answer.status != 200 {
+            return Err(refused(&answer, &body));
+        }
+        let row = |row: &Json| match row {
+            Json::Object(fields) => fields.clone(),
+            other => panic!("{other} is no row"),
+        };
+        Ok(reading::items(body.get("data")).iter().map(row).collect())
+    }
+}
+
+fn refused(answer: &Answer, body: &Json) -> Refused {
+    let text = |name| body.get(name).map(reading::string).unwrap_or_default();
+    Refused { status: answer.status, path: text("path"), detail: text("detail") }
 }
 
 impl Door for Reference {

@@ -9,4 +9,5 @@ pub mod histories;
 pub mod queries;
 pub mod reading;
 pub mod reference;
+pub mod server;
 pub mod tables;

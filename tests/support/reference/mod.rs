@@ -19,6 +19,7 @@ mod question;
 mod retention;
 mod segmentation;
 mod split;
+mod successive;
 
 pub use history::Reference;
 

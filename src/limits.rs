@@ -36,6 +36,13 @@ pub const ZSTD_WINDOW_LOG_MAX: u32 = 23;
 /// Steps in one funnel. A set of steps is kept in a `u64`, one bit a step.
 pub const FUNNEL_STEP_COUNT_MAX: usize = 64;
 const _: () = assert!(FUNNEL_STEP_COUNT_MAX <= u64::BITS as usize);
+/// Exclusions of one funnel. A set of them, and of what breaks a strict order, is kept in a `u64`.
+pub const FUNNEL_EXCLUSION_COUNT_MAX: usize = 63;
+const _: () = assert!(FUNNEL_EXCLUSION_COUNT_MAX < u64::BITS as usize);
+/// Properties whose values the events of an attempt share.
+pub const FUNNEL_HOLD_COUNT_MAX: usize = 8;
+/// Bins of a histogram: more than a screen has columns.
+pub const HISTOGRAM_BIN_COUNT_MAX: usize = 10_000;
 /// Buckets that one query may tell: ten years of hours, and room.
 pub const BUCKET_COUNT_MAX: usize = 200_000;
 /// Cells that a retention table may have (cohorts times periods).

@@ -2,7 +2,9 @@
 
 use super::filter::{On, parse_on, parse_property};
 use super::{Fields, Json, Node, Problem};
-use crate::limits::{BREAKDOWN_LIMIT_DEFAULT, BREAKDOWN_LIMIT_MAX, BREAKDOWN_PROPERTY_COUNT_MAX};
+use crate::limits::{
+    BREAKDOWN_LIMIT_DEFAULT, BREAKDOWN_LIMIT_MAX, BREAKDOWN_PROPERTY_COUNT_MAX, FUNNEL_STEP_COUNT_MAX,
+};
 
 /// One property to split by.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,11 +13,39 @@ pub struct Breakdown {
     pub on: On,
     /// Values that get rows of their own; the rest are folded into `$other`. At least 1.
     pub limit: usize,
+    /// Which event's value is a user's, where several events make up one outcome; `None` if it is not said.
+    pub attribution: Option<Attribution>,
+}
+
+/// Which event of an attempt at a funnel gives it its value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attribution {
+    First,
+    Last,
+    /// The event of this step, counted from 1.
+    Step(usize),
+    /// Every event has the value.
+    All,
+}
+
+impl Attribution {
+    fn parse(node: &Node<'_>) -> Result<Attribution, Problem> {
+        let Json::Object(_) = node.json() else {
+            return node.word(&[
+                ("first", Attribution::First),
+                ("last", Attribution::Last),
+                ("all", Attribution::All),
+            ]);
+        };
+        let mut fields = node.object()?;
+        let step = fields.required("step")?.integer(1..=FUNNEL_STEP_COUNT_MAX as i64)? as usize;
+        fields.finish()?;
+        Ok(Attribution::Step(step))
+    }
 }
 
 impl Breakdown {
-    /// `has_attribution`: the field `attribution` may be there. It says which event's value is a user's, where
-    /// several events make up one outcome: the first one's.
+    /// `has_attribution`: the field `attribution` may be there.
     fn parse(node: &Node<'_>, has_attribution: bool) -> Result<Breakdown, Problem> {
         let mut fields = node.object()?;
         let property = parse_property(&fields.required("property")?)?;
@@ -24,11 +54,12 @@ impl Breakdown {
             Some(limit) => limit.integer(1..=BREAKDOWN_LIMIT_MAX as i64)? as usize,
             None => BREAKDOWN_LIMIT_DEFAULT,
         };
-        if has_attribution && let Some(attribution) = fields.optional("attribution") {
-            attribution.word(&[("first", ())])?;
-        }
+        let attribution = match has_attribution {
+            true => fields.optional("attribution").map(|word| Attribution::parse(&word)).transpose()?,
+            false => None,
+        };
         fields.finish()?;
-        Ok(Breakdown { property, on, limit })
+        Ok(Breakdown { property, on, limit, attribution })
     }
 
     /// The properties of the field `breakdown`: none, one or a list.

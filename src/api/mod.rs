@@ -21,11 +21,11 @@ mod stickiness;
 mod table;
 mod time_expr;
 
-pub use breakdown::Breakdown;
+pub use breakdown::{Attribution, Breakdown};
 pub use cohort::{CohortExpr, CohortQuery, CohortSelect};
 pub use encode::{Format, decode, encode};
 pub use filter::{CohortRef, Filter, On, Op, ValueSet};
-pub use funnel::FunnelQuery;
+pub use funnel::{FunnelCount, FunnelExclusion, FunnelHistogram, FunnelOrder, FunnelQuery, FunnelStep};
 pub use json::{Fields, Json, Node};
 pub use lifecycle::LifecycleQuery;
 pub use paths::{PathAnchor, PathCut, PathsQuery};

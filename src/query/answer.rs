@@ -69,9 +69,7 @@ fn answer(request: &QueryRequest, scope: &Scope, scan: &Scan<'_>) -> Result<Tabl
             scan.run(&segmentation)
         }
         QueryKind::Funnel(query) => {
-            let selections = query.steps.iter().map(|step| binder.selection(step, filter));
-            let funnel =
-                Funnel::new(query, scope, selections.collect::<Result<_, _>>()?, plans(&query.breakdowns)?);
+            let funnel = Funnel::bind(query, filter, scope, scan, &mut binder)?;
             scan.run(&funnel)
         }
         QueryKind::Retention(query) => {

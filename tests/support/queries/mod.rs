@@ -28,14 +28,6 @@ const LATER: &[&str] = &[
     "rolling",
     "cumulative",
     "formula",
-    "within",
-    "optional",
-    "exclude",
-    "strict",
-    "hold",
-    "attribution",
-    "funnel_interval",
-    "unit",
 ];
 
 const ZONES: [&str; 4] = ["UTC", "Europe/Berlin", "Asia/Kolkata", "America/New_York"];
@@ -127,8 +119,12 @@ impl Asker<'_> {
         let mut fields = vec![field("kind", "funnel")];
         let length = self.range(&mut fields);
         let step_count = self.dice.between(2, 4);
-        let steps: Vec<Json> = (0..step_count).map(|step| self.step(step, step_count)).collect();
-        let has_within = steps.iter().any(|step| step.get("within").is_some());
+        let counts_attempts = self.may("attempts", 12);
+        let is_any_order = !counts_attempts && self.may("any", 15);
+        let is_plain = counts_attempts || is_any_order; // steps have no options of their own
+        let steps: Vec<Json> = (0..step_count)
+            .map(|step| if is_plain { self.selector() } else { self.step(step, step_count) })
+            .collect();
         fields.push(("steps".to_owned(), Json::Array(steps)));
         if self.dice.percent(80) {
             fields.push(field("window", self.dice.pick(&WINDOWS)));
@@ -138,34 +134,46 @@ impl Asker<'_> {
                 fields.push((name.to_owned(), Json::Bool(true)));
             }
         }
-        if self.may("strict", 15) {
+        if is_any_order {
+            fields.push(field("order", "any"));
+        } else if !counts_attempts && self.may("strict", 15) {
             fields.push(field("order", "strict"));
             if self.dice.percent(40) {
                 fields.push(("strict_over".to_owned(), Json::Array(vec![self.selector()])));
             }
         }
-        if self.may("exclude", 20) {
-            let mut exclusion = vec![("event".to_owned(), self.selector())];
-            if self.dice.percent(60) {
-                let after = self.dice.between(1, step_count - 1);
-                let before = self.dice.between(after + 1, step_count);
-                exclusion.push(("after_step".to_owned(), reading::count(after)));
-                exclusion.push(("before_step".to_owned(), reading::count(before)));
-            }
-            fields.push(("exclude".to_owned(), Json::Array(vec![Json::Object(exclusion)])));
+        if self.may("exclude", 25) {
+            let exclusions = (0..self.dice.between(1, 2)).map(|_| self.exclusion(step_count, is_any_order));
+            fields.push(("exclude".to_owned(), Json::Array(exclusions.collect())));
         }
-        let holds = self.may("hold", 15);
+        let holds = !counts_attempts && self.may("hold", 15);
         if holds {
             let hold = Json::String(self.dice.pick(&["country", "mixed"]).to_owned());
             fields.push(("hold".to_owned(), Json::Array(vec![hold])));
         }
-        if self.may("unit", 15) {
-            let units: &[&str] = if holds { &["held"] } else { &["users", "sessions", "accounts"] };
-            fields.push(field("count", self.dice.pick(units)));
+        if counts_attempts {
+            fields.push(field("count", "attempts"));
+        } else if self.may("entity", 5) {
+            fields.push(field("count", "accounts"));
+        } else if self.may("unit", 20) {
+            let units: &[&str] = if holds { &["held", "sessions"] } else { &["users", "sessions"] };
+            let unit = self.dice.pick(units);
+            fields.push(field("count", unit));
+            if unit == "sessions" && self.dice.percent(50) {
+                fields.push(field("session_gap", self.dice.pick(&WINDOWS)));
+            }
+        }
+        if self.may("histogram", 8) {
+            let from_step = self.dice.between(1, step_count - 1);
+            let to_step = self.dice.between(from_step + 1, step_count);
+            let numbers = [("from_step", from_step), ("to_step", to_step), ("bins", self.dice.between(1, 5))];
+            let numbers = numbers.map(|(name, number)| (name.to_owned(), reading::count(number)));
+            fields.push(("histogram".to_owned(), Json::Object(numbers.to_vec())));
+            return Json::Object(fields);
         }
         if self.may("funnel_interval", 20) {
             fields.push(field("interval", self.interval(length)));
-            if !has_within && self.dice.percent(40) {
+            if self.dice.percent(40) {
                 fields.push(("per_bucket".to_owned(), Json::Bool(true)));
             }
         } else if self.dice.percent(15) {
@@ -173,6 +181,17 @@ impl Asker<'_> {
         }
         self.breakdown(&mut fields, 45);
         Json::Object(fields)
+    }
+
+    fn exclusion(&mut self, step_count: usize, is_any_order: bool) -> Json {
+        let mut exclusion = vec![("event".to_owned(), self.selector())];
+        if !is_any_order && self.dice.percent(60) {
+            let after = self.dice.between(1, step_count - 1);
+            let before = self.dice.between(after + 1, step_count);
+            exclusion.push(("after_step".to_owned(), reading::count(after)));
+            exclusion.push(("before_step".to_owned(), reading::count(before)));
+        }
+        Json::Object(exclusion)
     }
 
     fn step(&mut self, step: usize, step_count: usize) -> Json {

@@ -26,6 +26,8 @@ pub struct Exclusion {
 pub struct Rules {
     pub steps: Vec<Step>,
     pub window: i64,
+    /// Steps come in any order: an attempt's level is how many it has.
+    pub in_any_order: bool,
     pub strict_time: bool,
     /// The end that later steps may not reach.
     pub end: Option<TimeMs>,
@@ -58,14 +60,22 @@ pub fn level(attempt: &Attempt) -> usize {
 }
 
 impl Rules {
+    /// The highest step reached, or in any order how many were, counted from 1.
+    pub fn level(&self, attempt: &Attempt) -> usize {
+        if self.in_any_order { attempt.len() } else { level(attempt) }
+    }
+
     /// All attempts, finished or not, whose first event lies in `starts`.
     pub fn attempts(&self, question: &Question, timeline: &Timeline, starts: Bucket) -> Vec<Attempt> {
         let mut attempts = Vec::new();
         for event in 0..timeline.events.len() {
             let first = timeline.events[event];
             let may_start = starts.holds(first.time) && self.has_held_values(question, first);
-            if may_start && self.steps[0].selector.takes(question, first) {
-                self.extend(question, timeline, &mut vec![Stop { step: 0, event }], &mut attempts);
+            let step_count = if self.in_any_order { self.steps.len() } else { 1 };
+            for step in 0..step_count {
+                if may_start && self.steps[step].selector.takes(question, first) {
+                    self.extend(question, timeline, &mut vec![Stop { step, event }], &mut attempts);
+                }
             }
         }
         attempts
@@ -80,7 +90,7 @@ impl Rules {
         found: &mut Vec<Attempt>,
     ) {
         found.push(attempt.clone());
-        for step in self.next_steps(level(attempt)) {
+        for step in self.next_steps(attempt) {
             for event in 0..timeline.events.len() {
                 let stop = Stop { step, event };
                 if self.can_stop(question, timeline, attempt, stop) {
@@ -92,8 +102,14 @@ impl Rules {
         }
     }
 
-    /// The steps that may come after `level` steps: the next, and while those are optional, the ones behind.
-    fn next_steps(&self, level: usize) -> Vec<usize> {
+    /// The steps that may come after an attempt's: the next, and while those are optional, the ones behind. In any
+    /// order all that it has not.
+    fn next_steps(&self, attempt: &Attempt) -> Vec<usize> {
+        if self.in_any_order {
+            let is_left = |step: &usize| attempt.iter().all(|stop| stop.step != *step);
+            return (0..self.steps.len()).filter(is_left).collect();
+        }
+        let level = level(attempt);
         let mut steps = Vec::new();
         for step in level..self.steps.len() {
             steps.push(step);
@@ -114,7 +130,7 @@ impl Rules {
     }
 
     /// Whether the attempt may take this step at this time.
-    fn is_in_time(&self, timeline: &Timeline, attempt: &Attempt, step: usize, time: TimeMs) -> bool {
+    pub fn is_in_time(&self, timeline: &Timeline, attempt: &Attempt, step: usize, time: TimeMs) -> bool {
         let first = timeline.events[attempt[0].event].time;
         let last = timeline.events[attempt[attempt.len() - 1].event].time;
         let in_order = if self.strict_time { last < time } else { last <= time };
@@ -125,7 +141,7 @@ impl Rules {
     }
 
     /// Whether an event before `until`, and not of the attempt, excludes or breaks it.
-    fn is_ended(
+    pub fn is_ended(
         &self,
         question: &Question,
         timeline: &Timeline,
@@ -134,7 +150,7 @@ impl Rules {
         until: TimeMs,
     ) -> bool {
         let time_of = |stop: &Stop| timeline.events[stop.event].time;
-        let level = level(attempt);
+        let level = self.level(attempt);
         let is_part = |index: usize| attempt.iter().chain(&next).any(|stop| stop.event == index);
         let strangers_after = |start: TimeMs| {
             let events = timeline.events.iter().enumerate();
@@ -146,7 +162,8 @@ impl Rules {
             })
         };
         let is_excluded = self.exclusions.iter().any(|exclusion| {
-            let reached = attempt.iter().find(|stop| stop.step + 1 >= exclusion.after_step);
+            let is_after = |stop: &&Stop| self.in_any_order || stop.step + 1 >= exclusion.after_step;
+            let reached = attempt.iter().find(is_after);
             reached.is_some_and(|stop| {
                 level < exclusion.before_step
                     && strangers_after(time_of(stop))
@@ -164,7 +181,7 @@ impl Rules {
     pub fn is_in_progress(&self, question: &Question, timeline: &Timeline, attempt: &Attempt) -> bool {
         let last = timeline.events[attempt[attempt.len() - 1].event].time;
         let soonest = if self.strict_time { question.as_of.max(last + 1) } else { question.as_of };
-        let steps = self.next_steps(level(attempt));
+        let steps = self.next_steps(attempt);
         steps.into_iter().any(|step| self.is_in_time(timeline, attempt, step, soonest))
             && timeline.open_until.is_none_or(|end| soonest <= end)
             && !self.is_ended(question, timeline, attempt, None, question.as_of)
@@ -174,15 +191,19 @@ impl Rules {
     /// one with the latest first event, with more optional steps, with the latest second event, and so on.
     /// Several if they tie in every time.
     pub fn told(&self, timeline: &Timeline, attempts: &[Attempt]) -> Vec<Attempt> {
-        let Some(level_reached) = attempts.iter().map(level).max() else { return Vec::new() };
+        let Some(level_reached) = attempts.iter().map(|attempt| self.level(attempt)).max() else {
+            return Vec::new();
+        };
         let preference = |attempt: &Attempt| {
             let times: Vec<TimeMs> = attempt.iter().map(|stop| timeline.events[stop.event].time).collect();
             let optional = attempt.iter().filter(|stop| self.steps[stop.step].optional).count();
-            // Greater is better.
-            (-times[times.len() - 1], times[0], optional, times)
+            // Greater is better. Last, of those that took other optional steps at the same times, the earlier steps.
+            let steps: Vec<usize> = attempt.iter().map(|stop| stop.step).collect();
+            let earlier = (!self.in_any_order).then_some(std::cmp::Reverse(steps));
+            (-times[times.len() - 1], times[0], optional, times, earlier)
         };
         let reaching: Vec<&Attempt> =
-            attempts.iter().filter(|attempt| level(attempt) == level_reached).collect();
+            attempts.iter().filter(|attempt| self.level(attempt) == level_reached).collect();
         let best = reaching.iter().map(|attempt| preference(attempt)).max();
         let told = reaching.into_iter().filter(|attempt| Some(preference(attempt)) == best);
         told.cloned().collect()

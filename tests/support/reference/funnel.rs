@@ -6,12 +6,13 @@ use flywheeldb::api::Json;
 use flywheeldb::model::{DAY_MS, Event, MINUTE_MS, Number};
 
 use super::Refusal;
-use super::attempts::{Attempt, Exclusion, Rules, Step, Timeline, level, sessions};
+use super::attempts::{Attempt, Exclusion, Rules, Step, Stop, Timeline, level, sessions};
 use super::calendar::{Bucket, Interval, duration};
 use super::filter::Selector;
 use super::measure::{cell, percentile, share, sum, whole};
 use super::question::{Question, count, field, items};
 use super::split::{Key, Split};
+use super::successive;
 use crate::support::reading;
 use crate::support::tables::Row;
 
@@ -176,24 +177,63 @@ fn outcomes(question: &Question, split: &Split) -> Result<Vec<Outcome>, Refusal>
     let starts: Vec<Bucket> = if question.flag("per_bucket")? { buckets.clone() } else { vec![range] };
     let mut outcomes = Vec::new();
     for (owner, timeline) in units(question, &rules)? {
-        for starts in &starts {
+        for (place, starts) in starts.iter().enumerate() {
             let starts = Bucket { start: starts.start.max(range.start), end: starts.end.min(range.end) };
+            let moment = |event: usize| timeline.events[event].time;
+            let mut add = |owner: String, told: &[Attempt], reached: usize, in_progress: bool, keys| {
+                let first = moment(told[0][0].event);
+                outcomes.push(Outcome {
+                    owner,
+                    level: reached,
+                    bucket: buckets
+                        .iter()
+                        .position(|bucket| bucket.holds(first))
+                        .expect("it is in the range"),
+                    in_progress,
+                    moments: told[0].iter().map(|stop| (stop.step, moment(stop.event))).collect(),
+                    keys,
+                });
+            };
+            if question.text("count")? == Some("attempts") {
+                let choices = successive::choices(question, &rules, &timeline, starts);
+                let keys_of = |attempts: &Vec<successive::Successive>| -> Vec<BTreeSet<Key>> {
+                    let one =
+                        |attempt: &successive::Successive| std::slice::from_ref(&attempt.attempt).to_vec();
+                    let keys = |attempt| keys(question, split, attribution, &timeline, &one(attempt));
+                    attempts.iter().map(keys).collect()
+                };
+                // An attempt in no row comes after those in one.
+                let in_order = |keys: &Vec<BTreeSet<Key>>| -> Vec<(bool, BTreeSet<Key>)> {
+                    keys.iter().map(|keys| (keys.is_empty(), keys.clone())).collect()
+                };
+                let chosen = choices
+                    .iter()
+                    .map(|choice| (in_order(&keys_of(choice)), choice))
+                    .min_by(|a, b| a.0.cmp(&b.0));
+                let Some((keys, chosen)) = chosen else { continue };
+                for (number, (attempt, (_, keys))) in chosen.iter().zip(keys).enumerate() {
+                    let (reached, in_progress) = (level(&attempt.attempt), attempt.in_progress);
+                    let owner = format!("{owner} {place} {number}");
+                    add(owner, std::slice::from_ref(&attempt.attempt), reached, in_progress, keys);
+                }
+                continue;
+            }
             let attempts = rules.attempts(question, &timeline, starts);
             let told = rules.told(&timeline, &attempts);
             let Some(attempt) = told.first() else { continue };
-            let moment = |event: usize| timeline.events[event].time;
-            let first = moment(attempt[0].event);
-            let reached = level(attempt);
-            outcomes.push(Outcome {
-                owner: owner.clone(),
-                level: reached,
-                bucket: buckets.iter().position(|bucket| bucket.holds(first)).expect("it is in the range"),
-                in_progress: attempts.iter().any(|attempt| {
-                    level(attempt) == reached && rules.is_in_progress(question, &timeline, attempt)
-                }),
-                moments: attempt.iter().map(|stop| (stop.step, moment(stop.event))).collect(),
-                keys: keys(question, split, attribution, &timeline, &told),
+            let reached = rules.level(attempt);
+            let in_progress = attempts.iter().any(|attempt| {
+                rules.level(attempt) == reached && rules.is_in_progress(question, &timeline, attempt)
             });
+            let keys = keys(question, split, attribution, &timeline, &told);
+            if rules.in_any_order {
+                // The k-th event is told under the name of step k.
+                let numbered: Attempt =
+                    attempt.iter().enumerate().map(|(step, stop)| Stop { step, ..*stop }).collect();
+                add(owner.clone(), &[numbered], reached, in_progress, keys);
+            } else {
+                add(owner.clone(), &told, reached, in_progress, keys);
+            }
         }
     }
     Ok(outcomes)
@@ -213,7 +253,10 @@ fn keys(
             Attribution::First => at(attempt[0].event),
             Attribution::Last => at(attempt[attempt.len() - 1].event),
             Attribution::Step(step) => {
-                let stop = attempt.iter().find(|stop| stop.step == step);
+                let stop = match question.text("order") {
+                    Ok(Some("any")) => attempt.get(step),
+                    _ => attempt.iter().find(|stop| stop.step == step),
+                };
                 stop.map(|stop| at(stop.event)).unwrap_or_default()
             }
             Attribution::All => attempt
@@ -230,7 +273,7 @@ fn keys(
 fn units<'a>(question: &'a Question, rules: &Rules) -> Result<Vec<(String, Timeline<'a>)>, Refusal> {
     let gap = question.field("session_gap").map(duration).transpose()?.unwrap_or(30 * MINUTE_MS);
     let unit = match question.text("count")? {
-        None | Some("users" | "accounts") => Unit::Owner,
+        None | Some("users" | "accounts" | "attempts") => Unit::Owner,
         Some("sessions") => Unit::Session,
         Some("held") => Unit::Held,
         Some(other) => return Err(Refusal::NotCovered(format!("counting {other}"))),
@@ -299,7 +342,7 @@ fn rules(question: &Question) -> Result<Rules, Refusal> {
         })
     };
     let breakers = match question.text("order")? {
-        None | Some("ordered") => None,
+        None | Some("ordered" | "any") => None,
         Some("strict") if question.field("strict_over").is_none() => {
             Some(vec![Selector::read(question, &Json::String("*".to_owned()))?])
         }
@@ -314,6 +357,7 @@ fn rules(question: &Question) -> Result<Rules, Refusal> {
     Ok(Rules {
         steps: steps.iter().map(step).collect::<Result<_, _>>()?,
         window: question.field("window").map(duration).transpose()?.unwrap_or(14 * DAY_MS),
+        in_any_order: question.text("order")? == Some("any"),
         strict_time: question.flag("strict_time")?,
         end: question.flag("within_range")?.then_some(question.to),
         exclusions: each("exclude")?.iter().map(exclusion).collect::<Result<_, _>>()?,

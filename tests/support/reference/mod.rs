@@ -23,6 +23,7 @@ mod segmentation;
 mod split;
 mod stickiness;
 mod visits;
+mod successive;
 
 pub use history::Reference;
 

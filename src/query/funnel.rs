@@ -34,7 +34,7 @@ pub struct Funnel {
     pub(super) has_interval: bool,
     /// Whether a user may count in several buckets.
     is_per_bucket: bool,
-    histogram: Option<FunnelHistogram>,
+    pub(super) histogram: Option<FunnelHistogram>,
     /// Which values have rows of their own, where a cell needs to know.
     pub(super) kept: Option<Split>,
 }

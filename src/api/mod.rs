@@ -17,10 +17,10 @@ mod selector;
 mod table;
 mod time_expr;
 
-pub use breakdown::Breakdown;
-pub use cohort::{CohortExpr, CohortQuery, CohortSelect};
+pub use breakdown::{Breakdown, BreakdownSource};
+pub use cohort::{CohortExpr, CohortQuery, CohortSelect, ResultCell};
 pub use encode::{Format, decode, encode};
-pub use filter::{CohortRef, Filter, On, Op, ValueSet};
+pub use filter::{Filter, On, Op, ValueSet};
 pub use funnel::FunnelQuery;
 pub use json::{Fields, Json, Node};
 pub use problem::{Problem, ProblemClass, nearest};

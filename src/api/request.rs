@@ -6,8 +6,8 @@ use jiff::tz::TimeZone;
 
 use super::time_expr::parse_zone;
 use super::{
-    CohortQuery, Fields, Filter, FunnelQuery, Json, Problem, RetentionQuery, SegmentationQuery, TimeExpr,
-    TimeRange,
+    CohortQuery, Fields, Filter, FunnelQuery, Json, Node, Problem, RetentionQuery, SegmentationQuery,
+    TimeExpr, TimeRange,
 };
 use crate::limits::TIME_MIN_MS;
 use crate::model::TimeMs;
@@ -47,23 +47,24 @@ impl QueryRequest {
     /// Reads a body that carries its `kind`.
     pub fn parse(body: &Json) -> Result<QueryRequest, Problem> {
         let mut fields = body.root().object()?;
-        let kind = fields.required("kind")?.word(&KINDS)?;
-        let (common, kind) = match kind {
-            Kind::Segmentation => {
-                (Common::parse(&mut fields)?, QueryKind::Segmentation(SegmentationQuery::parse(&mut fields)?))
-            }
-            Kind::Funnel => {
-                (Common::parse(&mut fields)?, QueryKind::Funnel(FunnelQuery::parse(&mut fields)?))
-            }
-            Kind::Retention => {
-                (Common::parse(&mut fields)?, QueryKind::Retention(RetentionQuery::parse(&mut fields)?))
-            }
-            Kind::Cohort => (
-                Common::parse_without_range(&mut fields)?,
-                QueryKind::Cohort(CohortQuery::parse(&mut fields)?),
-            ),
-        };
+        let kind = fields.required("kind")?;
+        let request = QueryRequest::parse_kind(&kind, &mut fields)?;
         fields.finish()?;
+        Ok(request)
+    }
+
+    /// Reads the fields of a query of the kind that `kind` names.
+    pub(super) fn parse_kind(kind: &Node<'_>, fields: &mut Fields<'_>) -> Result<QueryRequest, Problem> {
+        let (common, kind) = match kind.word(&KINDS)? {
+            Kind::Segmentation => {
+                (Common::parse(fields)?, QueryKind::Segmentation(SegmentationQuery::parse(fields)?))
+            }
+            Kind::Funnel => (Common::parse(fields)?, QueryKind::Funnel(FunnelQuery::parse(fields)?)),
+            Kind::Retention => (Common::parse(fields)?, QueryKind::Retention(RetentionQuery::parse(fields)?)),
+            Kind::Cohort => {
+                (Common::parse_without_range(fields)?, QueryKind::Cohort(CohortQuery::parse(fields)?))
+            }
+        };
         Ok(QueryRequest { common, kind })
     }
 }
@@ -92,7 +93,8 @@ impl Common {
         for name in ["from", "to", "where"] {
             if fields.has(name) {
                 let problem = fields.node().problem(format!("a cohort takes no {name:?} at this place"));
-                return Err(problem.at(format!("/{name}")).hint(match name {
+                let place = format!("{}/{name}", fields.node().path());
+                return Err(problem.at(place).hint(match name {
                     "where" => "filter the events of \"did\": {\"did\": {\"event\": …, \"where\": …}}",
                     _ => "give the range beside \"did\", \"did_not\" or \"first_did\"",
                 }));

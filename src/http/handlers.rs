@@ -19,7 +19,7 @@ use super::origin;
 use super::parameters::Parameters;
 use super::respond::{self, Refusal, Reply};
 use super::routes::{Action, Found, Routes};
-use crate::api::{Format, Json, Problem, ProblemClass, encode, nearest};
+use crate::api::{Answer, Format, Json, Problem, ProblemClass, encode, nearest};
 use crate::ingest::{OnError, Rejected, parse_events, parse_identities, parse_profiles};
 use crate::limits::{TIMELINE_EVENT_COUNT_DEFAULT, TIMELINE_EVENT_COUNT_MAX};
 use crate::model::{Entity, TimeMs, checked_time, parse_time};
@@ -58,11 +58,11 @@ impl<'a> From<&'a Rejected> for ToldRejected<'a> {
 }
 
 /// A request whose route is found and whose body is still to be read.
-struct Call<'a> {
-    app: &'a App,
-    parts: &'a Parts,
+pub(super) struct Call<'a> {
+    pub app: &'a App,
+    pub parts: &'a Parts,
     incoming: &'a mut Incoming,
-    parameters: Parameters,
+    pub parameters: Parameters,
     segment: Option<String>,
 }
 
@@ -82,6 +82,12 @@ impl App {
             Action::Query => call.query().await,
             Action::QueryInAddress => call.query_in_address().await,
             Action::ShowSchema => call.show_schema().await,
+            Action::ListDocuments(kind) => call.list_documents(kind).await,
+            Action::PutDocument(kind) => call.put_document(kind).await,
+            Action::ShowCohort => call.show_cohort().await,
+            Action::ShowQuery => call.show_query().await,
+            Action::DeleteDocument(kind) => call.delete_document(kind).await,
+            Action::RunQuery => call.run_stored_query().await,
             Action::ShowHealth => Ok(respond::json(StatusCode::OK, &json!({"status": "ok"}))),
             Action::ShowReadiness => Ok(call.show_readiness()),
             Action::Seal => call.seal().await,
@@ -157,7 +163,8 @@ impl Call<'_> {
         require_json(&self.parts.headers)?;
         let app = self.app;
         let received = self.body().await?;
-        run_query(app, kind, format, move || received.decoded(parse_query)).await
+        let ask = move |store: &crate::Store| store.query(&with_kind(received.decoded(parse_query)?, kind)?);
+        run_query(app, format, ask).await
     }
 
     async fn query_in_address(&mut self) -> Result<Reply, Problem> {
@@ -168,7 +175,8 @@ impl Call<'_> {
                 .hint("give it the query's JSON, or send that as the body of a POST")
         })?;
         let text = text.to_owned();
-        run_query(self.app, kind, format, move || parse_query(text.as_bytes())).await
+        let ask = move |store: &crate::Store| store.query(&with_kind(parse_query(text.as_bytes())?, kind)?);
+        run_query(self.app, format, ask).await
     }
 
     async fn show_schema(&mut self) -> Result<Reply, Problem> {
@@ -194,28 +202,26 @@ impl Call<'_> {
         Ok(respond::json(StatusCode::OK, &json!({"compacted": true})))
     }
 
-    async fn body(&mut self) -> Result<ReceivedBody, Problem> {
+    pub async fn body(&mut self) -> Result<ReceivedBody, Problem> {
         body::read(self.incoming, &self.parts.headers, &self.app.bodies).await
     }
 
     /// The open segment of the address.
-    fn segment(&self) -> String {
+    pub fn segment(&self) -> String {
         self.segment.clone().expect("the route's address has an open segment")
     }
 }
 
-/// Runs a query on a thread for reads, from its parsing to its encoding, and tells what each part took.
-async fn run_query(
+/// Answers a query on a thread for reads, from its parsing to its encoding, and tells what each part took.
+pub(super) async fn run_query(
     app: &App,
-    kind: &'static str,
     format: Format,
-    parse: impl FnOnce() -> Result<Json, Problem> + Send + 'static,
+    ask: impl FnOnce(&crate::Store) -> Result<Answer, Problem> + Send + 'static,
 ) -> Result<Reply, Problem> {
     let asked = Instant::now();
     let read = move |store: &crate::Store| {
         let begun = Instant::now();
-        let query = with_kind(parse()?, kind)?;
-        let answer = store.query(&query)?;
+        let answer = ask(store)?;
         let answered = Instant::now();
         let encoded = encode(&answer, format);
         let timing = [("wait", begun - asked), ("query", answered - begun), ("encode", answered.elapsed())];

@@ -1,15 +1,18 @@
 //! Cohorts: which users of a task belong to an expression over what users did and are.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use super::activity::visit_active_days;
+use super::cells::CellPlan;
 use super::grid::too_many_rows;
 use super::selection::UserFilter;
 use super::{Analysis, Partial, Selection, TASK_USER_COUNT, Task, TaskSet, key_time, key_user};
 use crate::api::{
-    Cell, CohortExpr, CohortSelect, ColumnType, Filter, Problem, Scope, Selector, Table, TimeRange,
+    Cell, CohortExpr, CohortSelect, ColumnType, Filter, Problem, ResultCell, Scope, Selector, Table,
+    TimeRange,
 };
 use crate::limits::RESULT_ROW_COUNT_MAX;
 use crate::model::TimeMs;
@@ -40,6 +43,9 @@ pub enum CohortPlan {
     All(Vec<CohortPlan>),
     Any(Vec<CohortPlan>),
     Not(Box<CohortPlan>),
+    /// A stored cohort, which a task looks for once, however often it is named.
+    Stored(Arc<UserFilter>),
+    Result(Arc<CellPlan>),
 }
 
 /// What a snapshot knows that an expression needs.
@@ -52,17 +58,26 @@ pub trait CohortBinder {
 
     /// The ordinal of the user that an id means, after merges.
     fn user_ordinal(&self, id: &str) -> Option<u32>;
+
+    /// A stored cohort, named at `path` of the request.
+    fn stored(&mut self, name: &str, path: &str) -> Result<CohortPlan, Problem>;
+
+    /// Those whom a cell of a result counts.
+    fn result(&mut self, cell: &ResultCell) -> Result<CohortPlan, Problem>;
+
+    /// A cohort inside another.
+    fn nested(&mut self, cohort: &CohortExpr) -> Result<CohortPlan, Problem>;
 }
 
 impl CohortPlan {
-    pub fn bind(
+    pub fn bind<B: CohortBinder>(
         expr: &CohortExpr,
         scope: &Scope,
-        binder: &mut impl CohortBinder,
+        binder: &mut B,
     ) -> Result<CohortPlan, Problem> {
         let resolve = |range: &TimeRange| range.resolve(scope.as_of, &scope.zone);
-        let bind_all = |list: &[CohortExpr], binder: &mut _| -> Result<Vec<CohortPlan>, Problem> {
-            list.iter().map(|expr| CohortPlan::bind(expr, scope, binder)).collect()
+        let bind_all = |list: &[CohortExpr], binder: &mut B| -> Result<Vec<CohortPlan>, Problem> {
+            list.iter().map(|expr| binder.nested(expr)).collect()
         };
         Ok(match expr {
             CohortExpr::Did { selector, at_least, at_most, range } => CohortPlan::Did {
@@ -88,7 +103,9 @@ impl CohortPlan {
             }
             CohortExpr::All(list) => CohortPlan::All(bind_all(list, binder)?),
             CohortExpr::Any(list) => CohortPlan::Any(bind_all(list, binder)?),
-            CohortExpr::Not(expr) => CohortPlan::Not(Box::new(CohortPlan::bind(expr, scope, binder)?)),
+            CohortExpr::Not(expr) => CohortPlan::Not(Box::new(binder.nested(expr)?)),
+            CohortExpr::Stored { name, path } => binder.stored(name, path)?,
+            CohortExpr::Result(cell) => binder.result(cell)?,
         })
     }
 
@@ -140,6 +157,12 @@ impl CohortPlan {
                 Ok(set)
             }),
             CohortPlan::Not(plan) => Ok(without(&plan.members_of(task, known)?)),
+            CohortPlan::Stored(filter) => Ok((*task.users_of(filter)?).clone()),
+            CohortPlan::Result(cell) => {
+                let mut set = cell.members(task)?;
+                set.intersect(known);
+                Ok(set)
+            }
         }
     }
 }
@@ -203,6 +226,11 @@ pub struct Cohort {
 impl Cohort {
     pub fn new(plan: CohortPlan, select: CohortSelect) -> Cohort {
         Cohort { plan, select }
+    }
+
+    /// The members among the users of a task, whatever is selected of them.
+    pub fn members(&self, task: &Task<'_>) -> Result<TaskSet, Problem> {
+        self.plan.members(task)
     }
 }
 

@@ -114,6 +114,15 @@ impl Funnel {
         }
     }
 
+    pub(super) fn step_count(&self) -> usize {
+        self.steps.len()
+    }
+
+    /// Whether there is no breakdown.
+    pub(super) fn is_whole(&self) -> bool {
+        self.breakdowns.is_empty()
+    }
+
     /// The arrivals at each step, and the rows of the first.
     fn arrivals(&self, task: &Task<'_>) -> Result<(Vec<Arrivals>, Rows), Problem> {
         let with_refs = !self.breakdowns.is_empty();
@@ -161,7 +170,7 @@ impl Funnel {
     }
 
     /// What became of each user of a task.
-    fn outcomes(&self, task: &Task<'_>) -> Result<(Vec<Outcome>, Rows), Problem> {
+    pub(super) fn outcomes(&self, task: &Task<'_>) -> Result<(Vec<Outcome>, Rows), Problem> {
         if self.has_overlaps {
             let rows = |range: &Range<TimeMs>, step: &Step| task.rows(&step.selection, range.clone(), true);
             let first = rows(&self.starts, &self.steps[0])?;

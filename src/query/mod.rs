@@ -7,14 +7,17 @@
 mod activity;
 mod answer;
 mod births;
+mod bound;
 mod breakdown;
 mod calendar;
+mod cells;
 mod cohort;
 mod funnel;
 mod funnel_ties;
 mod grid;
 mod retention;
 mod rolling;
+mod saved;
 mod scan;
 mod schema;
 mod segmentation;

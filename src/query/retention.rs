@@ -15,7 +15,7 @@ use super::split::slots_of;
 use super::value_totals::UserTotals;
 use super::{
     Analysis, BreakdownPlan, Calendar, Codes, Fold, Partial, Rows, Selection, Split, TASK_USER_COUNT, Task,
-    key_time, key_user,
+    TaskSet, key_time, key_user,
 };
 use crate::api::{Cell, CohortRule, ColumnType, Problem, RetentionQuery, Scope, Table};
 use crate::limits::{RESULT_ROW_COUNT_MAX, RETENTION_CELL_COUNT_MAX};
@@ -106,6 +106,34 @@ impl Retention {
     /// Periods of a cohort, the birth's own included.
     fn width(&self) -> usize {
         self.period_count + 1
+    }
+
+    pub(super) fn period_count(&self) -> usize {
+        self.period_count
+    }
+
+    /// Whether there is no breakdown.
+    pub(super) fn is_whole(&self) -> bool {
+        self.breakdowns.is_empty()
+    }
+
+    /// The cohort that the table tells under this name.
+    pub(super) fn cohort_named(&self, name: &str) -> Option<usize> {
+        (0..self.calendar.range_bucket_count()).find(|cohort| self.calendar.label(*cohort) == name)
+    }
+
+    /// The users of a task that are members of a cohort.
+    pub(super) fn founders(&self, task: &Task<'_>, cohort: usize) -> Result<TaskSet, Problem> {
+        let (foundings, _) = self.foundings(task)?;
+        let of_cohort = foundings.iter().filter(|founding| founding.cohort as usize == cohort);
+        Ok(of_cohort.map(|founding| founding.user).collect())
+    }
+
+    /// The users of a task with a return event in a bucket.
+    pub(super) fn active_in(&self, task: &Task<'_>, bucket: usize) -> Result<TaskSet, Problem> {
+        let range = self.calendar.start(bucket)..self.calendar.end(bucket).min(self.as_of + 1);
+        let rows = task.rows(&self.returns, range, false)?;
+        Ok(rows.keys.iter().map(|key| key_user(*key)).collect())
     }
 
     /// The members of cohorts among the users of a task, by the rows of their birth events, and the codes of

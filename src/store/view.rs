@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use roaring::RoaringBitmap;
 
+use super::documents::Documents;
 use super::identity::Identities;
 use crate::model::{DAY_MS, EventBatch};
 use crate::segment::{BatchRow, MergeSource, RowKind, Segment, build, merge};
@@ -106,6 +107,7 @@ pub struct View {
     pub runs: Vec<Run>,
     pub tail: Vec<Arc<Chunk>>,
     pub identities: Arc<Identities>,
+    pub documents: Arc<Documents>,
 }
 
 impl View {

@@ -17,7 +17,7 @@ pub struct Scope {
 }
 
 /// Options of the contract that the engine does not answer yet: each release takes some off.
-const LATER: [&str; 24] = [
+const LATER: [&str; 23] = [
     "accounts",
     "per_user",
     "first_time_users",
@@ -41,7 +41,6 @@ const LATER: [&str; 24] = [
     "rolling_alignment",
     "retention_measure",
     "summary",
-    "sequence",
 ];
 
 const ZONES: [&str; 4] = ["UTC", "Europe/Berlin", "Asia/Kolkata", "America/New_York"];
@@ -329,6 +328,19 @@ impl Asker<'_> {
 
     fn breakdown(&mut self, fields: &mut Fields, percent: usize) {
         if !self.dice.percent(percent) {
+            return;
+        }
+        if self.dice.percent(15) {
+            let names = ["pro", "x", "both"];
+            let cohorts = (0..self.dice.between(1, 3)).map(|index| (names[index].to_owned(), self.cohort(1)));
+            let cohorts = Json::Object(cohorts.collect());
+            let mut breakdown = Json::Object(vec![("cohorts".to_owned(), cohorts)]);
+            if self.dice.percent(30) {
+                let other = vec![field("property", "country"), ("limit".to_owned(), reading::count(2))];
+                let both = vec![breakdown, Json::Object(other)];
+                breakdown = Json::Array(both);
+            }
+            fields.push(("breakdown".to_owned(), breakdown));
             return;
         }
         let mut part = match self.dice.below(10) {

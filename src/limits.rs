@@ -74,6 +74,9 @@ pub const COHORT_USER_COUNT_MAX: usize = 1_000_000;
 /// Cohorts and filters nested in one another once stored cohorts are put in the place of their names. Each level
 /// takes a few kilobytes of a thread's stack.
 pub const COHORT_DEPTH_MAX: usize = 2 * FILTER_DEPTH_MAX;
+/// Cohorts and conditions on users that one query may have, once stored cohorts are put in the place of their names. A
+/// few short definitions can lead to one another in ever more ways.
+pub const COHORT_PART_COUNT_MAX: usize = 20_000;
 /// Cohorts that one query may split by. Each is evaluated for every user.
 pub const BREAKDOWN_COHORT_COUNT_MAX: usize = 100;
 /// Members of a static cohort. Their ids are one record of the log, which must fit in memory several times.

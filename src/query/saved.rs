@@ -420,6 +420,21 @@ mod tests {
     }
 
     #[test]
+    fn a_few_definitions_cannot_lead_to_one_another_without_end() {
+        let stored = Stored::with(&[("ada", "buy")]);
+        stored.store.put_cohort("c0", &json(r#"{"did": "buy"}"#)).unwrap();
+        let refused = (1..20).find_map(|level| {
+            let cell =
+                format!(r#"{{"result": {{"kind": "cohort", "query": {{"cohort": "c{}"}}}}}}"#, level - 1);
+            let both = json(&format!(r#"{{"all": [{cell}, {cell}]}}"#));
+            stored.store.put_cohort(&format!("c{level}"), &both).err()
+        });
+        let problem = refused.expect("doubling often enough is too much");
+        assert!(problem.detail.contains("more than 20000"), "{problem}");
+        assert_eq!(stored.members(r#""c5""#), ["ada"]);
+    }
+
+    #[test]
     fn a_stored_query_runs_with_overrides() {
         let stored = Stored::with(&[("ada", "buy"), ("bo", "view")]);
         let query = r#"{"kind":"cohort","cohort":{"did":"buy"},"select":"members","limit":1}"#;

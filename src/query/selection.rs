@@ -16,7 +16,7 @@ use super::{Task, TaskSet};
 use crate::api::{
     CohortExpr, EventName, Filter, Json, On, Op, Problem, ProblemClass, ResultCell, Scope, Selector, nearest,
 };
-use crate::limits::COHORT_DEPTH_MAX;
+use crate::limits::{COHORT_DEPTH_MAX, COHORT_PART_COUNT_MAX};
 use crate::model::{DocumentKind, Entity, Number, Value};
 use crate::segment::{Column, RowKind};
 use crate::store::Document;
@@ -111,6 +111,8 @@ pub struct Binder<'a> {
     own_name_count: usize,
     /// How deep what is being bound is nested.
     depth: usize,
+    /// Cohorts and conditions on users that were bound, those of results in them too.
+    part_count: usize,
 }
 
 impl<'a> Binder<'a> {
@@ -127,6 +129,7 @@ impl<'a> Binder<'a> {
             names: Vec::new(),
             own_name_count: 0,
             depth: 0,
+            part_count: 0,
         }
     }
 
@@ -304,7 +307,13 @@ impl<'a> Binder<'a> {
             let detail = format!("cohorts and filters are nested more than {COHORT_DEPTH_MAX} deep");
             return Err(Problem::invalid(detail).hint("stored cohorts count with all that they lead to"));
         }
+        if self.part_count == COHORT_PART_COUNT_MAX {
+            let detail =
+                format!("there are more than {COHORT_PART_COUNT_MAX} cohorts and conditions on users");
+            return Err(Problem::invalid(detail).hint("stored cohorts count with all that they lead to"));
+        }
         self.depth += 1;
+        self.part_count += 1;
         Ok(())
     }
 
@@ -400,8 +409,10 @@ impl CohortBinder for Binder<'_> {
         binder.names.clone_from(&self.names);
         binder.own_name_count = self.own_name_count;
         binder.depth = self.depth;
+        binder.part_count = self.part_count;
         binder.deeper()?;
         let mut bound = Bound::new(&cell.request, &mut binder).map_err(placed)?;
+        self.part_count = binder.part_count;
         bound.fold(&scan).map_err(placed)?;
         self.scan.count_rows(scan.rows_scanned() as usize);
         Ok(CohortPlan::Result(Arc::new(CellPlan::new(bound, scope.history(), cell)?)))

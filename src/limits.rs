@@ -101,6 +101,23 @@ pub const STICKINESS_INTERVAL_COUNT_MAX: i64 = 3_660;
 /// Ids that a cohort may list.
 pub const COHORT_USER_COUNT_MAX: usize = 1_000_000;
 
+/// Cohorts and filters nested in one another once stored cohorts are put in the place of their names. Each level
+/// takes a few kilobytes of a thread's stack.
+pub const COHORT_DEPTH_MAX: usize = 2 * FILTER_DEPTH_MAX;
+/// Cohorts and conditions on users that one query may have, once stored cohorts are put in the place of their names. A
+/// few short definitions can lead to one another in ever more ways.
+pub const COHORT_PART_COUNT_MAX: usize = 20_000;
+/// Cohorts that one query may split by. Each is evaluated for every user.
+pub const BREAKDOWN_COHORT_COUNT_MAX: usize = 100;
+/// Members of a static cohort. Their ids are one record of the log, which must fit in memory several times.
+pub const STATIC_COHORT_USER_COUNT_MAX: u64 = 2_000_000;
+/// Stored cohorts, and stored queries. All of them are written with each checkpoint.
+pub const DOCUMENT_COUNT_MAX: usize = 1_000;
+/// Bytes of a stored definition. Longer lists of users are static cohorts, which are kept as sets.
+pub const DOCUMENT_SIZE_MAX: usize = 64 << 10;
+/// Characters of the name of a stored cohort or query.
+pub const DOCUMENT_NAME_SIZE_MAX: usize = 100;
+
 /// Earliest event time accepted: 1900-01-01, so that a wrong unit is an error instead of a strange history.
 pub const TIME_MIN_MS: i64 = -2_208_988_800_000;
 /// Latest event time accepted: 2200-01-01.

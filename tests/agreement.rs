@@ -289,6 +289,88 @@ fn the_order_of_arrival_does_not_matter_to_the_reference() {
     }
 }
 
+/// A law of the contract: a cell of a result, taken as a cohort, has as many users as the cell tells.
+#[test]
+fn a_cell_is_a_set_of_as_many_users_as_it_tells() {
+    let mut checked_count = 0;
+    for seed in 0..60 {
+        let mut store = OwnStore::open();
+        for act in acts(seed, Scope { everything: false }) {
+            let rows = store.does(&act).expect("the store answers");
+            let (Act::Ask(Json::Object(fields)), Some(rows)) = (&act, rows) else { continue };
+            let query = Json::Object(fields.clone());
+            let kind = query.get("kind").map(reading::string).expect("a query has a kind");
+            let is_split = query.get("breakdown").is_some();
+            if !["funnel", "retention"].contains(&kind.as_str()) || is_split || tells_other_numbers(&query) {
+                continue;
+            }
+            for (index, row) in rows.iter().enumerate().take(20) {
+                for (cell, told) in cells_of(row, index.checked_sub(1).map(|before| &rows[before])) {
+                    let found = members_of_cell(&mut store, fields, cell.clone());
+                    assert_eq!(found, told, "seed {seed}: the cell {} of {query}", Json::Object(cell));
+                    checked_count += 1;
+                }
+            }
+        }
+    }
+    assert!(checked_count > 1_000, "only {checked_count} cells were looked at");
+}
+
+/// Whether the rows of a funnel or a retention count something else than users, or users more than once, or do not say
+/// how many dropped off.
+fn tells_other_numbers(query: &Json) -> bool {
+    let has_optional_steps = match query.get("steps") {
+        Some(Json::Array(steps)) => steps.iter().any(|step| step.get("optional").is_some()),
+        _ => false,
+    };
+    let options = ["count", "histogram", "measure", "summary"];
+    has_optional_steps || options.iter().any(|option| query.get(option).is_some())
+}
+
+/// The cells of a row that are sets of users, each by its name, and how many users it tells.
+fn cells_of(row: &Row, before: Option<&Row>) -> Vec<(Row, i64)> {
+    let value = |row: &Row, name: &str| row.iter().find(|(known, _)| known == name).map(|(_, v)| v.clone());
+    let count = |row: &Row, name: &str| match value(row, name) {
+        Some(Json::Number(number)) => number.mantissa_at(0).expect("counts are whole") as i64,
+        other => panic!("{name} is no count: {other:?}"),
+    };
+    let named = |names: &[&str]| -> Row {
+        names.iter().map(|name| ((*name).to_owned(), value(row, name).expect("a column"))).collect()
+    };
+    if value(row, "period").is_some() {
+        return vec![(named(&["cohort", "period"]), count(row, "users"))];
+    }
+    let names = if value(row, "time").is_some() { vec!["time", "step"] } else { vec!["step"] };
+    let mut cells = vec![(named(&names), count(row, "users"))];
+    if let Some(before) = before.filter(|_| count(row, "step") > 1) {
+        let outcome = ("outcome".to_owned(), Json::String("dropped".to_owned()));
+        let dropped = count(before, "users") - count(before, "in_progress") - count(row, "users");
+        cells.push((named(&names).into_iter().chain([outcome]).collect(), dropped));
+    }
+    cells
+}
+
+/// How many members the cell of a query has as a cohort.
+fn members_of_cell(store: &mut OwnStore, query: &[(String, Json)], mut cell: Row) -> i64 {
+    let shared = |name: &str| ["as_of", "timezone", "week_start", "entity"].contains(&name);
+    let kind = query.iter().find(|(name, _)| name == "kind").expect("a query has a kind");
+    cell.push(kind.clone());
+    let inner = query.iter().filter(|(name, _)| name != "kind" && !shared(name));
+    cell.push(("query".to_owned(), Json::Object(inner.cloned().collect())));
+    let mut cohort: Row = query.iter().filter(|(name, _)| shared(name)).cloned().collect();
+    let result = Json::Object(vec![("result".to_owned(), Json::Object(cell))]);
+    cohort.push(("kind".to_owned(), Json::String("cohort".to_owned())));
+    cohort.push(("cohort".to_owned(), result));
+    let rows = store.does(&Act::Ask(Json::Object(cohort))).expect("the store answers");
+    match rows.as_deref() {
+        Some([row]) => match &row[0].1 {
+            Json::Number(count) => count.mantissa_at(0).expect("counts are whole") as i64,
+            other => panic!("{other} is no count"),
+        },
+        other => panic!("{other:?} is no count of users"),
+    }
+}
+
 /// The throws are worth making: the reference answers every query, and often with something to compare.
 #[test]
 fn random_queries_have_something_to_tell() {

@@ -19,9 +19,11 @@ use std::path::{Path, PathBuf};
 
 use flywheeldb::Store;
 use flywheeldb::api::{Cell, Json};
-use flywheeldb::model::{DAY_MS, Entity, EventBatch, IdentityMerge, Number, ProfileWrite, TimeMs, Value};
+use flywheeldb::model::{
+    DAY_MS, DocumentKind, Entity, EventBatch, IdentityMerge, Number, ProfileWrite, TimeMs, Value,
+};
 use flywheeldb::segment::{RowKind, Segment};
-use flywheeldb::store::{Snapshot, StoreOptions, profile_cells, rows_of};
+use flywheeldb::store::{Document, Snapshot, StoreOptions, profile_cells, rows_of};
 use tempfile::TempDir;
 
 type Files = BTreeMap<String, Vec<u8>>;
@@ -126,6 +128,18 @@ fn told(snapshot: &Snapshot<'_>) -> String {
             if entity == Entity::User {
                 tell_events(snapshot, ordinal, &mut text);
             }
+        }
+    }
+    for kind in [DocumentKind::Cohort, DocumentKind::Query] {
+        for (name, document) in snapshot.documents.of_kind(kind) {
+            let told = match document {
+                Document::Text(json) => json.to_string(),
+                Document::Members(ordinals) => {
+                    let names = ordinals.iter().map(|o| snapshot.name(Entity::User, snapshot.user(o)));
+                    names.map(Option::unwrap_or_default).collect::<Vec<_>>().join(" ")
+                }
+            };
+            writeln!(text, "{} {name} {told}", kind.name()).unwrap();
         }
     }
     text
@@ -271,6 +285,11 @@ fn write_golden_history(store: &Store) {
     store.merge_identities(vec![merge("user-1", "renamed")]).unwrap();
     store.merge_identities(vec![merge("user-3", "user-4"), merge("user-5", "user-4")]).unwrap();
     assert!(store.delete_user("user-6").unwrap());
+    let json = |text: &str| Json::parse(text.as_bytes()).unwrap();
+    let members = json(r#"{"users": ["user-1", "user-2", "user-3"], "static": true}"#);
+    store.put_cohort("fixed", &members).unwrap();
+    store.put_cohort("mixed", &json(r#"{"did": "mixed"}"#)).unwrap();
+    store.put_query("views", &json(r#"{"kind": "segmentation", "series": [{"event": "view"}]}"#)).unwrap();
     store.seal().unwrap();
 
     // And one change of each kind that is only in the log.
@@ -282,6 +301,9 @@ fn write_golden_history(store: &Store) {
     store.write_profiles(Entity::Account, vec![write("account-9")]).unwrap();
     store.merge_identities(vec![merge("user-8", "user-7")]).unwrap();
     assert!(store.delete_user("user-9").unwrap());
+    store.put_cohort("late", &members).unwrap();
+    store.put_query("mixed", &json(r#"{"kind": "cohort", "cohort": "mixed"}"#)).unwrap();
+    store.delete_query("views").unwrap();
 }
 
 #[test]

@@ -420,3 +420,50 @@ fn a_query_that_may_not_take_its_time_is_told_so() {
     assert!(late["hint"].is_string());
     assert_eq!(server.post("/v1/query/funnel?timeout_ms=30000", FUNNEL).status, 200);
 }
+
+#[test]
+fn cohorts_and_queries_are_stored_and_used_by_name() {
+    let server = TestServer::start();
+    let events = json!([
+        {"event": "buy", "user": "ada", "time": "2024-01-05"},
+        {"event": "view", "user": "bo", "time": "2024-01-07"},
+    ]);
+    assert_eq!(server.post("/v1/events", &events.to_string()).status, 200);
+    let put = |target: &str, body: &str| server.send("PUT", target, &[], body.as_bytes());
+
+    let created = put("/v1/cohorts/buyers", r#"{"did": "buy"}"#);
+    assert_eq!((created.status, created.json()["name"].as_str()), (201, Some("buyers")));
+    assert_eq!(put("/v1/cohorts/buyers", r#"{"cohort": {"did": "buy"}, "static": true}"#).status, 200);
+    assert_eq!(
+        server.get("/v1/cohorts/buyers").json(),
+        json!({"name": "buyers", "static": true, "users": 1})
+    );
+    assert_eq!(server.get("/v1/cohorts").json()["cohorts"].as_array().unwrap().len(), 1);
+    let unknown = server.get("/v1/cohorts/buyer");
+    assert_eq!((unknown.status, unknown.json()["hint"].as_str()), (404, Some("did you mean \"buyers\"?")));
+    assert_eq!(put("/v1/cohorts/bad", r#"{"dit": "buy"}"#).status, 400);
+    assert_eq!(put("/v1/cohorts/bad.csv", r#"{"did": "buy"}"#).status, 400);
+
+    let query = r#"{"kind": "segmentation", "series": [{"event": "*", "measure": "users"}], "interval": "total",
+        "where": {"not": {"cohort": "buyers"}}}"#;
+    assert_eq!(put("/v1/queries/others", query).status, 201);
+    assert_eq!(server.get("/v1/queries/others").json()["query"]["kind"], "segmentation");
+    assert_eq!(server.get("/v1/queries").json()["queries"][0]["name"], "others");
+    let csv = server.get("/v1/queries/others.csv?from=2024-01-01&to=2024-02-01");
+    assert!(csv.header("content-type").unwrap().starts_with("text/csv"));
+    assert_eq!(csv.text().lines().collect::<Vec<_>>(), ["time,series,value", "2024-01-01,A,1"]);
+    let run = server.post("/v1/queries/others/run", r#"{"from": "2024-01-01", "to": "2024-01-06"}"#);
+    assert_eq!(run.json()["data"], json!([{"time": "2024-01-01", "series": "A", "value": 0}]));
+    let run = server.post("/v1/queries/others/run?format=ndjson", "");
+    assert_eq!((run.status, run.text().lines().count()), (200, 1), "{run:?}");
+    assert_eq!(server.get("/v1/queries/others.json?interval=dy").status, 400);
+    assert_eq!(server.get("/v1/queries/others.json?form=2024-01-01").status, 400);
+    assert_eq!(server.get("/v1/queries/others?from=-30d").status, 400);
+    assert_eq!(server.get("/v1/queries/other.json").status, 404);
+
+    for (target, status) in
+        [("/v1/cohorts/buyers", 200), ("/v1/cohorts/buyers", 404), ("/v1/queries/others", 200)]
+    {
+        assert_eq!(server.send("DELETE", target, &[], b"").status, status, "{target}");
+    }
+}

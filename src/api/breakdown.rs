@@ -1,15 +1,17 @@
-//! How a result is split by a property.
+//! How a result is split by a property, or by cohorts.
 
 use super::filter::{On, parse_on, parse_property};
-use super::{Fields, Json, Node, Problem};
+use super::{CohortExpr, Fields, Json, Node, Problem};
 use crate::limits::{
-    BREAKDOWN_LIMIT_DEFAULT, BREAKDOWN_LIMIT_MAX, BREAKDOWN_PROPERTY_COUNT_MAX, FUNNEL_STEP_COUNT_MAX,
+    BREAKDOWN_COHORT_COUNT_MAX, BREAKDOWN_LIMIT_DEFAULT, BREAKDOWN_LIMIT_MAX, BREAKDOWN_PROPERTY_COUNT_MAX,
+    FUNNEL_STEP_COUNT_MAX,
 };
 
-/// One property to split by.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// One thing to split by.
+#[derive(Clone, Debug)]
 pub struct Breakdown {
-    pub property: String,
+    pub source: BreakdownSource,
+    /// Cohorts are of users.
     pub on: On,
     /// Values that get rows of their own; the rest are folded into `$other`. At least 1.
     pub limit: usize,
@@ -44,22 +46,38 @@ impl Attribution {
     }
 }
 
+/// Where the names of rows come from.
+#[derive(Clone, Debug)]
+pub enum BreakdownSource {
+    /// The values of a property.
+    Property(String),
+    /// The names of cohorts, which are distinct. A user counts in the row of each cohort that has it.
+    Cohorts(Vec<(String, CohortExpr)>),
+}
+
 impl Breakdown {
     /// `has_attribution`: the field `attribution` may be there.
     fn parse(node: &Node<'_>, has_attribution: bool) -> Result<Breakdown, Problem> {
         let mut fields = node.object()?;
-        let property = parse_property(&fields.required("property")?)?;
-        let on = parse_on(&mut fields)?;
-        let limit = match fields.optional("limit") {
-            Some(limit) => limit.integer(1..=BREAKDOWN_LIMIT_MAX as i64)? as usize,
-            None => BREAKDOWN_LIMIT_DEFAULT,
+        let (source, on, limit) = if fields.has("cohorts") {
+            let cohorts = parse_cohorts(&fields.required("cohorts")?)?;
+            let count = cohorts.len();
+            (BreakdownSource::Cohorts(cohorts), On::User, count)
+        } else {
+            let property = parse_property(&fields.required("property")?)?;
+            let on = parse_on(&mut fields)?;
+            let limit = match fields.optional("limit") {
+                Some(limit) => limit.integer(1..=BREAKDOWN_LIMIT_MAX as i64)? as usize,
+                None => BREAKDOWN_LIMIT_DEFAULT,
+            };
+            (BreakdownSource::Property(property), on, limit)
         };
         let attribution = match has_attribution {
             true => fields.optional("attribution").map(|word| Attribution::parse(&word)).transpose()?,
             false => None,
         };
         fields.finish()?;
-        Ok(Breakdown { property, on, limit, attribution })
+        Ok(Breakdown { source, on, limit, attribution })
     }
 
     /// The properties of the field `breakdown`: none, one or a list.
@@ -81,5 +99,43 @@ impl Breakdown {
     /// The name of the column of the breakdown with this index.
     pub fn column_name(index: usize) -> String {
         if index == 0 { "breakdown".to_owned() } else { format!("breakdown_{}", index + 1) }
+    }
+}
+
+/// An object of cohorts by name.
+fn parse_cohorts(node: &Node<'_>) -> Result<Vec<(String, CohortExpr)>, Problem> {
+    let cohorts = node.entries()?;
+    if cohorts.is_empty() || cohorts.len() > BREAKDOWN_COHORT_COUNT_MAX {
+        return Err(node.problem(format!("a breakdown is by 1 to {BREAKDOWN_COHORT_COUNT_MAX} cohorts")));
+    }
+    let parse = |(name, node): (&str, Node<'_>)| Ok((name.to_owned(), CohortExpr::parse(&node)?));
+    cohorts.into_iter().map(parse).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(json: &str) -> Result<Vec<Breakdown>, Problem> {
+        let json = Json::parse(format!("{{\"breakdown\": {json}}}").as_bytes()).unwrap();
+        Breakdown::parse_list(&mut json.root().object().unwrap(), false)
+    }
+
+    #[test]
+    fn cohorts_are_split_by_under_their_names() {
+        let breakdowns = parse(r#"[{"cohorts": {"b": {"did": "x"}, "a": "stored"}}, {"property": "p"}]"#);
+        let breakdowns = breakdowns.unwrap();
+        let BreakdownSource::Cohorts(cohorts) = &breakdowns[0].source else { panic!("cohorts") };
+        assert_eq!(cohorts.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["b", "a"]);
+        assert!(matches!(&breakdowns[1].source, BreakdownSource::Property(name) if name == "p"));
+    }
+
+    #[test]
+    fn errors_name_the_place() {
+        let path = |json: &str| parse(json).unwrap_err().path.unwrap_or_default();
+        assert_eq!(path(r#"{"cohorts": {}}"#), "/breakdown/cohorts");
+        assert_eq!(path(r#"{"cohorts": {"a/b": {"dit": "x"}}}"#), "/breakdown/cohorts/a~1b");
+        assert_eq!(path(r#"{"cohorts": {"a": {"did": "x"}}, "limit": 3}"#), "/breakdown/limit");
+        assert_eq!(path(r#"{"cohorts": {"a": {"did": "x"}}, "property": "p"}"#), "/breakdown/property");
     }
 }

@@ -1,8 +1,11 @@
 //! Cohorts, sets of users by what they did and are, and the query `cohort`.
 
 use super::request::parse_range;
-use super::{Fields, Filter, FunnelQuery, Json, Node, Problem, Selector, TimeRange, nearest};
-use crate::limits::{COHORT_USER_COUNT_MAX, FILTER_DEPTH_MAX, RESULT_ROW_COUNT_MAX};
+use super::{
+    Common, Fields, Filter, Json, Node, Problem, QueryKind, QueryRequest, Scope, Selector, TimeRange, nearest,
+};
+use crate::limits::{COHORT_USER_COUNT_MAX, FILTER_DEPTH_MAX, FUNNEL_STEP_COUNT_MAX, RESULT_ROW_COUNT_MAX};
+use crate::model::Entity;
 
 #[derive(Clone, Debug)]
 pub struct CohortQuery {
@@ -39,11 +42,6 @@ pub enum CohortExpr {
         selector: Selector,
         range: TimeRange,
     },
-    /// Users who reach the last step of a funnel that starts in the range.
-    Sequence {
-        funnel: FunnelQuery,
-        range: TimeRange,
-    },
     /// Users whose profile satisfies the filter.
     Profile(Filter),
     /// Users by id. Ids that do not exist are nobody.
@@ -52,9 +50,33 @@ pub enum CohortExpr {
     Any(Vec<CohortExpr>),
     /// All users that have an event or a profile, without these.
     Not(Box<CohortExpr>),
+    /// A stored cohort, and the place that names it.
+    Stored {
+        name: String,
+        path: String,
+    },
+    /// Those whom a cell of a result counts. A sequence is one: the last step of a funnel.
+    Result(Box<ResultCell>),
 }
 
-const FORMS: [&str; 9] = ["did", "did_not", "first_did", "sequence", "profile", "users", "all", "any", "not"];
+/// A cell of the result of a query inside a cohort.
+#[derive(Clone, Debug)]
+pub struct ResultCell {
+    pub request: QueryRequest,
+    /// Whether the query has no time zone of its own, and takes that of the query around it.
+    pub inherits_zone: bool,
+    /// The same for the first day of weeks.
+    pub inherits_week_start: bool,
+    /// The same for whom it counts.
+    pub inherits_entity: bool,
+    /// The object of `result`, whose fields beside `kind` and `query` name the cell.
+    pub fields: Json,
+    /// The place of that object.
+    pub path: String,
+}
+
+const FORMS: [&str; 11] =
+    ["did", "did_not", "first_did", "profile", "users", "all", "any", "not", "cohort", "result", "sequence"];
 
 impl CohortQuery {
     pub(super) fn parse(fields: &mut Fields<'_>) -> Result<CohortQuery, Problem> {
@@ -90,6 +112,78 @@ impl CohortQuery {
     }
 }
 
+impl ResultCell {
+    /// The fields that name the cell are left to the kind of result, which alone knows its columns.
+    fn parse(node: &Node<'_>) -> Result<ResultCell, Problem> {
+        let mut fields = node.object()?;
+        let kind = fields.required("kind")?;
+        let query = fields.required("query")?;
+        let mut inner = query.object()?;
+        let request = QueryRequest::parse_kind(&kind, &mut inner)?;
+        let counts_accounts = matches!(&request.kind, QueryKind::Funnel(funnel) if funnel.counts_accounts);
+        let cell = ResultCell {
+            inherits_zone: !inner.has("timezone"),
+            inherits_week_start: !inner.has("week_start"),
+            inherits_entity: !inner.has("entity") && !counts_accounts,
+            request,
+            fields: node.json().clone(),
+            path: node.path().to_owned(),
+        };
+        inner.finish()?;
+        Ok(cell)
+    }
+
+    /// Reads `sequence` and the fields beside it: who gets through a funnel of these steps.
+    fn parse_sequence(fields: &mut Fields<'_>) -> Result<ResultCell, Problem> {
+        let steps = fields.required("sequence")?;
+        let step_count = steps.array()?.len();
+        if !(2..=FUNNEL_STEP_COUNT_MAX).contains(&step_count) {
+            let detail = format!("a sequence has 2 to {FUNNEL_STEP_COUNT_MAX} steps, found {step_count}");
+            return Err(steps.problem(detail));
+        }
+        let mut funnel = vec![("steps".to_owned(), steps.json().clone())];
+        for name in ["window", "from", "to"] {
+            funnel.extend(fields.optional(name).map(|node| (name.to_owned(), node.json().clone())));
+        }
+        let path = fields.node().path().to_owned();
+        let funnel = Json::Object(funnel);
+        let node = funnel.at(path.clone());
+        let kind = Json::String("funnel".to_owned());
+        let request = QueryRequest::parse_kind(&kind.root(), &mut node.object()?).map_err(|problem| {
+            let steps_path = format!("{path}/steps");
+            match problem.path.as_deref().and_then(|place| place.strip_prefix(&steps_path)) {
+                Some(rest) => Problem { path: Some(format!("{path}/sequence{rest}")), ..problem },
+                None => problem,
+            }
+        })?;
+        let last_step = Json::Number((step_count as i64).into());
+        let fields = Json::Object(vec![("step".to_owned(), last_step)]);
+        Ok(ResultCell {
+            request,
+            inherits_zone: true,
+            inherits_week_start: true,
+            inherits_entity: true,
+            fields,
+            path,
+        })
+    }
+
+    /// What the query has in common with all, beside the query around it, which counts `entity`.
+    pub fn common(&self, outer: &Scope, entity: Entity) -> Common {
+        let mut common = self.request.common.clone();
+        if self.inherits_zone {
+            common.zone = outer.zone.clone();
+        }
+        if self.inherits_week_start {
+            common.week_start = outer.week_start;
+        }
+        if self.inherits_entity {
+            common.entity = entity;
+        }
+        common
+    }
+}
+
 impl CohortExpr {
     pub fn parse(node: &Node<'_>) -> Result<CohortExpr, Problem> {
         parse_cohort(node, 1)
@@ -102,6 +196,9 @@ fn parse_cohort(node: &Node<'_>, depth: usize) -> Result<CohortExpr, Problem> {
     }
     let inner = |node: &Node<'_>| parse_cohort(node, depth + 1);
     let inner_list = |node: Node<'_>| node.array()?.iter().map(inner).collect::<Result<Vec<_>, _>>();
+    if let Json::String(name) = node.json() {
+        return Ok(CohortExpr::Stored { name: name.clone(), path: node.path().to_owned() });
+    }
     let mut fields = node.object()?;
     let cohort = if fields.has("did") {
         let selector = Selector::parse(&fields.required("did")?)?;
@@ -113,9 +210,6 @@ fn parse_cohort(node: &Node<'_>, depth: usize) -> Result<CohortExpr, Problem> {
     } else if fields.has("first_did") {
         let selector = Selector::parse(&fields.required("first_did")?)?;
         CohortExpr::FirstDid { selector, range: parse_range(&mut fields)? }
-    } else if fields.has("sequence") {
-        let funnel = FunnelQuery::parse_ordered(&mut fields, "sequence")?;
-        CohortExpr::Sequence { funnel, range: parse_range(&mut fields)? }
     } else if fields.has("profile") {
         CohortExpr::Profile(Filter::parse_profile(&fields.required("profile")?)?)
     } else if fields.has("users") {
@@ -131,6 +225,12 @@ fn parse_cohort(node: &Node<'_>, depth: usize) -> Result<CohortExpr, Problem> {
         CohortExpr::Any(inner_list(fields.required("any")?)?)
     } else if fields.has("not") {
         CohortExpr::Not(Box::new(inner(&fields.required("not")?)?))
+    } else if fields.has("cohort") {
+        inner(&fields.required("cohort")?)?
+    } else if fields.has("result") {
+        CohortExpr::Result(Box::new(ResultCell::parse(&fields.required("result")?)?))
+    } else if fields.has("sequence") {
+        CohortExpr::Result(Box::new(ResultCell::parse_sequence(&mut fields)?))
     } else {
         return Err(not_a_cohort(node));
     };
@@ -161,7 +261,6 @@ fn not_a_cohort(node: &Node<'_>) -> Problem {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{QueryKind, QueryRequest};
     use super::*;
 
     fn parse(rest: &str) -> Result<CohortQuery, Problem> {
@@ -209,9 +308,10 @@ mod tests {
     #[test]
     fn a_sequence_is_a_funnel_with_its_window() {
         let query = parse(r#""cohort": {"sequence": ["a", "b"], "window": "7d", "from": "-30d"}"#).unwrap();
-        let CohortExpr::Sequence { funnel, range } = query.cohort else { panic!("a sequence") };
+        let CohortExpr::Result(cell) = query.cohort else { panic!("a cell") };
+        let QueryKind::Funnel(funnel) = &cell.request.kind else { panic!("a funnel") };
         assert_eq!((funnel.steps.len(), funnel.window.to_string()), (2, "1w".to_owned()));
-        assert!(range.from.is_some());
+        assert!(cell.request.common.range.from.is_some());
         let problem = parse(r#""cohort": {"sequence": ["a"]}"#).unwrap_err();
         assert_eq!(problem.path.as_deref(), Some("/cohort/sequence"));
         let problem = parse(r#""cohort": {"sequence": ["a", "b"], "windw": "7d"}"#).unwrap_err();
@@ -227,6 +327,16 @@ mod tests {
         assert_eq!(path(r#""cohort": {"did": "a", "from": "soon"}"#), "/cohort/from");
         assert_eq!(path(r#""cohort": {"users": ["a", 7]}"#), "/cohort/users/1");
         assert_eq!(path(r#""cohort": {"did": "a"}, "limit": 5"#), "/limit");
-        assert_eq!(path(r#""cohort": "name""#), "/cohort");
+        assert_eq!(path(r#""cohort": 7"#), "/cohort");
+        let funnel = |query: &str| format!(r#""cohort": {{"any": [{{"result": {query}}}]}}"#);
+        assert_eq!(path(&funnel(r#"{"kind": "funel", "query": {}}"#)), "/cohort/any/0/result/kind");
+        let one_step = funnel(r#"{"kind": "funnel", "query": {"steps": ["a"]}, "step": 1}"#);
+        assert_eq!(path(&one_step), "/cohort/any/0/result/query/steps");
+        assert_eq!(path(r#""cohort": {"sequence": ["a"]}"#), "/cohort/sequence");
+        assert_eq!(path(r#""cohort": {"sequence": ["a", 1]}"#), "/cohort/sequence/1");
+        assert_eq!(path(r#""cohort": {"sequence": ["a", "b"], "window": "1mo"}"#), "/cohort/window");
+        assert_eq!(path(r#""cohort": {"sequence": ["a", "b"], "step": 2}"#), "/cohort/step");
+        let unknown = funnel(r#"{"kind": "funnel", "query": {"steps": ["a", "b"], "windw": "1d"}}"#);
+        assert_eq!(path(&unknown), "/cohort/any/0/result/query/windw");
     }
 }

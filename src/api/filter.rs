@@ -32,18 +32,7 @@ pub enum Filter {
     Any(Vec<Filter>),
     Not(Box<Filter>),
     /// The user is a member.
-    Cohort(CohortRef),
-}
-
-/// A cohort of a filter.
-#[derive(Clone, Debug)]
-pub enum CohortRef {
-    /// A stored one, and the place that names it.
-    Named {
-        name: String,
-        path: String,
-    },
-    Defined(Box<CohortExpr>),
+    Cohort(Box<CohortExpr>),
 }
 
 /// What a filter asks of a value.
@@ -262,11 +251,7 @@ fn parse_filter(node: &Node<'_>, subject: Subject, depth: usize) -> Result<Filte
     } else if fields.has("not") {
         Filter::Not(Box::new(inner(&fields.required("not")?)?))
     } else if fields.has("cohort") {
-        let cohort = fields.required("cohort")?;
-        Filter::Cohort(match cohort.json() {
-            Json::String(name) => CohortRef::Named { name: name.clone(), path: cohort.path().to_owned() },
-            _ => CohortRef::Defined(Box::new(CohortExpr::parse(&cohort)?)),
-        })
+        Filter::Cohort(Box::new(CohortExpr::parse(&fields.required("cohort")?)?))
     } else if fields.has("property") {
         let property = parse_property(&fields.required("property")?)?;
         let op = Op::parse(&mut fields)?;

@@ -24,6 +24,8 @@ pub struct FunnelQuery {
     /// Properties whose values all events of an attempt share.
     pub hold: Vec<String>,
     pub count: FunnelCount,
+    /// Whether `count` asks for accounts in the place of users, as `entity` does for any query.
+    pub counts_accounts: bool,
     pub breakdowns: Vec<Breakdown>,
     /// Of all breakdowns.
     pub attribution: Attribution,
@@ -98,7 +100,7 @@ impl FunnelQuery {
         let within_range = parse_flag(fields, "within_range")?;
         let (exclusions, numbered) = parse_exclusions(fields, steps.len())?;
         let hold = parse_hold(fields)?;
-        let count = parse_count(fields, &hold)?;
+        let (count, counts_accounts) = parse_count(fields, &hold)?;
         let breakdowns = Breakdown::parse_list(fields, true)?;
         let attribution = one_attribution(fields, &breakdowns, steps.len())?;
         let interval = if fields.has("interval") { Some(Interval::parse(fields)?) } else { None };
@@ -119,6 +121,7 @@ impl FunnelQuery {
             exclusions,
             hold,
             count,
+            counts_accounts,
             breakdowns,
             attribution,
             interval,
@@ -278,25 +281,28 @@ fn parse_hold(fields: &mut Fields<'_>) -> Result<Vec<String>, Problem> {
     nodes.iter().map(parse_property).collect()
 }
 
-fn parse_count(fields: &mut Fields<'_>, hold: &[String]) -> Result<FunnelCount, Problem> {
+/// What is counted, and whether of accounts.
+fn parse_count(fields: &mut Fields<'_>, hold: &[String]) -> Result<(FunnelCount, bool), Problem> {
     let node = fields.optional("count");
     let gap = fields.optional("session_gap");
     let words = [
-        ("users", FunnelCount::Users),
-        ("sessions", FunnelCount::Sessions { gap: SESSION_GAP_DEFAULT }),
-        ("held", FunnelCount::Held),
-        ("attempts", FunnelCount::Attempts),
+        ("users", (FunnelCount::Users, false)),
+        ("accounts", (FunnelCount::Users, true)),
+        ("sessions", (FunnelCount::Sessions { gap: SESSION_GAP_DEFAULT }, false)),
+        ("held", (FunnelCount::Held, false)),
+        ("attempts", (FunnelCount::Attempts, false)),
     ];
-    let count = node.as_ref().map_or(Ok(FunnelCount::Users), |count| count.word(&words))?;
+    let (count, of_accounts) =
+        node.as_ref().map_or(Ok((FunnelCount::Users, false)), |count| count.word(&words))?;
     match (count, gap, node) {
         (FunnelCount::Sessions { .. }, Some(gap), _) => {
-            Ok(FunnelCount::Sessions { gap: parse_duration(&gap)? })
+            Ok((FunnelCount::Sessions { gap: parse_duration(&gap)? }, false))
         }
         (_, Some(gap), _) => Err(gap.problem("\"session_gap\" goes with \"count\": \"sessions\"")),
         (FunnelCount::Held, None, Some(node)) if hold.is_empty() => Err(node
             .problem("held values are counted where some are held")
             .hint("name properties in \"hold\"")),
-        (count, None, _) => Ok(count),
+        (count, None, _) => Ok((count, of_accounts)),
     }
 }
 
@@ -333,7 +339,7 @@ fn parse_histogram(fields: &mut Fields<'_>, step_count: usize) -> Result<Option<
     Ok(Some(FunnelHistogram { from_step, to_step, bin_count }))
 }
 
-fn parse_duration(node: &Node<'_>) -> Result<DurationMs, Problem> {
+pub(super) fn parse_duration(node: &Node<'_>) -> Result<DurationMs, Problem> {
     let text = node.string()?;
     DurationMs::parse(text).ok_or_else(|| {
         node.problem(format!("{text:?} is not a duration"))

@@ -44,7 +44,12 @@ impl Json {
 
     /// The value as a [`Node`] at the root of a body.
     pub fn root(&self) -> Node<'_> {
-        Node { json: self, path: String::new() }
+        self.at(String::new())
+    }
+
+    /// The value as a [`Node`] at a place of a body.
+    pub fn at(&self, path: String) -> Node<'_> {
+        Node { json: self, path }
     }
 
     fn kind(&self) -> &'static str {
@@ -214,6 +219,12 @@ impl<'a> Node<'a> {
     pub fn array(&self) -> Result<Vec<Node<'a>>, Problem> {
         let Json::Array(items) = self.json else { return Err(self.expected("an array")) };
         Ok(items.iter().enumerate().map(|(index, item)| self.child(&index.to_string(), item)).collect())
+    }
+
+    /// The fields of an object whose names are the asker's.
+    pub fn entries(&self) -> Result<Vec<(&'a str, Node<'a>)>, Problem> {
+        let Json::Object(fields) = self.json else { return Err(self.expected("an object")) };
+        Ok(fields.iter().map(|(name, value)| (name.as_str(), self.child(name, value))).collect())
     }
 
     pub fn strings(&self) -> Result<Vec<String>, Problem> {

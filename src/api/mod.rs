@@ -21,10 +21,10 @@ mod stickiness;
 mod table;
 mod time_expr;
 
-pub use breakdown::{Attribution, Breakdown};
-pub use cohort::{CohortExpr, CohortQuery, CohortSelect};
+pub use breakdown::{Attribution, Breakdown, BreakdownSource};
+pub use cohort::{CohortExpr, CohortQuery, CohortSelect, ResultCell};
 pub use encode::{Format, decode, encode};
-pub use filter::{CohortRef, Filter, On, Op, ValueSet};
+pub use filter::{Filter, On, Op, ValueSet};
 pub use funnel::{FunnelCount, FunnelExclusion, FunnelHistogram, FunnelOrder, FunnelQuery, FunnelStep};
 pub use json::{Fields, Json, Node};
 pub use lifecycle::LifecycleQuery;

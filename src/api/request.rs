@@ -6,8 +6,8 @@ use jiff::tz::TimeZone;
 
 use super::time_expr::parse_zone;
 use super::{
-    CohortQuery, Fields, Filter, FunnelQuery, Json, LifecycleQuery, PathsQuery, Problem, RetentionQuery,
-    SegmentationQuery, StickinessQuery, TimeExpr, TimeRange,
+    CohortQuery, Fields, Filter, FunnelQuery, Json, LifecycleQuery, Node, PathsQuery, Problem,
+    RetentionQuery, SegmentationQuery, StickinessQuery, TimeExpr, TimeRange,
 };
 use crate::limits::TIME_MIN_MS;
 use crate::model::{Entity, TimeMs};
@@ -56,30 +56,35 @@ impl QueryRequest {
     /// Reads a body that carries its `kind`.
     pub fn parse(body: &Json) -> Result<QueryRequest, Problem> {
         let mut fields = body.root().object()?;
-        let kind = fields.required("kind")?.word(&KINDS)?;
-        let (common, kind) = match kind {
+        let kind = fields.required("kind")?;
+        let request = QueryRequest::parse_kind(&kind, &mut fields)?;
+        fields.finish()?;
+        Ok(request)
+    }
+
+    /// Reads the fields of a query of the kind that `kind` names.
+    pub(super) fn parse_kind(kind: &Node<'_>, fields: &mut Fields<'_>) -> Result<QueryRequest, Problem> {
+        let (common, kind) = match kind.word(&KINDS)? {
             Kind::Segmentation => {
-                (Common::parse(&mut fields)?, QueryKind::Segmentation(SegmentationQuery::parse(&mut fields)?))
+                (Common::parse(fields)?, QueryKind::Segmentation(SegmentationQuery::parse(fields)?))
             }
             Kind::Funnel => {
-                (Common::parse(&mut fields)?, QueryKind::Funnel(FunnelQuery::parse(&mut fields)?))
+                let (mut common, query) = (Common::parse(fields)?, FunnelQuery::parse(fields)?);
+                if query.counts_accounts {
+                    common.entity = Entity::Account;
+                }
+                (common, QueryKind::Funnel(query))
             }
-            Kind::Retention => {
-                (Common::parse(&mut fields)?, QueryKind::Retention(RetentionQuery::parse(&mut fields)?))
-            }
-            Kind::Paths => (Common::parse(&mut fields)?, QueryKind::Paths(PathsQuery::parse(&mut fields)?)),
-            Kind::Lifecycle => {
-                (Common::parse(&mut fields)?, QueryKind::Lifecycle(LifecycleQuery::parse(&mut fields)?))
-            }
+            Kind::Retention => (Common::parse(fields)?, QueryKind::Retention(RetentionQuery::parse(fields)?)),
+            Kind::Paths => (Common::parse(fields)?, QueryKind::Paths(PathsQuery::parse(fields)?)),
+            Kind::Lifecycle => (Common::parse(fields)?, QueryKind::Lifecycle(LifecycleQuery::parse(fields)?)),
             Kind::Stickiness => {
-                (Common::parse(&mut fields)?, QueryKind::Stickiness(StickinessQuery::parse(&mut fields)?))
+                (Common::parse(fields)?, QueryKind::Stickiness(StickinessQuery::parse(fields)?))
             }
-            Kind::Cohort => (
-                Common::parse_without_range(&mut fields)?,
-                QueryKind::Cohort(CohortQuery::parse(&mut fields)?),
-            ),
+            Kind::Cohort => {
+                (Common::parse_without_range(fields)?, QueryKind::Cohort(CohortQuery::parse(fields)?))
+            }
         };
-        fields.finish()?;
         Ok(QueryRequest { common, kind })
     }
 }
@@ -110,7 +115,8 @@ impl Common {
         for name in ["from", "to", "where"] {
             if fields.has(name) {
                 let problem = fields.node().problem(format!("a cohort takes no {name:?} at this place"));
-                return Err(problem.at(format!("/{name}")).hint(match name {
+                let place = format!("{}/{name}", fields.node().path());
+                return Err(problem.at(place).hint(match name {
                     "where" => "filter the events of \"did\": {\"did\": {\"event\": …, \"where\": …}}",
                     _ => "give the range beside \"did\", \"did_not\" or \"first_did\"",
                 }));

@@ -62,11 +62,11 @@ impl<'a> From<&'a Rejected> for ToldRejected<'a> {
 }
 
 /// A request whose route is found and whose body is still to be read.
-struct Call<'a> {
-    app: &'a App,
-    parts: &'a Parts,
+pub(super) struct Call<'a> {
+    pub app: &'a App,
+    pub parts: &'a Parts,
     incoming: &'a mut Incoming,
-    parameters: Parameters,
+    pub parameters: Parameters,
     segment: Option<String>,
 }
 
@@ -87,6 +87,12 @@ impl App {
             Action::Query => call.query().await,
             Action::QueryInAddress => call.query_in_address().await,
             Action::ShowSchema => call.show_schema().await,
+            Action::ListDocuments(kind) => call.list_documents(kind).await,
+            Action::PutDocument(kind) => call.put_document(kind).await,
+            Action::ShowCohort => call.show_cohort().await,
+            Action::ShowQuery => call.show_query().await,
+            Action::DeleteDocument(kind) => call.delete_document(kind).await,
+            Action::RunQuery => call.run_stored_query().await,
             Action::ShowHealth => Ok(respond::json(StatusCode::OK, &json!({"status": "ok"}))),
             Action::ShowReadiness => Ok(call.show_readiness()),
             Action::Seal => call.seal().await,
@@ -166,31 +172,37 @@ impl Call<'_> {
     }
 
     async fn query(&mut self) -> Result<Reply, Problem> {
-        let asked = self.asked_query()?;
+        let kind = known_kind(self.segment())?;
+        let asked = self.asked_query(self.wanted_format()?)?;
         require_json(&self.parts.headers)?;
         let received = self.body().await?;
-        asked.run(self.app, move || received.decoded(parse_query)).await
+        asked.run(self.app, move |_| with_kind(received.decoded(parse_query)?, kind)).await
     }
 
     async fn query_in_address(&mut self) -> Result<Reply, Problem> {
-        let asked = self.asked_query()?;
+        let kind = known_kind(self.segment())?;
+        let asked = self.asked_query(self.wanted_format()?)?;
         let text = self.parameters.get("q").ok_or_else(|| {
             Problem::invalid("the query parameter \"q\" is missing")
                 .hint("give it the query's JSON, or send that as the body of a POST")
         })?;
         let text = text.to_owned();
-        asked.run(self.app, move || parse_query(text.as_bytes())).await
+        asked.run(self.app, move |_| with_kind(parse_query(text.as_bytes())?, kind)).await
     }
 
-    /// What the head of a request says of its query.
-    fn asked_query(&self) -> Result<AskedQuery, Problem> {
+    /// What the head of a request says of its query, whose result has this format.
+    pub fn asked_query(&self, format: Format) -> Result<AskedQuery, Problem> {
         let held = self.parts.headers.get_all(IF_NONE_MATCH).iter();
         Ok(AskedQuery {
-            kind: known_kind(self.segment())?,
-            format: wanted_format(&self.parameters, &self.parts.headers)?,
+            format,
             time_max: time_max(self.parameters.get("timeout_ms"))?,
             held: held.filter_map(|tags| tags.to_str().ok()).map(str::to_owned).collect(),
         })
+    }
+
+    /// The format of a result that the head of a request asks for.
+    pub fn wanted_format(&self) -> Result<Format, Problem> {
+        wanted_format(&self.parameters, &self.parts.headers)
     }
 
     async fn show_schema(&mut self) -> Result<Reply, Problem> {
@@ -216,19 +228,18 @@ impl Call<'_> {
         Ok(respond::json(StatusCode::OK, &json!({"compacted": true})))
     }
 
-    async fn body(&mut self) -> Result<ReceivedBody, Problem> {
+    pub async fn body(&mut self) -> Result<ReceivedBody, Problem> {
         body::read(self.incoming, &self.parts.headers, &self.app.bodies).await
     }
 
     /// The open segment of the address.
-    fn segment(&self) -> String {
+    pub fn segment(&self) -> String {
         self.segment.clone().expect("the route's address has an open segment")
     }
 }
 
 /// A query whose body is still to be read.
-struct AskedQuery {
-    kind: &'static str,
+pub(super) struct AskedQuery {
     format: Format,
     /// Once its body has arrived, the wait for a thread included.
     time_max: Duration,
@@ -250,12 +261,13 @@ enum Told {
 
 impl AskedQuery {
     /// Runs the query on a thread for reads, from its parsing to its encoding, and tells what each part took.
+    /// `query` gives its body, which carries its `"kind"`.
     ///
     /// It stops when its time is over, and when the asker goes.
-    async fn run(
+    pub async fn run(
         self,
         app: &App,
-        parse: impl FnOnce() -> Result<Json, Problem> + Send + 'static,
+        query: impl FnOnce(&crate::Store) -> Result<Json, Problem> + Send + 'static,
     ) -> Result<Reply, Problem> {
         let (asker, asked) = (Asker::default(), Instant::now());
         let deadline = asked + self.time_max;
@@ -263,7 +275,7 @@ impl AskedQuery {
         let (validator, format) = (app.validator, self.format);
         let read = move |store: &crate::Store| {
             let begun = Instant::now();
-            let query = with_kind(parse()?, self.kind)?;
+            let query = query(store)?;
             let tag = |snapshot| validator.tag(&query, format, snapshot);
             if !self.held.is_empty()
                 && let Some(tag) = tag(store.snapshot().number)

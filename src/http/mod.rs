@@ -12,6 +12,7 @@
 mod body;
 mod bridge;
 mod client;
+mod documents;
 mod handlers;
 mod media;
 mod origin;

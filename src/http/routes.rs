@@ -5,7 +5,7 @@ use hyper::Method;
 use super::parameters::percent_decode;
 use super::respond::Refusal;
 use crate::api::{Problem, ProblemClass, nearest};
-use crate::model::Entity;
+use crate::model::{DocumentKind, Entity};
 
 /// What a request asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +21,13 @@ pub(super) enum Action {
     /// A query in the parameter `q`.
     QueryInAddress,
     ShowSchema,
+    ListDocuments(DocumentKind),
+    PutDocument(DocumentKind),
+    ShowCohort,
+    /// The definition, or with a format at the end of the name the answer.
+    ShowQuery,
+    DeleteDocument(DocumentKind),
+    RunQuery,
     ShowHealth,
     ShowReadiness,
     Seal,
@@ -46,7 +53,24 @@ const fn route(
     Route { path, method, parameters, action }
 }
 
-static ROUTES: [Route; 14] = [
+/// What a query in an address may say otherwise than it is stored, and what is said of its run.
+const OVERRIDES: &[&str] = &[
+    "from",
+    "to",
+    "as_of",
+    "timezone",
+    "week_start",
+    "interval",
+    "entity",
+    "window",
+    "periods",
+    "select",
+    "limit",
+    "after",
+    "timeout_ms",
+];
+
+static ROUTES: &[Route] = &[
     route(Method::POST, "/v1/events", &["on_error"], Action::WriteEvents),
     route(Method::POST, "/v1/users", &[], Action::WriteProfiles(Entity::User)),
     route(Method::POST, "/v1/accounts", &[], Action::WriteProfiles(Entity::Account)),
@@ -57,6 +81,15 @@ static ROUTES: [Route; 14] = [
     route(Method::POST, "/v1/query/{kind}", &["format", "timeout_ms"], Action::Query),
     route(Method::GET, "/v1/query/{kind}", &["q", "format", "timeout_ms"], Action::QueryInAddress),
     route(Method::GET, "/v1/schema", &[], Action::ShowSchema),
+    route(Method::GET, "/v1/cohorts", &[], Action::ListDocuments(DocumentKind::Cohort)),
+    route(Method::PUT, "/v1/cohorts/{name}", &[], Action::PutDocument(DocumentKind::Cohort)),
+    route(Method::GET, "/v1/cohorts/{name}", &[], Action::ShowCohort),
+    route(Method::DELETE, "/v1/cohorts/{name}", &[], Action::DeleteDocument(DocumentKind::Cohort)),
+    route(Method::GET, "/v1/queries", &[], Action::ListDocuments(DocumentKind::Query)),
+    route(Method::PUT, "/v1/queries/{name}", &[], Action::PutDocument(DocumentKind::Query)),
+    route(Method::GET, "/v1/queries/{name}", OVERRIDES, Action::ShowQuery),
+    route(Method::DELETE, "/v1/queries/{name}", &[], Action::DeleteDocument(DocumentKind::Query)),
+    route(Method::POST, "/v1/queries/{name}/run", &["format", "timeout_ms"], Action::RunQuery),
     route(Method::POST, "/v1/admin/seal", &[], Action::Seal),
     route(Method::POST, "/v1/admin/compact", &[], Action::Compact),
     route(Method::GET, "/healthz", &[], Action::ShowHealth),
@@ -79,7 +112,7 @@ pub(super) struct Found {
 impl Routes {
     pub fn new() -> Routes {
         let mut by_path = matchit::Router::new();
-        let mut rest = ROUTES.as_slice();
+        let mut rest = ROUTES;
         while let Some(first) = rest.first() {
             let count = rest.iter().take_while(|route| route.path == first.path).count();
             let (routes, after) = rest.split_at(count);

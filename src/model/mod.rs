@@ -1,12 +1,14 @@
 //! What an event, a property, a user and a moment are. Knows nothing of bytes, files or threads.
 
 mod batch;
+mod document;
 mod number;
 mod sum;
 mod time;
 mod value;
 
 pub use batch::{BatchError, CellRef, EventBatch, EventRef, PropertyRef};
+pub use document::DocumentKind;
 pub(crate) use number::write_decimal;
 pub use number::{Number, NumberError};
 pub use sum::{Decimal, ExactSum};

@@ -2,12 +2,10 @@
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use super::{
-    Binder, BreakdownPlan, Cohort, Funnel, Lifecycle, PathWalk, Paths, QueryOptions, Retention, Scan,
-    Segmentation, Stickiness, WholePaths,
-};
+use super::bound::Bound;
+use super::{Binder, QueryOptions, Scan};
 use crate::Store;
-use crate::api::{Answer, Breakdown, Json, Problem, QueryKind, QueryRequest, Scope, Statistics, Table};
+use crate::api::{Answer, Json, Problem, QueryRequest, Statistics};
 use crate::model::TimeMs;
 
 impl Store {
@@ -32,7 +30,9 @@ impl Store {
         let snapshot = self.snapshot();
         let scan =
             Scan::new(&snapshot, request.common.entity, scope.history()).within(options.budget.clone());
-        let table = answer(&request, &scope, &scan)?;
+        let mut bound = Bound::new(&request, &mut Binder::new(&scan, &scope))?;
+        bound.fold(&scan)?;
+        let table = bound.run(&scan)?;
         let statistics = Statistics {
             elapsed_ms: begun.elapsed().as_secs_f64() * 1e3,
             events_scanned: scan.rows_scanned(),
@@ -48,74 +48,4 @@ impl Store {
 pub(super) fn now() -> TimeMs {
     let elapsed = SystemTime::now().duration_since(UNIX_EPOCH);
     elapsed.map_or(0, |elapsed| elapsed.as_millis() as TimeMs)
-}
-
-fn answer(request: &QueryRequest, scope: &Scope, scan: &Scan<'_>) -> Result<Table, Problem> {
-    let filter = request.common.filter.as_ref();
-    let mut binder = Binder::new(scan, scope);
-    let plans = |breakdowns: &[Breakdown]| -> Result<Vec<BreakdownPlan>, Problem> {
-        breakdowns.iter().map(|breakdown| BreakdownPlan::new(breakdown, scan)).collect()
-    };
-    match &request.kind {
-        QueryKind::Segmentation(query) => {
-            let selections = query.series.iter().map(|series| binder.selection(&series.selector, filter));
-            let selections = selections.collect::<Result<_, _>>()?;
-            let plans = plans(&query.breakdowns)?;
-            let mut segmentation = Segmentation::new(query, scope, scan.first_event()?, selections, plans)?;
-            let splits = segmentation.totals().map(|totals| scan.run(&totals)).transpose()?;
-            if let Some(splits) = splits {
-                segmentation.fold(splits);
-            }
-            scan.run(&segmentation)
-        }
-        QueryKind::Funnel(query) => {
-            let funnel = Funnel::bind(query, filter, scope, scan, &mut binder)?;
-            scan.run(&funnel)
-        }
-        QueryKind::Retention(query) => {
-            let birth = binder.selection(&query.birth, filter)?;
-            let returns = binder.selection(&query.returns, filter)?;
-            let plans = plans(&query.breakdowns)?;
-            let mut retention = Retention::new(query, scope, scan.first_event()?, birth, returns, plans)?;
-            let split = retention.totals().map(|totals| scan.run(&totals)).transpose()?;
-            if let Some(split) = split {
-                retention.fold(split);
-            }
-            scan.run(&retention)
-        }
-        QueryKind::Paths(query) => {
-            let walk = PathWalk::bind(query, &mut binder, filter)?;
-            if query.whole {
-                return scan.run(&WholePaths::new(walk, query.limit));
-            }
-            let mut paths = Paths::new(walk, query.limit);
-            let totals = scan.run(&paths.totals())?;
-            paths.fold(totals);
-            scan.run(&paths)
-        }
-        QueryKind::Lifecycle(query) => {
-            let selection = binder.selection(&query.selector, filter)?;
-            let plans = plans(&query.breakdowns)?;
-            let mut lifecycle = Lifecycle::new(query, scope, scan.first_event()?, selection, plans)?;
-            let split = lifecycle.totals().map(|totals| scan.run(&totals)).transpose()?;
-            if let Some(split) = split {
-                lifecycle.fold(split);
-            }
-            scan.run(&lifecycle)
-        }
-        QueryKind::Stickiness(query) => {
-            let selection = binder.selection(&query.selector, filter)?;
-            let plans = plans(&query.breakdowns)?;
-            let mut stickiness = Stickiness::new(query, scope, scan.first_event()?, selection, plans)?;
-            let split = stickiness.totals().map(|totals| scan.run(&totals)).transpose()?;
-            if let Some(split) = split {
-                stickiness.fold(split);
-            }
-            scan.run(&stickiness)
-        }
-        QueryKind::Cohort(query) => {
-            let plan = binder.cohort(&query.cohort)?;
-            scan.run(&Cohort::new(plan, query.select.clone(), request.common.entity))
-        }
-    }
 }

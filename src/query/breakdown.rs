@@ -1,23 +1,37 @@
-//! The values of a property to split by, under one numbering for the whole snapshot.
+//! What to split by, under one numbering for the whole snapshot: the values of a property, or cohorts.
 
 use std::sync::Arc;
 
 use hashbrown::HashMap;
 
 use super::scan::{CellPlace, Scan, cell_at, profile_cells};
-use super::selection::{number, unknown_code};
-use super::{Codes, NULL_CODE, Rows, Task};
-use crate::api::{Breakdown, On, Problem};
+use super::selection::{UserFilter, number, unknown_code};
+use super::{Binder, Codes, NULL_CODE, Rows, Task, key_user};
+use crate::api::{Breakdown, BreakdownSource, On, Problem};
 use crate::format::IntColumn;
 use crate::limits::BREAKDOWN_VALUE_COUNT_MAX;
 use crate::model::{Entity, Value};
 use crate::segment::{Column, Group, RowKind};
 
-/// A property to split by, and the values it has in a snapshot.
+/// Something to split by, and the names of its rows in a snapshot.
 #[derive(Clone, Debug)]
 pub struct BreakdownPlan {
-    breakdown: Breakdown,
     labels: Vec<Value>,
+    source: PlanSource,
+}
+
+#[derive(Clone, Debug)]
+enum PlanSource {
+    Property(PropertyPlan),
+    /// By code.
+    Cohorts(Vec<Arc<UserFilter>>),
+}
+
+/// A property, and the codes of the values that it has.
+#[derive(Clone, Debug)]
+struct PropertyPlan {
+    property: String,
+    on: On,
     by_segment: HashMap<u32, Arc<SegmentCodes>>,
     /// For properties of accounts: by one more than the ordinal, 0 for none.
     by_account: Vec<CellPlace>,
@@ -87,8 +101,52 @@ impl Labels {
 }
 
 impl BreakdownPlan {
-    pub fn new(breakdown: &Breakdown, scan: &Scan<'_>) -> Result<BreakdownPlan, Problem> {
-        let kind = match breakdown.on {
+    pub fn new(breakdown: &Breakdown, binder: &mut Binder<'_>) -> Result<BreakdownPlan, Problem> {
+        match &breakdown.source {
+            BreakdownSource::Property(property) => {
+                let (plan, labels) = PropertyPlan::new(property, breakdown.on, binder.scan())?;
+                Ok(BreakdownPlan { labels, source: PlanSource::Property(plan) })
+            }
+            BreakdownSource::Cohorts(cohorts) => {
+                let labels = cohorts.iter().map(|(name, _)| Value::from(name.as_str())).collect();
+                let filters = cohorts.iter().map(|(_, cohort)| binder.cohort_filter(cohort));
+                let filters = filters.collect::<Result<_, _>>()?;
+                Ok(BreakdownPlan { labels, source: PlanSource::Cohorts(filters) })
+            }
+        }
+    }
+
+    /// The value of each code. No two are equal; they are in no particular order.
+    pub fn labels(&self) -> &[Value] {
+        &self.labels
+    }
+
+    /// The codes of each row: of cohorts those that the row's user belongs to, which may be none.
+    pub(super) fn codes(&self, task: &Task<'_>, rows: &Rows) -> Result<Codes, Problem> {
+        match &self.source {
+            PlanSource::Property(plan) => plan.codes(task, rows),
+            PlanSource::Cohorts(filters) => codes_of_cohorts(filters, task, rows),
+        }
+    }
+}
+
+fn codes_of_cohorts(filters: &[Arc<UserFilter>], task: &Task<'_>, rows: &Rows) -> Result<Codes, Problem> {
+    let sets = filters.iter().map(|filter| task.users_of(filter)).collect::<Result<Vec<_>, _>>()?;
+    let mut codes = Vec::with_capacity(rows.keys.len());
+    let mut offsets = Vec::with_capacity(rows.keys.len() + 1);
+    offsets.push(0);
+    for key in &rows.keys {
+        let user = key_user(*key);
+        codes.extend((0..).zip(&sets).filter(|(_, set)| set.contains(user)).map(|(code, _)| code));
+        offsets.push(codes.len() as u32);
+    }
+    Ok(Codes::lists(codes, offsets))
+}
+
+impl PropertyPlan {
+    /// The property in a snapshot, and its values by code.
+    fn new(property: &str, on: On, scan: &Scan<'_>) -> Result<(PropertyPlan, Vec<Value>), Problem> {
+        let kind = match on {
             On::Event => RowKind::Events,
             On::User => RowKind::UserProfiles,
             On::Account => RowKind::AccountProfiles,
@@ -96,7 +154,7 @@ impl BreakdownPlan {
         let mut labels = Labels::default();
         let mut by_segment = HashMap::new();
         for (index, live) in scan.segments(kind) {
-            let Some(place) = live.segment.property(&breakdown.property) else { continue };
+            let Some(place) = live.segment.property(property) else { continue };
             let mut codes = SegmentCodes::default();
             if let Some(values) = live.segment.values(place)? {
                 let values = values.values().map_err(|error| live.segment.wrap(error))?;
@@ -110,16 +168,16 @@ impl BreakdownPlan {
         }
         let profiles = |entity: Entity| {
             let count = scan.snapshot().ordinal_count(entity);
-            profile_cells(scan, kind, &breakdown.property, 0..count)
+            profile_cells(scan, kind, property, 0..count)
         };
-        let mut plan = BreakdownPlan {
-            breakdown: breakdown.clone(),
-            labels: labels.labels,
+        let mut plan = PropertyPlan {
+            property: property.to_owned(),
+            on,
             by_segment,
             by_account: Vec::new(),
             by_user: Vec::new(),
         };
-        match breakdown.on {
+        match on {
             On::Account => {
                 plan.by_account =
                     std::iter::once(CellPlace::Missing).chain(profiles(Entity::Account)?).collect();
@@ -127,12 +185,7 @@ impl BreakdownPlan {
             On::User if scan.entity() == Entity::Account => plan.by_user = profiles(Entity::User)?,
             On::User | On::Event => {}
         }
-        Ok(plan)
-    }
-
-    /// The value of each code. No two are equal; they are in no particular order.
-    pub fn labels(&self) -> &[Value] {
-        &self.labels
+        Ok((plan, labels.labels))
     }
 
     fn codes_of(&self, scan: &Scan<'_>, cell: CellPlace) -> Result<&[u32], Problem> {
@@ -151,16 +204,13 @@ impl BreakdownPlan {
         })
     }
 
-    /// The codes of each row.
-    pub(super) fn codes(&self, task: &Task<'_>, rows: &Rows) -> Result<Codes, Problem> {
+    fn codes(&self, task: &Task<'_>, rows: &Rows) -> Result<Codes, Problem> {
         debug_assert_eq!(rows.refs.len(), rows.keys.len(), "a breakdown needs to know where rows are");
         let scan = task.scan();
         // Whom the task has, if their own profiles are meant.
-        let of_task = self.breakdown.on == On::User && scan.entity() == Entity::User;
+        let of_task = self.on == On::User && scan.entity() == Entity::User;
         let of_task = match of_task {
-            true => {
-                Some(profile_cells(scan, RowKind::UserProfiles, &self.breakdown.property, task.ordinals())?)
-            }
+            true => Some(profile_cells(scan, RowKind::UserProfiles, &self.property, task.ordinals())?),
             false => None,
         };
         let mut codes = Vec::with_capacity(rows.keys.len());
@@ -168,7 +218,7 @@ impl BreakdownPlan {
         let mut columns: HashMap<(u32, u32), Source<'_>> = HashMap::new();
         for (index, (key, row)) in rows.keys.iter().zip(&rows.refs).enumerate() {
             let cell = match &of_task {
-                Some(of_task) => of_task[usize::from(super::key_user(*key))],
+                Some(of_task) => of_task[usize::from(key_user(*key))],
                 None => {
                     let place = (row.segment, row.group);
                     let source = match columns.get(&place) {
@@ -208,12 +258,12 @@ impl BreakdownPlan {
     }
 
     fn source<'g>(&self, group: Group<'g>) -> Result<Source<'g>, Problem> {
-        match self.breakdown.on {
+        match self.on {
             On::Account => return Ok(group.accounts()?.map_or(Source::Absent, Source::Accounts)),
             On::User => return Ok(Source::Users(group.users()?)),
             On::Event => {}
         }
-        let Some(place) = group.segment().property(&self.breakdown.property) else {
+        let Some(place) = group.segment().property(&self.property) else {
             return Ok(Source::Absent);
         };
         Ok(group.column(place)?.map_or(Source::Absent, Source::Column))

@@ -39,8 +39,8 @@ pub struct QueryOptions {
     pub budget: Budget,
 }
 
-/// A budget and what is used of it.
-#[derive(Debug, Default)]
+/// A budget and what is used of it. Clones share what is used.
+#[derive(Clone, Debug, Default)]
 pub(super) struct Meter {
     budget: Budget,
     memory: Arc<AtomicU64>,

@@ -1,8 +1,9 @@
 //! A law of named cells: the set of a cell has as many users as the cell tells.
 
-use super::{Binder, BreakdownPlan, Lifecycle, Retention, Scan, Stickiness, TASK_USER_COUNT, Task, TaskSet};
+use super::bound::Bound;
+use super::{Binder, Scan, TASK_USER_COUNT, Task, TaskSet};
 use crate::Store;
-use crate::api::{Cell, Json, Problem, QueryKind, QueryRequest, Table};
+use crate::api::{Cell, Json, Problem, QueryRequest, Table};
 use crate::model::{DAY_MS, Entity, Event, EventBatch, HOUR_MS, Number, ProfileWrite, Value};
 
 /// Users who came on many days, some with a plan, and some of whom wrote from a country.
@@ -79,33 +80,16 @@ fn law(body: &str) -> u64 {
     let scope = request.common.resolve(19_745 * DAY_MS).unwrap();
     let snapshot = store.snapshot();
     assert!(snapshot.ordinal_count(Entity::User) <= TASK_USER_COUNT);
-    let scan = Scan::new(&snapshot, scope.history());
+    let scan = Scan::new(&snapshot, request.common.entity, scope.history());
     let task = Task::new(&scan, 0);
-    let mut binder = Binder::new(&scan, &scope);
-    let first = scan.first_event().unwrap();
-    let plans = |breakdowns: &[crate::api::Breakdown]| -> Vec<BreakdownPlan> {
-        breakdowns.iter().map(|breakdown| BreakdownPlan::new(breakdown, &scan).unwrap()).collect()
-    };
-    match &request.kind {
-        QueryKind::Retention(query) => {
-            let birth = binder.selection(&query.birth, None).unwrap();
-            let returns = binder.selection(&query.returns, None).unwrap();
-            let plans = plans(&query.breakdowns);
-            let mut retention = Retention::new(query, &scope, first, birth, returns, plans).unwrap();
-            let split = retention.totals().map(|totals| scan.run(&totals).unwrap());
-            split.into_iter().for_each(|split| retention.fold(split));
-            let table = scan.run(&retention).unwrap();
-            check(named(&table, None, "users"), |name| {
-                retention.members(&task, &retention.cell(&mut name.root().object()?)?)
-            })
-        }
-        QueryKind::Lifecycle(query) => {
-            let selection = binder.selection(&query.selector, None).unwrap();
-            let mut lifecycle =
-                Lifecycle::new(query, &scope, first, selection, plans(&query.breakdowns)).unwrap();
-            let split = lifecycle.totals().map(|totals| scan.run(&totals).unwrap());
-            split.into_iter().for_each(|split| lifecycle.fold(split));
-            let table = scan.run(&lifecycle).unwrap();
+    let mut bound = Bound::new(&request, &mut Binder::new(&scan, &scope)).unwrap();
+    bound.prepare_cells(&scan).unwrap();
+    let table = bound.run(&scan).unwrap();
+    match &bound {
+        Bound::Retention(retention) => check(named(&table, None, "users"), |name| {
+            retention.members(&task, &retention.cell(&mut name.root().object()?)?)
+        }),
+        Bound::Lifecycle(lifecycle) => {
             let states = ["new", "retained", "resurrected", "churned", "active"];
             let counts = states.map(|state| {
                 check(named(&table, Some(("state", state)), state), |name| {
@@ -114,13 +98,7 @@ fn law(body: &str) -> u64 {
             });
             counts.into_iter().min().unwrap()
         }
-        QueryKind::Stickiness(query) => {
-            let selection = binder.selection(&query.selector, None).unwrap();
-            let mut stickiness =
-                Stickiness::new(query, &scope, first, selection, plans(&query.breakdowns)).unwrap();
-            let split = stickiness.totals().map(|totals| scan.run(&totals).unwrap());
-            split.into_iter().for_each(|split| stickiness.fold(split));
-            let table = scan.run(&stickiness).unwrap();
+        Bound::Stickiness(stickiness) => {
             let is_histogram = table.column("users").is_some();
             let counts = if is_histogram { vec!["users"] } else { vec!["active", "active_in_period"] };
             let counts = counts.into_iter().map(|count| {

@@ -6,11 +6,13 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::activity::visit_active_days;
+use super::cells::CellPlan;
 use super::grid::too_many_rows;
 use super::selection::UserFilter;
-use super::{Analysis, Funnel, Partial, Selection, TASK_USER_COUNT, Task, TaskSet, key_time, key_user};
+use super::{Analysis, Partial, Selection, TASK_USER_COUNT, Task, TaskSet, key_time, key_user};
 use crate::api::{
-    Cell, CohortExpr, CohortSelect, ColumnType, Filter, Problem, Scope, Selector, Table, TimeRange,
+    Cell, CohortExpr, CohortSelect, ColumnType, Filter, Problem, ResultCell, Scope, Selector, Table,
+    TimeRange,
 };
 use crate::limits::RESULT_ROW_COUNT_MAX;
 use crate::model::{Entity, TimeMs};
@@ -35,14 +37,15 @@ pub enum CohortPlan {
         history: Range<TimeMs>,
         from: TimeMs,
     },
-    /// Users who reach the last step.
-    Sequence(Arc<Funnel>),
     Profile(Box<UserFilter>),
     /// Users by ordinal, ascending.
     Users(Vec<u32>),
     All(Vec<CohortPlan>),
     Any(Vec<CohortPlan>),
     Not(Box<CohortPlan>),
+    /// A stored cohort, which a task looks for once, however often it is named.
+    Stored(Arc<UserFilter>),
+    Result(Arc<CellPlan>),
 }
 
 /// What a snapshot knows that an expression needs.
@@ -55,17 +58,26 @@ pub trait CohortBinder {
 
     /// The ordinal of the user that an id means, after merges.
     fn user_ordinal(&self, id: &str) -> Option<u32>;
+
+    /// A stored cohort, named at `path` of the request.
+    fn stored(&mut self, name: &str, path: &str) -> Result<CohortPlan, Problem>;
+
+    /// Those whom a cell of a result counts.
+    fn result(&mut self, cell: &ResultCell) -> Result<CohortPlan, Problem>;
+
+    /// A cohort inside another.
+    fn nested(&mut self, cohort: &CohortExpr) -> Result<CohortPlan, Problem>;
 }
 
 impl CohortPlan {
-    pub fn bind(
+    pub fn bind<B: CohortBinder>(
         expr: &CohortExpr,
         scope: &Scope,
-        binder: &mut impl CohortBinder,
+        binder: &mut B,
     ) -> Result<CohortPlan, Problem> {
         let resolve = |range: &TimeRange| range.resolve(scope.as_of, &scope.zone);
-        let bind_all = |list: &[CohortExpr], binder: &mut _| -> Result<Vec<CohortPlan>, Problem> {
-            list.iter().map(|expr| CohortPlan::bind(expr, scope, binder)).collect()
+        let bind_all = |list: &[CohortExpr], binder: &mut B| -> Result<Vec<CohortPlan>, Problem> {
+            list.iter().map(|expr| binder.nested(expr)).collect()
         };
         Ok(match expr {
             CohortExpr::Did { selector, at_least, at_most, range } => CohortPlan::Did {
@@ -82,12 +94,6 @@ impl CohortPlan {
                 let history = scope.history().start..range.end;
                 CohortPlan::FirstDid { selection: binder.select(selector)?, history, from: range.start }
             }
-            CohortExpr::Sequence { funnel, range } => {
-                let steps = funnel.steps.iter().map(|step| binder.select(step));
-                let steps = steps.collect::<Result<_, _>>()?;
-                let scope = Scope { range: resolve(range)?, has_from: range.from.is_some(), ..scope.clone() };
-                CohortPlan::Sequence(Arc::new(Funnel::new(funnel, &scope, steps, Vec::new())))
-            }
             CohortExpr::Profile(filter) => CohortPlan::Profile(Box::new(binder.profile(filter)?)),
             CohortExpr::Users(ids) => {
                 let mut ordinals: Vec<u32> = ids.iter().filter_map(|id| binder.user_ordinal(id)).collect();
@@ -97,7 +103,9 @@ impl CohortPlan {
             }
             CohortExpr::All(list) => CohortPlan::All(bind_all(list, binder)?),
             CohortExpr::Any(list) => CohortPlan::Any(bind_all(list, binder)?),
-            CohortExpr::Not(expr) => CohortPlan::Not(Box::new(CohortPlan::bind(expr, scope, binder)?)),
+            CohortExpr::Not(expr) => CohortPlan::Not(Box::new(binder.nested(expr)?)),
+            CohortExpr::Stored { name, path } => binder.stored(name, path)?,
+            CohortExpr::Result(cell) => binder.result(cell)?,
         })
     }
 
@@ -129,7 +137,6 @@ impl CohortPlan {
             }
             CohortPlan::DidNot { selection, range } => Ok(without(&did_ever(task, selection, range)?)),
             CohortPlan::FirstDid { selection, history, from } => first_did(task, selection, history, *from),
-            CohortPlan::Sequence(funnel) => funnel.converted(task),
             CohortPlan::Profile(filter) => {
                 let mut set = filter.users(task)?;
                 set.intersect(known);
@@ -150,6 +157,12 @@ impl CohortPlan {
                 Ok(set)
             }),
             CohortPlan::Not(plan) => Ok(without(&plan.members_of(task, known)?)),
+            CohortPlan::Stored(filter) => Ok((*task.users_of(filter)?).clone()),
+            CohortPlan::Result(cell) => {
+                let mut set = cell.members(task)?;
+                set.intersect(known);
+                Ok(set)
+            }
         }
     }
 }
@@ -214,6 +227,11 @@ pub struct Cohort {
 impl Cohort {
     pub fn new(plan: CohortPlan, select: CohortSelect, entity: Entity) -> Cohort {
         Cohort { plan, select, entity }
+    }
+
+    /// The members among the users of a task, whatever is selected of them.
+    pub fn members(&self, task: &Task<'_>) -> Result<TaskSet, Problem> {
+        self.plan.members(task)
     }
 }
 

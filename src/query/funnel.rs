@@ -113,7 +113,7 @@ impl Funnel {
         }
         let mut breakdowns = Vec::with_capacity(query.breakdowns.len());
         for breakdown in &query.breakdowns {
-            breakdowns.push(SplitProperty::new(BreakdownPlan::new(breakdown, scan)?, breakdown.limit));
+            breakdowns.push(SplitProperty::new(BreakdownPlan::new(breakdown, binder)?, breakdown.limit));
         }
         let interval = query.interval.unwrap_or(Interval::Total);
         let range = scope.told_range(scan.first_event()?);

@@ -37,18 +37,20 @@ enum CellValue {
 const BREAKDOWN_FIELDS: [&str; 3] = ["breakdown", "breakdown_2", "breakdown_3"];
 
 impl Funnel {
-    /// Reads `step`, `outcome` and, where the table has such columns, `time` and `breakdown…`.
+    /// Reads `step`, `outcome` (`converted` unless said) and, where the table has such columns, `time` and `breakdown…`.
     pub fn cell(&self, fields: &mut Fields<'_>) -> Result<FunnelCell, Problem> {
         if self.histogram.is_some() {
             return Err(fields.node().problem("a histogram has no steps to take users from"));
         }
         let node = fields.required("step")?;
         let step = node.integer(1..=self.steps.len() as i64)? as usize;
-        let outcome = fields.required("outcome")?.word(&[
+        let outcomes = [
             ("converted", CellOutcome::Converted),
             ("dropped", CellOutcome::Dropped),
             ("in_progress", CellOutcome::InProgress),
-        ])?;
+        ];
+        let outcome =
+            fields.optional("outcome").map_or(Ok(CellOutcome::Converted), |word| word.word(&outcomes))?;
         if outcome == CellOutcome::Dropped && step == 1 {
             return Err(node.problem("nobody drops off before step 1"));
         }

@@ -1,8 +1,8 @@
 //! One query on one snapshot: the segments, who is in them, and the work on all cores.
 
 use std::ops::Range;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 
@@ -23,8 +23,8 @@ pub struct Scan<'s> {
     entity: Entity,
     /// All times that are seen.
     history: Range<TimeMs>,
-    rows_scanned: AtomicU64,
-    by_account: AccountRows,
+    rows_scanned: Arc<AtomicU64>,
+    by_account: Arc<AccountRows>,
     meter: Meter,
 }
 
@@ -34,8 +34,8 @@ impl<'s> Scan<'s> {
             snapshot,
             entity,
             history,
-            rows_scanned: AtomicU64::new(0),
-            by_account: AccountRows::default(),
+            rows_scanned: Arc::default(),
+            by_account: Arc::default(),
             meter: Meter::default(),
         }
     }
@@ -43,6 +43,18 @@ impl<'s> Scan<'s> {
     /// Bounds what the scan may take from now on.
     pub fn within(self, budget: Budget) -> Scan<'s> {
         Scan { meter: Meter::new(budget), ..self }
+    }
+
+    /// The same query, with its budget and what it has read, seeing the events of another history.
+    pub(super) fn seeing(&self, history: Range<TimeMs>) -> Scan<'s> {
+        Scan {
+            snapshot: self.snapshot,
+            entity: self.entity,
+            history,
+            rows_scanned: Arc::clone(&self.rows_scanned),
+            by_account: Arc::clone(&self.by_account),
+            meter: self.meter.clone(),
+        }
     }
 
     pub(super) fn meter(&self) -> &Meter {

@@ -9,12 +9,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use hashbrown::HashMap;
 
+use super::bound::Bound;
+use super::cells::CellPlan;
 use super::cohort::{CohortBinder, CohortPlan};
 use super::scan::{CellPlace, Scan, profile_cells};
 use super::{Task, TaskSet};
-use crate::api::{CohortRef, EventName, Filter, On, Op, Problem, ProblemClass, Scope, Selector};
-use crate::model::{Entity, Number, Value};
+use crate::api::{
+    CohortExpr, EventName, Filter, Json, On, Op, Problem, ProblemClass, ResultCell, Scope, Selector, nearest,
+};
+use crate::limits::{COHORT_DEPTH_MAX, COHORT_PART_COUNT_MAX};
+use crate::model::{DocumentKind, Entity, Number, Value};
 use crate::segment::{Column, RowKind};
+use crate::store::Document;
 
 /// The events that a selector and the query's `where` mean, in one snapshot.
 #[derive(Clone, Debug)]
@@ -112,6 +118,18 @@ pub struct Binder<'a> {
     by_code: HashMap<(u32, *const Op), Arc<Vec<bool>>>,
     by_account: HashMap<*const Op, Arc<Vec<bool>>>,
     by_user: HashMap<*const Filter, Arc<UserFilter>>,
+    /// Stored cohorts, bound.
+    by_name: HashMap<String, Arc<UserFilter>>,
+    /// The definitions of stored cohorts: what the maps above know by its place must stay there.
+    definitions: Vec<Arc<CohortExpr>>,
+    /// The stored cohorts that are being bound, each inside the one before.
+    names: Vec<String>,
+    /// How many of them the request is itself in: 1 if it is the definition of one.
+    own_name_count: usize,
+    /// How deep what is being bound is nested.
+    depth: usize,
+    /// Cohorts and conditions on users that were bound, those of results in them too.
+    part_count: usize,
     /// Cohorts of accounts.
     by_cohort: HashMap<*const Filter, Arc<Vec<bool>>>,
 }
@@ -126,7 +144,18 @@ impl<'a> Binder<'a> {
             by_account: HashMap::new(),
             by_user: HashMap::new(),
             by_cohort: HashMap::new(),
+            by_name: HashMap::new(),
+            definitions: Vec::new(),
+            names: Vec::new(),
+            own_name_count: 0,
+            depth: 0,
+            part_count: 0,
         }
+    }
+
+    /// A binder for the definition of the stored cohort `name`, which must not lead back to itself.
+    pub fn for_definition(scan: &'a Scan<'a>, scope: &'a Scope, name: &str) -> Binder<'a> {
+        Binder { names: vec![name.to_owned()], own_name_count: 1, ..Binder::new(scan, scope) }
     }
 
     pub(super) fn scan(&self) -> &'a Scan<'a> {
@@ -213,11 +242,11 @@ impl<'a> Binder<'a> {
     }
 
     /// The accounts of a cohort of accounts: by one more than the ordinal, 0 for none.
-    fn accounts_of(&mut self, cohort: &CohortRef, place: *const Filter) -> Result<Arc<Vec<bool>>, Problem> {
+    fn accounts_of(&mut self, cohort: &CohortExpr, place: *const Filter) -> Result<Arc<Vec<bool>>, Problem> {
         if let Some(known) = self.by_cohort.get(&place) {
             return Ok(Arc::clone(known));
         }
-        let plan = self.cohort_ref(cohort)?;
+        let plan = self.cohort(cohort)?;
         let mut is_member = vec![false; self.scan.snapshot().ordinal_count(Entity::Account) as usize + 1];
         for index in 0..self.scan.task_count() {
             let task = Task::new(self.scan, index);
@@ -277,6 +306,13 @@ impl<'a> Binder<'a> {
     }
 
     fn user_filter(&mut self, filter: &Filter) -> Result<UserFilter, Problem> {
+        self.deeper()?;
+        let bound = self.user_filter_inside(filter)?;
+        self.depth -= 1;
+        Ok(bound)
+    }
+
+    fn user_filter_inside(&mut self, filter: &Filter) -> Result<UserFilter, Problem> {
         let mut list = |filters: &[Filter]| -> Result<Vec<UserFilter>, Problem> {
             filters.iter().map(|filter| self.user_filter(filter)).collect()
         };
@@ -287,25 +323,85 @@ impl<'a> Binder<'a> {
             Filter::Property { property, op, .. } => {
                 UserFilter::Profile { property: property.clone(), op: op.clone() }
             }
-            Filter::Cohort(cohort) => UserFilter::Cohort(self.cohort_ref(cohort)?),
+            Filter::Cohort(cohort) => UserFilter::Cohort(self.cohort(cohort)?),
         })
     }
 
-    fn cohort_ref(&mut self, cohort: &CohortRef) -> Result<CohortPlan, Problem> {
-        match cohort {
-            CohortRef::Defined(cohort) => self.cohort(cohort),
-            CohortRef::Named { name, path } => {
-                let problem =
-                    Problem::new(ProblemClass::Invalid, format!("there is no stored cohort {name:?}"));
-                Err(problem.at(path.clone()))
-            }
-        }
+    /// A cohort of the query. It looks at all history, and never at the query's `where`.
+    pub fn cohort(&mut self, cohort: &CohortExpr) -> Result<CohortPlan, Problem> {
+        self.deeper()?;
+        let plan = CohortPlan::bind(cohort, self.scope, self)?;
+        self.depth -= 1;
+        Ok(plan)
     }
 
-    /// A cohort of the query. It looks at all history, and never at the query's `where`.
-    pub fn cohort(&mut self, cohort: &crate::api::CohortExpr) -> Result<CohortPlan, Problem> {
-        let scope = self.scope;
-        CohortPlan::bind(cohort, scope, self)
+    /// A cohort of the query as a condition, which a task decides once.
+    pub(super) fn cohort_filter(&mut self, cohort: &CohortExpr) -> Result<Arc<UserFilter>, Problem> {
+        Ok(match self.cohort(cohort)? {
+            CohortPlan::Stored(filter) => filter,
+            plan => Arc::new(UserFilter::Cohort(plan)),
+        })
+    }
+
+    /// Goes one level down. After an error nothing more is bound, so that nobody comes up again.
+    fn deeper(&mut self) -> Result<(), Problem> {
+        if self.depth == COHORT_DEPTH_MAX {
+            let detail = format!("cohorts and filters are nested more than {COHORT_DEPTH_MAX} deep");
+            return Err(Problem::invalid(detail).hint("stored cohorts count with all that they lead to"));
+        }
+        if self.part_count == COHORT_PART_COUNT_MAX {
+            let detail =
+                format!("there are more than {COHORT_PART_COUNT_MAX} cohorts and conditions on users");
+            return Err(Problem::invalid(detail).hint("stored cohorts count with all that they lead to"));
+        }
+        self.depth += 1;
+        self.part_count += 1;
+        Ok(())
+    }
+
+    /// The condition to belong to a stored cohort.
+    fn bind_stored(&mut self, name: &str) -> Result<Arc<UserFilter>, Problem> {
+        if let Some(start) = self.names.iter().position(|known| known == name) {
+            let chain: Vec<String> = self.names[start..]
+                .iter()
+                .map(String::as_str)
+                .chain([name])
+                .map(|n| format!("{n:?}"))
+                .collect();
+            let detail = format!("a stored cohort leads back to itself: {}", chain.join(" → "));
+            return Err(Problem::invalid(detail));
+        }
+        let snapshot = self.scan.snapshot();
+        let Some(document) = snapshot.documents.get(DocumentKind::Cohort, name) else {
+            let problem = Problem::invalid(format!("there is no stored cohort {name:?}"));
+            let known = snapshot.documents.of_kind(DocumentKind::Cohort).map(|(name, _)| name);
+            return Err(match nearest(name, known) {
+                Some(known) => problem.hint(format!("did you mean {known:?}?")),
+                None => problem.hint("PUT /v1/cohorts/{name} stores one"),
+            });
+        };
+        let plan = match document {
+            Document::Members(_) if self.scan.entity() == Entity::Account => {
+                let detail = format!("the stored cohort {name:?} lists users, and the query counts accounts");
+                return Err(Problem::invalid(detail).hint("store its definition instead"));
+            }
+            Document::Members(ordinals) => {
+                let mut users: Vec<u32> = ordinals.iter().map(|ordinal| snapshot.user(ordinal)).collect();
+                users.sort_unstable();
+                users.dedup();
+                CohortPlan::Users(users)
+            }
+            Document::Text(text) => {
+                let definition = Json::parse(text.as_bytes())?;
+                let definition = Arc::new(CohortExpr::parse(&definition.root())?);
+                self.definitions.push(Arc::clone(&definition));
+                self.names.push(name.to_owned());
+                let plan = self.cohort(&definition)?;
+                self.names.pop();
+                plan
+            }
+        };
+        Ok(Arc::new(UserFilter::Cohort(plan)))
     }
 }
 
@@ -320,6 +416,58 @@ impl CohortBinder for Binder<'_> {
 
     fn user_ordinal(&self, id: &str) -> Option<u32> {
         self.scan.snapshot().find(self.scan.entity(), id)
+    }
+
+    fn stored(&mut self, name: &str, path: &str) -> Result<CohortPlan, Problem> {
+        if let Some(known) = self.by_name.get(name) {
+            return Ok(CohortPlan::Stored(Arc::clone(known)));
+        }
+        let is_outermost = self.names.len() == self.own_name_count;
+        let filter = self.bind_stored(name).map_err(|problem| match problem.path {
+            // A place in the definition is of no use to who asks.
+            Some(_) if is_outermost => {
+                let detail = format!("in the stored cohort {name:?}: {}", problem.detail);
+                Problem { detail, path: Some(path.to_owned()), ..problem }
+            }
+            Some(_) => problem,
+            None => problem.at(path),
+        })?;
+        self.by_name.insert(name.to_owned(), Arc::clone(&filter));
+        Ok(CohortPlan::Stored(filter))
+    }
+
+    fn nested(&mut self, cohort: &CohortExpr) -> Result<CohortPlan, Problem> {
+        self.cohort(cohort)
+    }
+
+    fn result(&mut self, cell: &ResultCell) -> Result<CohortPlan, Problem> {
+        // Places that an analysis tells are those of its own query.
+        let placed = |problem: Problem| match &problem.path {
+            Some(path) if !path.starts_with(&cell.path) => {
+                let path = format!("{}/query{path}", cell.path);
+                problem.at(path)
+            }
+            _ => problem,
+        };
+        let common = cell.common(self.scope, self.scan.entity());
+        if common.entity != self.scan.entity() {
+            let problem = Problem::invalid("the query of a cell counts whom the query around it counts");
+            return Err(problem
+                .at(format!("{}/query", cell.path))
+                .hint("give both the same \"entity\", or none to the one inside"));
+        }
+        let scope = common.resolve(self.scope.as_of).map_err(placed)?;
+        let scan = self.scan.seeing(scope.history());
+        let mut binder = Binder::new(&scan, &scope);
+        binder.names.clone_from(&self.names);
+        binder.own_name_count = self.own_name_count;
+        binder.depth = self.depth;
+        binder.part_count = self.part_count;
+        binder.deeper()?;
+        let mut bound = Bound::new(&cell.request, &mut binder).map_err(placed)?;
+        self.part_count = binder.part_count;
+        bound.prepare_cells(&scan).map_err(placed)?;
+        Ok(CohortPlan::Result(Arc::new(CellPlan::new(bound, scope.history(), cell)?)))
     }
 }
 

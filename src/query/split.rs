@@ -16,7 +16,8 @@ pub const NULL_CODE: u32 = u32::MAX;
 /// The name of the row of all values past the limit.
 pub(super) const OTHER: &str = "$other";
 
-/// Numbers for each row: one, or for properties with lists the distinct ones of the elements.
+/// Numbers for each row: one; or for properties with lists the distinct ones of the elements; or for cohorts those
+/// that the row's user belongs to, perhaps none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Codes {
     codes: Vec<u32>,
@@ -29,10 +30,10 @@ impl Codes {
         Codes { codes, offsets: None }
     }
 
-    /// Row `r` has the codes `codes[offsets[r]..offsets[r + 1]]`: at least one, and none twice.
+    /// Row `r` has the codes `codes[offsets[r]..offsets[r + 1]]`, none twice.
     pub fn lists(codes: Vec<u32>, offsets: Vec<u32>) -> Codes {
         debug_assert_eq!(offsets.last().copied(), Some(codes.len() as u32));
-        debug_assert!(offsets.is_sorted_by(|a, b| a < b), "every row has a code");
+        debug_assert!(offsets.is_sorted(), "rows follow one another");
         Codes { codes, offsets: Some(offsets) }
     }
 
@@ -274,6 +275,17 @@ mod tests {
         let codes = Codes::lists(vec![4, 3, 0, 1, NULL_CODE], vec![0, 3, 4, 5]);
         let slots = split.slots(vec![codes]).unwrap();
         assert_eq!([slots.of(0), slots.of(1), slots.of(2)], [&[0, 1][..], &[1], &[2]]);
+    }
+
+    #[test]
+    fn a_row_without_codes_is_in_no_slot_however_it_combines() {
+        let two = Fold::keep_all(&[Value::from("x"), Value::from("y")]);
+        let split = Split::new(vec![two.clone(), two]).unwrap();
+        let cohorts = || Codes::lists(vec![0, 1, 1], vec![0, 2, 2, 3]);
+        let property = Codes::one_per_row(vec![0, 1, NULL_CODE]);
+        let count = |slots: &Codes| [0, 1, 2].map(|row| slots.of(row).len());
+        assert_eq!(count(&split.slots(vec![cohorts(), property.clone()]).unwrap()), [2, 0, 1]);
+        assert_eq!(count(&split.slots(vec![property, cohorts()]).unwrap()), [2, 0, 1]);
     }
 
     #[test]

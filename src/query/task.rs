@@ -46,6 +46,11 @@ impl<'a> Task<'a> {
         self.scan
     }
 
+    /// The same users, seen as another scan of the snapshot sees them.
+    pub(super) fn on<'b>(&self, scan: &'b Scan<'b>) -> Task<'b> {
+        Task::new(scan, self.index)
+    }
+
     /// The first ordinal of the task.
     pub fn user_base(&self) -> u32 {
         self.index * TASK_USER_COUNT

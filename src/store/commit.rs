@@ -8,16 +8,18 @@ use std::time::Instant;
 
 use hashbrown::HashSet;
 use parking_lot::{Mutex, MutexGuard};
+use roaring::RoaringBitmap;
 
+use super::documents::Document;
 use super::effect::{Base, Effect, event_mark};
 use super::manifest::log_name;
 use super::view::Chunk;
 use super::{Inner, Receipt, Signal, Writer, io_problem};
 use crate::api::{Problem, ProblemClass};
-use crate::limits::{HEAD_SIZE_MAX, MEMORY_WAIT_TIME_MAX};
-use crate::model::{Entity, EventBatch, IdentityMerge, ProfileWrite};
+use crate::limits::{DOCUMENT_COUNT_MAX, HEAD_SIZE_MAX, MEMORY_WAIT_TIME_MAX};
+use crate::model::{DocumentKind, Entity, EventBatch, IdentityMerge, ProfileWrite};
 use crate::segment::RowKind;
-use crate::wal::{Change, LogWriter};
+use crate::wal::{Change, DocumentContent, LogWriter};
 
 /// What is asked for.
 #[derive(Debug)]
@@ -26,6 +28,16 @@ pub(super) enum Request {
     Profiles(Entity, Vec<ProfileWrite>),
     Merges(Vec<IdentityMerge>),
     Deletion(String),
+    Document(DocumentKind, String, NewDocument),
+}
+
+/// What is to become of a document.
+#[derive(Debug)]
+pub(super) enum NewDocument {
+    Removed,
+    Text(String),
+    /// Users by ordinal, as of some snapshot.
+    Members(RoaringBitmap),
 }
 
 /// What became of it.
@@ -230,6 +242,28 @@ impl Inner {
                 Some(effect) => (Some(Change::Deletion { user }), effect, done),
                 None => (None, Effect::default(), Outcome::default()),
             },
+            Request::Document(kind, name, new) => {
+                let found = view.documents.get(kind, &name).is_some();
+                let outcome = Outcome { found, ..Outcome::default() };
+                let content = match new {
+                    NewDocument::Removed if !found => return Ok((None, Effect::default(), outcome)),
+                    NewDocument::Removed => DocumentContent::Removed,
+                    _ if !found && view.documents.of_kind(kind).count() == DOCUMENT_COUNT_MAX => {
+                        let word = kind.name();
+                        let detail =
+                            format!("{DOCUMENT_COUNT_MAX} documents of the kind {word} are stored already");
+                        let problem = Problem::new(ProblemClass::Conflict, detail);
+                        return Err(problem.hint("delete one that is not used any more"));
+                    }
+                    NewDocument::Text(text) => DocumentContent::Text(text),
+                    // Whoever was deleted since has no id; who was merged is found by any of the ids.
+                    NewDocument::Members(users) => DocumentContent::Members(
+                        users.iter().filter_map(|user| self.users.id(user)).collect(),
+                    ),
+                };
+                let effect = base.document(kind, name.clone(), content.clone());
+                (Some(Change::Document { kind, name, content }), effect, outcome)
+            }
         })
     }
 
@@ -302,6 +336,10 @@ impl Inner {
         }
         if let Some((_, ids)) = effect.deleted {
             self.users.delete(ids);
+        }
+        if let Some((kind, name, document)) = effect.document {
+            size += document.as_ref().map_or(0, Document::size);
+            Arc::make_mut(&mut view.documents).set(kind, name, document);
         }
         for chunk in effect.chunks {
             size += (chunk.batch.size() + std::mem::size_of_val(&*chunk.rows)) as u64;

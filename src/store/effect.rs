@@ -1,16 +1,21 @@
 //! What a change does to the state, worked out before it is logged, so that nothing can fail after that.
 
+use std::sync::Arc;
+
 use hashbrown::{HashMap, HashSet};
 use xxhash_rust::xxh3::Xxh3Default;
 
 use super::dictionary::Dictionary;
+use super::documents::Document;
 use super::rows::{FullRow, UserRows, find_event, profile_cells, rows_of};
 use super::view::{Chunk, View};
 use crate::api::{Problem, ProblemClass};
 use crate::model::{
-    Entity, EventBatch, EventRef, ExactSum, IdentityMerge, Number, ProfileWrite, TimeMs, Value, checked_time,
+    DocumentKind, Entity, EventBatch, EventRef, ExactSum, IdentityMerge, Number, ProfileWrite, TimeMs, Value,
+    checked_time,
 };
 use crate::segment::{BatchRow, RowKind};
+use crate::wal::DocumentContent;
 
 /// What a change does.
 #[derive(Debug, Default)]
@@ -21,6 +26,8 @@ pub struct Effect {
     pub merges: Vec<RootedMerge>,
     /// A user to forget, with the ids that led to it.
     pub deleted: Option<(u32, Vec<u32>)>,
+    /// A document to store, or to take away.
+    pub document: Option<(DocumentKind, String, Option<Document>)>,
 }
 
 /// Two users that become one, and which of their ordinals stays.
@@ -332,6 +339,19 @@ impl Base<'_> {
         let mut ids = self.view.identities.members(user).to_vec();
         ids.push(user);
         Some(Effect { buried: vec![user], deleted: Some((user, ids)), ..Effect::default() })
+    }
+
+    /// Stores a document, or takes it away.
+    pub fn document(&self, kind: DocumentKind, name: String, content: DocumentContent) -> Effect {
+        let document = match content {
+            DocumentContent::Removed => None,
+            DocumentContent::Text(text) => Some(Document::Text(text.into())),
+            DocumentContent::Members(ids) => {
+                let ordinals = ids.iter().filter_map(|id| self.users.find(id));
+                Some(Document::Members(Arc::new(ordinals.collect())))
+            }
+        };
+        Effect { document: Some((kind, name, document)), ..Effect::default() }
     }
 }
 

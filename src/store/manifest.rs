@@ -3,6 +3,7 @@
 
 use roaring::RoaringBitmap;
 
+use super::documents::Documents;
 use super::identity::Identities;
 use crate::format::{ByteReader, ByteWriter, DecodeError, checksum};
 
@@ -42,15 +43,16 @@ pub struct Manifest {
     pub accounts: Vec<IdsEntry>,
     pub deleted_users: RoaringBitmap,
     pub identities: Identities,
+    pub documents: Documents,
 }
 
-fn write_set(set: &RoaringBitmap, out: &mut ByteWriter) {
+pub(super) fn write_set(set: &RoaringBitmap, out: &mut ByteWriter) {
     let mut bytes = Vec::with_capacity(set.serialized_size());
     set.serialize_into(&mut bytes).expect("a vector takes all writes");
     out.sized(&bytes);
 }
 
-fn read_set(reader: &mut ByteReader<'_>) -> Result<RoaringBitmap, DecodeError> {
+pub(super) fn read_set(reader: &mut ByteReader<'_>) -> Result<RoaringBitmap, DecodeError> {
     let bytes = reader.sized()?;
     RoaringBitmap::deserialize_from(bytes).map_err(|_| reader.malformed("a set cannot be read"))
 }
@@ -91,6 +93,7 @@ impl Manifest {
         let (parents, names) = self.identities.entries();
         write_pairs(&parents, &mut body);
         write_pairs(&names, &mut body);
+        self.documents.encode(&mut body);
 
         let mut out = ByteWriter::new();
         out.raw(MAGIC);
@@ -143,6 +146,7 @@ impl Manifest {
         let (users, accounts) = (ids()?, ids()?);
         let deleted_users = read_set(&mut reader)?;
         let identities = Identities::from_entries(read_pairs(&mut reader)?, read_pairs(&mut reader)?);
+        let documents = Documents::decode(&mut reader)?;
         reader.finish()?;
         Ok(Manifest {
             checkpoint,
@@ -153,6 +157,7 @@ impl Manifest {
             accounts,
             deleted_users,
             identities,
+            documents,
         })
     }
 }
@@ -179,12 +184,20 @@ pub fn parse_name(name: &str) -> Option<(u64, &str)> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use super::super::documents::Document;
     use super::*;
+    use crate::model::DocumentKind;
 
     #[test]
     fn a_manifest_reads_back_and_no_bit_of_it_can_change_unnoticed() {
         let mut identities = Identities::default();
         identities.merge(3, 4, 4);
+        let mut documents = Documents::default();
+        let members = Document::Members(Arc::new([1, 90_000].into_iter().collect()));
+        documents.set(DocumentKind::Cohort, "power".to_owned(), Some(members));
+        documents.set(DocumentKind::Query, "weekly".to_owned(), Some(Document::Text("{}".into())));
         let manifest = Manifest {
             checkpoint: 17,
             next_arrival: 1000,
@@ -194,6 +207,7 @@ mod tests {
             accounts: vec![],
             deleted_users: [2].into_iter().collect(),
             identities,
+            documents,
         };
         let bytes = manifest.encode();
         assert_eq!(Manifest::decode(&bytes), Ok(manifest));

@@ -11,6 +11,7 @@
 mod commit;
 mod compact;
 mod dictionary;
+mod documents;
 mod effect;
 mod identity;
 mod manifest;
@@ -28,18 +29,20 @@ use std::thread::JoinHandle;
 use crossbeam::channel::{Receiver, Sender};
 use hashbrown::HashSet;
 use parking_lot::{Condvar, Mutex, RwLock};
+use roaring::RoaringBitmap;
 
 use crate::api::{Problem, ProblemClass};
 use crate::io::{Directory, Disk};
-use crate::model::{Entity, EventBatch, IdentityMerge, ProfileWrite};
+use crate::model::{DocumentKind, Entity, EventBatch, IdentityMerge, ProfileWrite};
 use crate::wal::LogWriter;
 
-use commit::{Request, Waiting};
+use commit::{NewDocument, Request, Waiting};
 use dictionary::Dictionary;
 use effect::EventMark;
 use manifest::Manifest;
 use view::View;
 
+pub use documents::{Document, Documents};
 pub use rows::{FullRow, UserRows, profile_cells, rows_of};
 pub use snapshot::Snapshot;
 pub use view::LiveSegment;
@@ -185,6 +188,26 @@ impl Store {
     /// Deletes a user with all ids merged into it. Returns whether there was one.
     pub fn delete_user(&self, user: &str) -> Result<bool, Problem> {
         self.inner.submit(Request::Deletion(user.to_owned())).map(|outcome| outcome.found)
+    }
+
+    /// Stores a definition under a name, durably. Returns whether it took the place of another document.
+    pub(crate) fn put_text(&self, kind: DocumentKind, name: &str, text: String) -> Result<bool, Problem> {
+        self.change_document(kind, name, NewDocument::Text(text))
+    }
+
+    /// Stores a static cohort under a name, durably: users by their ordinals in a snapshot of this store. Returns
+    /// whether it took the place of another document.
+    pub(crate) fn put_members(&self, name: &str, users: RoaringBitmap) -> Result<bool, Problem> {
+        self.change_document(DocumentKind::Cohort, name, NewDocument::Members(users))
+    }
+
+    /// Takes a document away, durably. Returns whether there was one.
+    pub(crate) fn remove_document(&self, kind: DocumentKind, name: &str) -> Result<bool, Problem> {
+        self.change_document(kind, name, NewDocument::Removed)
+    }
+
+    fn change_document(&self, kind: DocumentKind, name: &str, new: NewDocument) -> Result<bool, Problem> {
+        self.inner.submit(Request::Document(kind, name.to_owned(), new)).map(|outcome| outcome.found)
     }
 
     /// Everything that was acknowledged before the call, and nothing half done, whatever happens after.

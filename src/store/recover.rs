@@ -88,7 +88,9 @@ pub(super) fn open(
 
     let last_file = files.iter().filter_map(|(name, _)| parse_name(name)).map(|(number, _)| number + 1).max();
     let identities = Arc::new(manifest.identities.clone());
-    let view = View { number: manifest.checkpoint, disk: Arc::new(disk), identities, ..View::default() };
+    let documents = Arc::new(manifest.documents.clone());
+    let view =
+        View { number: manifest.checkpoint, disk: Arc::new(disk), identities, documents, ..View::default() };
     let writer = Writer {
         number: manifest.checkpoint,
         next_arrival: manifest.next_arrival.max(1),
@@ -194,6 +196,7 @@ impl Inner {
             }
             Change::Merges { merges } => base.merges(&merges)?,
             Change::Deletion { user } => base.deletion(&user).unwrap_or_default(),
+            Change::Document { kind, name, content } => base.document(kind, name, content),
         })
     }
 }

@@ -8,6 +8,7 @@ use hashbrown::HashMap;
 use roaring::RoaringBitmap;
 
 use super::dictionary::{Dictionary, IdFile};
+use super::documents::Documents;
 use super::identity::Identities;
 use super::manifest::{
     IdsEntry, MANIFEST_NAME, Manifest, SegmentEntry, ids_name, log_name, parse_name, segment_name,
@@ -27,6 +28,7 @@ struct Freeze {
     /// By file.
     dead: HashMap<u64, Arc<RoaringBitmap>>,
     identities: Arc<Identities>,
+    documents: Arc<Documents>,
     deleted_users: RoaringBitmap,
     user_count: u32,
     account_count: u32,
@@ -96,6 +98,7 @@ impl Inner {
             runs: view.runs.to_vec(),
             dead: view.disk.iter().map(|disk| (disk.file, Arc::clone(&disk.live.dead))).collect(),
             identities: Arc::clone(&view.identities),
+            documents: Arc::clone(&view.documents),
             deleted_users: self.users.deleted(),
             user_count: self.users.len(),
             account_count: self.accounts.len(),
@@ -186,6 +189,7 @@ impl Inner {
             accounts: with_ids(&writer.manifest.accounts, self.accounts.files(), written.accounts.as_ref()),
             deleted_users: freeze.deleted_users.clone(),
             identities: (*freeze.identities).clone(),
+            documents: (*freeze.documents).clone(),
         };
         for known in &writer.manifest.segments {
             let dead = (*freeze.dead[&known.file]).clone();

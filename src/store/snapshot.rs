@@ -1,6 +1,7 @@
 //! One state of the store, for as long as a query needs it.
 
 use super::dictionary::Dictionary;
+use super::documents::Documents;
 use super::identity::Identities;
 use super::view::{LiveSegment, View, add_run, sorted_runs};
 use super::{Inner, Store};
@@ -14,6 +15,8 @@ pub struct Snapshot<'a> {
     pub number: u64,
     /// On disk and in memory.
     pub segments: Vec<LiveSegment>,
+    /// Stored cohorts and queries.
+    pub documents: Arc<Documents>,
     identities: Arc<Identities>,
     users: &'a Dictionary,
     accounts: &'a Dictionary,
@@ -45,6 +48,11 @@ impl Snapshot<'_> {
             Entity::User => self.identities.user(ordinal),
             Entity::Account => ordinal,
         })
+    }
+
+    /// The user that an ordinal belongs to by now. If it was deleted, nobody has rows under what is told.
+    pub fn user(&self, ordinal: u32) -> u32 {
+        self.identities.user(ordinal)
     }
 
     /// What a user or account is called.
@@ -82,6 +90,7 @@ impl Inner {
         Snapshot {
             number,
             segments: view.live().cloned().collect(),
+            documents: Arc::clone(&view.documents),
             identities: Arc::clone(&view.identities),
             users: &self.users,
             accounts: &self.accounts,

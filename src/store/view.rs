@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use roaring::RoaringBitmap;
 
+use super::documents::Documents;
 use super::identity::Identities;
 use crate::model::{DAY_MS, EventBatch};
 use crate::segment::{BatchRow, MergeSource, RowKind, Segment, build, merge};
@@ -113,6 +114,7 @@ pub struct View {
     pub runs: Arc<Vec<Run>>,
     pub tail: Vec<Arc<Chunk>>,
     pub identities: Arc<Identities>,
+    pub documents: Arc<Documents>,
 }
 
 impl View {
@@ -124,6 +126,7 @@ impl View {
             runs: Arc::clone(&self.runs),
             tail: Vec::new(),
             identities: Arc::clone(&self.identities),
+            documents: Arc::clone(&self.documents),
         }
     }
 

@@ -1,13 +1,19 @@
 //! The changes that a store is made of, as bytes. docs/format.md, "Change".
 
 use crate::format::{ByteReader, ByteWriter, DecodeError, decode_value, encode_cell, encode_value};
-use crate::model::{Entity, EventBatch, IdentityMerge, Number, ProfileWrite, Value};
+use crate::model::{DocumentKind, Entity, EventBatch, IdentityMerge, Number, ProfileWrite, Value};
 
 const EVENTS: u8 = 1;
 const USER_PROFILES: u8 = 2;
 const ACCOUNT_PROFILES: u8 = 3;
 const MERGES: u8 = 4;
 const DELETION: u8 = 5;
+const COHORT: u8 = 6;
+const QUERY: u8 = 7;
+
+const REMOVED: u8 = 1;
+const TEXT: u8 = 2;
+const MEMBERS: u8 = 3;
 
 const HAS_ACCOUNT: u8 = 1;
 const HAS_ID: u8 = 2;
@@ -21,6 +27,17 @@ pub enum Change {
     Profiles { arrival: u64, entity: Entity, writes: Vec<ProfileWrite> },
     Merges { merges: Vec<IdentityMerge> },
     Deletion { user: String },
+    Document { kind: DocumentKind, name: String, content: DocumentContent },
+}
+
+/// What a change makes of a document.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DocumentContent {
+    Removed,
+    /// A definition, as JSON.
+    Text(String),
+    /// A static cohort: an id of each member, any that leads to it.
+    Members(Vec<String>),
 }
 
 impl Change {
@@ -51,6 +68,14 @@ impl Change {
                 out.u8(DELETION);
                 out.text(user);
             }
+            Change::Document { kind, name, content } => {
+                out.u8(match kind {
+                    DocumentKind::Cohort => COHORT,
+                    DocumentKind::Query => QUERY,
+                });
+                out.text(name);
+                encode_content(content, out);
+            }
         }
     }
 
@@ -76,11 +101,44 @@ impl Change {
                 }
             }
             DELETION => Change::Deletion { user: reader.text()?.to_owned() },
+            kind @ (COHORT | QUERY) => {
+                let kind = if kind == COHORT { DocumentKind::Cohort } else { DocumentKind::Query };
+                let name = reader.text()?.to_owned();
+                Change::Document { kind, name, content: decode_content(&mut reader)? }
+            }
             _ => return Err(reader.malformed("the kind of change is unknown")),
         };
         reader.finish()?;
         Ok(change)
     }
+}
+
+fn encode_content(content: &DocumentContent, out: &mut ByteWriter) {
+    match content {
+        DocumentContent::Removed => out.u8(REMOVED),
+        DocumentContent::Text(text) => {
+            out.u8(TEXT);
+            out.text(text);
+        }
+        DocumentContent::Members(ids) => {
+            out.u8(MEMBERS);
+            out.varint(ids.len() as u64);
+            ids.iter().for_each(|id| out.text(id));
+        }
+    }
+}
+
+fn decode_content(reader: &mut ByteReader<'_>) -> Result<DocumentContent, DecodeError> {
+    Ok(match reader.u8()? {
+        REMOVED => DocumentContent::Removed,
+        TEXT => DocumentContent::Text(reader.text()?.to_owned()),
+        MEMBERS => {
+            let count = reader.count(1)?;
+            let ids = (0..count).map(|_| Ok(reader.text()?.to_owned()));
+            DocumentContent::Members(ids.collect::<Result<_, DecodeError>>()?)
+        }
+        _ => return Err(reader.malformed("what becomes of a document is unknown")),
+    })
 }
 
 fn encode_batch(batch: &EventBatch, out: &mut ByteWriter) {
@@ -197,7 +255,11 @@ mod tests {
             unset: vec!["trial".into()],
         };
         let merges = vec![IdentityMerge { from: "anon".into(), into: "ada".into() }];
+        let document = |kind, content| Change::Document { kind, name: "power".into(), content };
         for change in [
+            document(DocumentKind::Cohort, DocumentContent::Members(vec!["ada".into(), "bo".into()])),
+            document(DocumentKind::Query, DocumentContent::Text("{}".into())),
+            document(DocumentKind::Cohort, DocumentContent::Removed),
             Change::Events { arrival: 7, batch },
             Change::Profiles { arrival: 9, entity: Entity::Account, writes: vec![write] },
             Change::Merges { merges },

@@ -9,5 +9,5 @@
 mod change;
 mod log;
 
-pub use change::Change;
+pub use change::{Change, DocumentContent};
 pub use log::{LogContents, LogError, LogWriter, read_log};

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use flywheeldb::Store;
-use flywheeldb::api::{Json, Problem};
+use flywheeldb::api::{Json, Problem, ProblemClass};
 use flywheeldb::io::Directory;
 use flywheeldb::model::EventBatch;
 use flywheeldb::store::StoreOptions;
@@ -71,6 +71,12 @@ impl Subject for Store {
             Call::WriteProfiles(entity, writes) => self.write_profiles(*entity, writes.clone()),
             Call::MergeIdentities(merges) => self.merge_identities(merges.clone()),
             Call::DeleteUser(user) => self.delete_user(user).map(drop),
+            Call::PutCohort(name, body) => self.put_cohort(name, &Json::parse(body.as_bytes())?).map(drop),
+            Call::DeleteCohort(name) => match self.delete_cohort(name) {
+                // It went with the call before, of which nobody knew what became.
+                Err(problem) if problem.class == ProblemClass::NotFound => Ok(()),
+                other => other,
+            },
             Call::Seal => self.seal(),
             Call::Compact => self.compact(),
             Call::Reopen => unreachable!("reopening needs the directory"),
@@ -104,7 +110,8 @@ impl Subject for Store {
             let rows: Vec<String> = table.rows().map(|row| format!("{row:?}")).collect();
             Ok(format!("{query}\n{}", rows.join("\n")))
         };
-        QUERIES.iter().map(answer).collect()
+        let cohorts = std::iter::once_with(|| Ok(self.list_cohorts()?.to_string()));
+        QUERIES.iter().map(answer).chain(cohorts).collect()
     }
 
     fn close(self) -> Result<(), Problem> {

@@ -14,6 +14,9 @@ pub enum Call {
     WriteProfiles(Entity, Vec<ProfileWrite>),
     MergeIdentities(Vec<IdentityMerge>),
     DeleteUser(&'static str),
+    /// A name and a body.
+    PutCohort(&'static str, &'static str),
+    DeleteCohort(&'static str),
     Seal,
     Compact,
     /// Close, and open again.
@@ -41,6 +44,8 @@ impl Call {
             Call::WriteProfiles(..) => "write_profiles",
             Call::MergeIdentities(_) => "merge_identities",
             Call::DeleteUser(_) => "delete_user",
+            Call::PutCohort(..) => "put_cohort",
+            Call::DeleteCohort(_) => "delete_cohort",
             Call::Seal => "seal",
             Call::Compact => "compact",
             Call::Reopen => "reopen",
@@ -110,9 +115,12 @@ pub static CALLS: LazyLock<Vec<Call>> = LazyLock::new(|| {
         Call::Compact,
         Call::DeleteUser("eve"),
         Call::Ingest(marks.crowd(12)),
+        Call::PutCohort("new", r#"{"first_did": "signup"}"#),
+        Call::PutCohort("fixed", r#"{"users": ["ada", "bo", "anon-2"], "static": true}"#),
         Call::Seal,
         Call::Compact,
         Call::Reopen,
+        Call::DeleteCohort("new"),
         Call::Ingest(vec![marks.did("cy", "purchase", 80), marks.did("bo", "page_viewed", 81)]),
         Call::Ingest(vec![marks.did("zed", "signup", 82), marks.did("ada", "purchase", 83)]),
     ]
@@ -214,7 +222,12 @@ pub fn marks_after<'a>(calls: impl IntoIterator<Item = &'a Call>) -> MarksByUser
                 let gone = called(&merged, user);
                 events.retain(|event| event.user != gone);
             }
-            Call::WriteProfiles(..) | Call::Seal | Call::Compact | Call::Reopen => {}
+            Call::WriteProfiles(..)
+            | Call::PutCohort(..)
+            | Call::DeleteCohort(_)
+            | Call::Seal
+            | Call::Compact
+            | Call::Reopen => {}
         }
     }
     let mut marks = MarksByUser::new();

@@ -1,16 +1,16 @@
 //! Random selectors, filters and cohorts.
 
 use flywheeldb::api::Json;
-use flywheeldb::model::Value;
+use flywheeldb::model::{DAY_MS, Value};
 
-use super::{Asker, Fields, WINDOWS, field};
+use super::{Asker, Fields, WINDOWS, ZONES, date, field, milliseconds};
 use crate::support::histories::{EVENTS, number, scalar};
 use crate::support::reading;
 
 impl Asker<'_> {
     pub fn cohort(&mut self, depth: usize) -> Json {
         let mut fields = Fields::new();
-        match self.dice.below(if depth == 0 { 6 } else { 9 }) {
+        match self.dice.below(if depth == 0 { 6 } else { 10 }) {
             0 | 1 => {
                 fields.push(("did".to_owned(), self.selector()));
                 let least = self.dice.below(3);
@@ -37,6 +37,7 @@ impl Asker<'_> {
                 fields.push(("users".to_owned(), Json::Array(ids.map(Json::String).collect())));
             }
             6 => fields.push(("not".to_owned(), self.cohort(depth - 1))),
+            7 => fields.push(("result".to_owned(), self.cell(depth))),
             _ if self.may("sequence", 30) => {
                 let steps = (0..self.dice.between(2, 3)).map(|_| self.selector()).collect();
                 fields.push(("sequence".to_owned(), Json::Array(steps)));
@@ -50,6 +51,51 @@ impl Asker<'_> {
             }
         }
         Json::Object(fields)
+    }
+
+    /// A cell of a result. Its query is like those that are thrown, with few options.
+    fn cell(&mut self, depth: usize) -> Json {
+        let (first, last) = (self.moments[0], self.moments[self.moments.len() - 1]);
+        let from = self.dice.pick(self.moments);
+        let mut query = Fields::new();
+        if self.dice.percent(20) {
+            query.push(field("timezone", self.dice.pick(&ZONES)));
+        }
+        let mut cell = match self.dice.below(5) {
+            0 | 1 => {
+                let step_count = self.dice.between(2, 3);
+                let steps = (0..step_count).map(|_| self.selector()).collect();
+                query.push(("steps".to_owned(), Json::Array(steps)));
+                query.push(field("window", self.dice.pick(&WINDOWS)));
+                if self.dice.percent(30) {
+                    query.push(("from".to_owned(), milliseconds(from)));
+                }
+                let dropped = self.dice.percent(50);
+                let step = self.dice.between(if dropped { 2 } else { 1 }, step_count);
+                let outcome = field("outcome", if dropped { "dropped" } else { "converted" });
+                vec![field("kind", "funnel"), ("step".to_owned(), reading::count(step)), outcome]
+            }
+            2 | 3 => {
+                let day = self.dice.pick(&[first, from]);
+                query.push(("birth".to_owned(), self.selector()));
+                query.push(field("interval", "day"));
+                query.push(field("cohorts", self.dice.pick(&["first_time", "first_in_range", "recurring"])));
+                query.push(("periods".to_owned(), reading::count(3)));
+                query.push(("from".to_owned(), date(day)));
+                query.push(("to".to_owned(), date(day.max(last) + DAY_MS)));
+                let period = ("period".to_owned(), reading::count(self.dice.below(4)));
+                vec![field("kind", "retention"), ("cohort".to_owned(), date(day)), period]
+            }
+            _ => {
+                query.push(("cohort".to_owned(), self.cohort(depth - 1)));
+                vec![field("kind", "cohort")]
+            }
+        };
+        if cell[0].1 != Json::String("cohort".to_owned()) && self.dice.percent(20) {
+            query.push(("where".to_owned(), self.filter(0)));
+        }
+        cell.push(("query".to_owned(), Json::Object(query)));
+        Json::Object(cell)
     }
 
     /// The range of a cohort, often none. At most one end: two might be the wrong way round, which is an error.

@@ -451,6 +451,19 @@ impl Asker<'_> {
         if !self.dice.percent(percent) {
             return;
         }
+        if self.dice.percent(15) {
+            let names = ["pro", "x", "both"];
+            let cohorts = (0..self.dice.between(1, 3)).map(|index| (names[index].to_owned(), self.cohort(1)));
+            let cohorts = Json::Object(cohorts.collect());
+            let mut breakdown = Json::Object(vec![("cohorts".to_owned(), cohorts)]);
+            if self.dice.percent(30) {
+                let other = vec![field("property", "country"), ("limit".to_owned(), reading::count(2))];
+                let both = vec![breakdown, Json::Object(other)];
+                breakdown = Json::Array(both);
+            }
+            fields.push(("breakdown".to_owned(), breakdown));
+            return;
+        }
         let mut part = match self.dice.below(10) {
             0 | 1 => vec![field("property", self.dice.pick(&["plan", "seats"])), field("on", "user")],
             2 => vec![field("property", "plan"), field("on", "account")],

@@ -7,7 +7,7 @@ use flywheeldb::model::{Entity, Event, TimeMs};
 
 use super::filter::{Filter, On, Selector};
 use super::question::{Question, count, field, items, text};
-use super::{Refusal, funnel};
+use super::{Refusal, funnel, retention};
 use crate::support::reading;
 use crate::support::tables::Row;
 
@@ -123,9 +123,21 @@ fn sequence(question: &Question, json: &Json) -> Result<Members, Refusal> {
 
 /// A cell of another result as a set.
 fn cell(question: &Question, result: &Json) -> Result<Members, Refusal> {
-    let (Some("funnel"), Some(Json::Object(query))) = (text(result, "kind")?, field(result, "query")) else {
-        return Err(Refusal::NotCovered("a cell of another result than a funnel".to_owned()));
+    let (Some(kind), Some(Json::Object(query))) = (text(result, "kind")?, field(result, "query")) else {
+        return Err(Refusal::Invalid("a cell is one of a result".to_owned()));
     };
+    match kind {
+        "funnel" => {}
+        "retention" => {
+            return inner(question, query.clone(), |inner| retention::members_of_cell(inner, result));
+        }
+        "cohort" => {
+            return inner(question, query.clone(), |inner| {
+                inner.field("cohort").map_or(Ok(Members::new()), |cohort| members(inner, cohort))
+            });
+        }
+        _ => return Err(Refusal::NotCovered(format!("a cell of a result of the kind {kind:?}"))),
+    }
     let step = field(result, "step").map(count).transpose()?;
     let step = step.ok_or_else(|| Refusal::Invalid("a cell of a funnel has a step".to_owned()))?;
     let outcomes = inner_outcomes(question, query.clone())?;
@@ -146,14 +158,22 @@ fn cell(question: &Question, result: &Json) -> Result<Members, Refusal> {
 /// Who reached which level of a funnel inside this question, and whether they may still go on.
 fn inner_outcomes(
     question: &Question,
-    mut fields: Vec<(String, Json)>,
+    fields: Vec<(String, Json)>,
 ) -> Result<Vec<(String, usize, bool)>, Refusal> {
+    inner(question, fields, funnel::outcomes_by_owner)
+}
+
+/// Asks a query inside this question, which it takes its moment and its calendar from.
+fn inner<T>(
+    question: &Question,
+    mut fields: Vec<(String, Json)>,
+    ask: impl Fn(&Question) -> Result<T, Refusal>,
+) -> Result<T, Refusal> {
     for name in ["timezone", "week_start", "as_of", "entity"] {
         if !fields.iter().any(|(known, _)| known == name) {
             fields.extend(question.field(name).map(|value| (name.to_owned(), value.clone())));
         }
     }
     let query = Json::Object(fields);
-    let inner = Question::new(question.reference, &query)?;
-    funnel::outcomes_by_owner(&inner)
+    ask(&Question::new(question.reference, &query)?)
 }

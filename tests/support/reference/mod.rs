@@ -22,8 +22,8 @@ mod retention;
 mod segmentation;
 mod split;
 mod stickiness;
-mod visits;
 mod successive;
+mod visits;
 
 pub use history::Reference;
 

@@ -112,6 +112,21 @@ pub fn answer(question: &Question) -> Result<Vec<Row>, Refusal> {
     Ok(rows)
 }
 
+/// Those whom the cell of a table without a breakdown counts.
+pub fn members_of_cell(question: &Question, cell: &Json) -> Result<BTreeSet<String>, Refusal> {
+    let retention = Retention::read(question)?;
+    let cohorts = retention.cohorts();
+    let told = |cohort: &Cohort| question.calendar.told(retention.interval, cohort.bucket.start);
+    let cohort = cohorts.iter().position(|cohort| Some(&told(cohort)) == field(cell, "cohort"));
+    let cohort = cohort.ok_or_else(|| Refusal::Invalid("no such cohort".to_owned()))?;
+    let period = field(cell, "period").map(count).transpose()?;
+    let period = period.ok_or_else(|| Refusal::Invalid("a cell of a retention has a period".to_owned()))?;
+    let members = retention.members(&Split::read(question)?, &cohorts)?;
+    let of_cell =
+        members.iter().filter(|m| m.cohort == cohort && retention.is_back(&cohorts[cohort], m, period));
+    Ok(of_cell.map(|member| member.owner.to_owned()).collect())
+}
+
 impl<'a> Retention<'a> {
     fn read(question: &'a Question) -> Result<Retention<'a>, Refusal> {
         let interval = question.interval()?.unwrap_or(Interval::Day);

@@ -17,6 +17,8 @@ pub enum Label {
     Value(Value),
     Other,
     Missing,
+    /// In none of the cohorts: in no row.
+    Nowhere,
 }
 
 /// The name of a row: a label for each property of the breakdown, none without a breakdown.
@@ -27,10 +29,14 @@ pub struct Split {
     parts: Vec<Part>,
 }
 
-struct Part {
-    on: On,
-    property: String,
-    limit: usize,
+enum Part {
+    Property {
+        on: On,
+        property: String,
+        limit: usize,
+    },
+    /// Names and members.
+    Cohorts(Vec<(String, BTreeSet<String>)>),
 }
 
 const LIMIT_UNLESS_SAID: usize = 25;
@@ -39,8 +45,10 @@ impl Split {
     pub fn read(question: &Question) -> Result<Split, Refusal> {
         let parts = match question.field("breakdown") {
             None => Vec::new(),
-            Some(Json::Array(parts)) => parts.iter().map(Part::read).collect::<Result<_, _>>()?,
-            Some(part) => vec![Part::read(part)?],
+            Some(Json::Array(parts)) => {
+                parts.iter().map(|part| Part::read(question, part)).collect::<Result<_, _>>()?
+            }
+            Some(part) => vec![Part::read(question, part)?],
         };
         Ok(Split { parts })
     }
@@ -51,17 +59,14 @@ impl Split {
 
     /// Whether a property is one of events.
     pub fn has_event_properties(&self) -> bool {
-        self.parts.iter().any(|part| part.on == On::Event)
+        self.parts.iter().any(|part| matches!(part, Part::Property { on: On::Event, .. }))
     }
 
     /// The rows that an event counts in: one for each element of a list, in every combination of properties.
     pub fn keys(&self, question: &Question, event: &Event) -> BTreeSet<Key> {
         let mut keys = BTreeSet::from([Key::new()]);
         for part in &self.parts {
-            let labels: Vec<Label> = match value_of(question, part.on, &part.property, event) {
-                Some(value) => value.elements().iter().cloned().map(Label::Value).collect(),
-                None => vec![Label::Missing],
-            };
+            let labels = part.labels(question, event);
             let longer = |key: &Key| -> Vec<Key> {
                 labels.iter().map(|label| key.iter().chain([label]).cloned().collect()).collect()
             };
@@ -100,7 +105,7 @@ impl Split {
                     by_value.into_iter().map(|(value, things)| (rank(&things), value)).collect();
                 // The sort is stable, so that ties stay in order of value.
                 ranked.sort_by(|(a, _), (b, _)| b.cmp(a));
-                ranked.into_iter().take(self.parts[part].limit).map(|(_, value)| value).collect()
+                ranked.into_iter().take(self.parts[part].limit()).map(|(_, value)| value).collect()
             })
             .collect();
         let fold_label = |part: usize, label: &Label| match label {
@@ -110,7 +115,8 @@ impl Split {
         let fold_key = |key: &Key| -> Key {
             key.iter().enumerate().map(|(part, label)| fold_label(part, label)).collect()
         };
-        keys.iter().map(|keys| keys.iter().map(fold_key).collect()).collect()
+        let is_somewhere = |key: &&Key| !key.contains(&Label::Nowhere);
+        keys.iter().map(|keys| keys.iter().filter(is_somewhere).map(fold_key).collect()).collect()
     }
 
     /// The rows to tell: those that something is in; without a breakdown the one row, whatever is in it.
@@ -128,16 +134,46 @@ impl Split {
             Label::Value(value) => reading::json(value),
             Label::Other => Json::String("$other".to_owned()),
             Label::Missing => Json::Null,
+            Label::Nowhere => unreachable!("folding leaves these keys out"),
         };
         key.iter().enumerate().map(|(index, label)| (name(index), cell(label))).collect()
     }
 }
 
 impl Part {
-    fn read(json: &Json) -> Result<Part, Refusal> {
+    fn read(question: &Question, json: &Json) -> Result<Part, Refusal> {
+        if let Some(Json::Object(cohorts)) = field(json, "cohorts") {
+            let cohorts = cohorts.iter().map(|(name, cohort)| Ok((name.clone(), question.members(cohort)?)));
+            return Ok(Part::Cohorts(cohorts.collect::<Result<_, Refusal>>()?));
+        }
         let property = text(json, "property")?;
-        let property = property.ok_or_else(|| Refusal::NotCovered("a breakdown by cohorts".to_owned()))?;
+        let property = property.ok_or_else(|| Refusal::Invalid("a breakdown by nothing".to_owned()))?;
         let limit = field(json, "limit").map(count).transpose()?.unwrap_or(LIMIT_UNLESS_SAID);
-        Ok(Part { on: On::read(json, On::Event)?, property: property.to_owned(), limit })
+        Ok(Part::Property { on: On::read(json, On::Event)?, property: property.to_owned(), limit })
+    }
+
+    /// How many values are kept: all cohorts are.
+    fn limit(&self) -> usize {
+        match self {
+            Part::Property { limit, .. } => *limit,
+            Part::Cohorts(_) => usize::MAX,
+        }
+    }
+
+    fn labels(&self, question: &Question, event: &Event) -> Vec<Label> {
+        match self {
+            Part::Property { on, property, .. } => match value_of(question, *on, property, event) {
+                Some(value) => value.elements().iter().cloned().map(Label::Value).collect(),
+                None => vec![Label::Missing],
+            },
+            Part::Cohorts(cohorts) => {
+                let is_in = |members: &BTreeSet<String>| {
+                    question.owner(event).is_some_and(|owner| members.contains(owner))
+                };
+                let own = cohorts.iter().filter(|(_, members)| is_in(members));
+                let labels: Vec<Label> = own.map(|(name, _)| Label::Value(name.as_str().into())).collect();
+                if labels.is_empty() { vec![Label::Nowhere] } else { labels }
+            }
+        }
     }
 }

@@ -1,0 +1,18 @@
+//! What a product's people keep in the store beside its events, by name.
+
+/// What a document is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum DocumentKind {
+    Cohort,
+    Query,
+}
+
+impl DocumentKind {
+    /// The word for one of them.
+    pub fn name(self) -> &'static str {
+        match self {
+            DocumentKind::Cohort => "cohort",
+            DocumentKind::Query => "query",
+        }
+    }
+}

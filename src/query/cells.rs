@@ -1,0 +1,79 @@
+//! Cells of results as sets of users: whoever is counted in a number can be looked at, or be asked about further.
+
+use std::ops::Range;
+
+use super::bound::Bound;
+use super::{
+    FunnelCell, LifecycleCell, PathCell, RetentionCell, StickinessCell, Task, TaskSet, WholePathCell,
+};
+use crate::api::{Problem, ResultCell};
+use crate::model::TimeMs;
+
+/// A cell of the result of a bound query.
+#[derive(Debug)]
+pub struct CellPlan {
+    bound: Bound,
+    cell: AnyCell,
+    /// What the query sees, by its own `as_of`.
+    history: Range<TimeMs>,
+}
+
+#[derive(Debug)]
+enum AnyCell {
+    Funnel(FunnelCell),
+    Retention(RetentionCell),
+    Lifecycle(LifecycleCell),
+    Stickiness(StickinessCell),
+    Path(PathCell),
+    WholePath(WholePathCell),
+    /// All members of a cohort.
+    Cohort,
+}
+
+impl CellPlan {
+    /// The cell that `cell` names, of its query, which is bound and [prepared](Bound::prepare_cells).
+    pub(super) fn new(bound: Bound, history: Range<TimeMs>, cell: &ResultCell) -> Result<CellPlan, Problem> {
+        let node = cell.fields.at(cell.path.clone());
+        let mut fields = node.object()?;
+        // They were read when the query was, and the funnel of a sequence is not told here.
+        for known in ["kind", "query"] {
+            fields.optional(known);
+        }
+        let cell = match &bound {
+            Bound::Funnel(funnel) => AnyCell::Funnel(funnel.cell(&mut fields)?),
+            Bound::Retention(retention) => AnyCell::Retention(retention.cell(&mut fields)?),
+            Bound::Lifecycle(lifecycle) => AnyCell::Lifecycle(lifecycle.cell(&mut fields)?),
+            Bound::Stickiness(stickiness) => AnyCell::Stickiness(stickiness.cell(&mut fields)?),
+            Bound::Paths(paths) => AnyCell::Path(paths.cell(&mut fields)?),
+            Bound::WholePaths(paths) => AnyCell::WholePath(paths.cell(&mut fields)?),
+            Bound::Cohort(_) => AnyCell::Cohort,
+            Bound::Segmentation(_) => {
+                return Err(node.problem("the numbers of a segmentation are no sets of users"));
+            }
+        };
+        fields.finish()?;
+        Ok(CellPlan { bound, cell, history })
+    }
+
+    /// Those of a task's users whom the cell counts.
+    pub(super) fn members(&self, task: &Task<'_>) -> Result<TaskSet, Problem> {
+        if task.scan().history() == self.history {
+            return self.members_seen(task);
+        }
+        let scan = task.scan().seeing(self.history.clone());
+        self.members_seen(&task.on(&scan))
+    }
+
+    fn members_seen(&self, task: &Task<'_>) -> Result<TaskSet, Problem> {
+        match (&self.bound, &self.cell) {
+            (Bound::Funnel(funnel), AnyCell::Funnel(cell)) => funnel.members(task, cell),
+            (Bound::Retention(retention), AnyCell::Retention(cell)) => retention.members(task, cell),
+            (Bound::Lifecycle(lifecycle), AnyCell::Lifecycle(cell)) => lifecycle.members(task, cell),
+            (Bound::Stickiness(stickiness), AnyCell::Stickiness(cell)) => stickiness.members(task, cell),
+            (Bound::Paths(paths), AnyCell::Path(cell)) => paths.members(task, cell),
+            (Bound::WholePaths(paths), AnyCell::WholePath(cell)) => paths.members(task, cell),
+            (Bound::Cohort(cohort), AnyCell::Cohort) => cohort.members(task),
+            _ => unreachable!("the cell is one of the query's own kind"),
+        }
+    }
+}

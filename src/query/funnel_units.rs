@@ -43,6 +43,12 @@ pub(super) struct UnitOutcome {
     pub values: Option<Values>,
 }
 
+/// Gives the values of rows, by place; none without a breakdown.
+type ValuesOfRows<'a> = dyn Fn(&Rows) -> Result<Option<Vec<Values>>, Problem> + 'a;
+
+/// A row that was read: its key, its identity, and the steps and exclusions that it was read for.
+type Found = (u64, (u32, u32, u32), u64, u64);
+
 /// The relevant events of a task.
 struct Field {
     /// By user, then in order.
@@ -58,7 +64,7 @@ impl Units {
         &self,
         task: &Task<'_>,
         steps: &[&Selection],
-        values: &dyn Fn(&Rows) -> Result<Option<Vec<Values>>, Problem>,
+        values: &ValuesOfRows<'_>,
     ) -> Result<Vec<UnitOutcome>, Problem> {
         let field = self.read(task, steps)?;
         let values = values(&field.rows)?;
@@ -107,7 +113,7 @@ impl Units {
 
     /// Reads the events that match a step or an exclusion.
     fn read(&self, task: &Task<'_>, steps: &[&Selection]) -> Result<Field, Problem> {
-        let mut all: Vec<(u64, (u32, u32, u32), u64, u64)> = Vec::new();
+        let mut all: Vec<Found> = Vec::new();
         let mut add = |rows: Rows, steps: u64, ends: u64| {
             let named = rows.keys.iter().zip(&rows.refs);
             all.extend(named.map(|(key, row)| (*key, (row.segment, row.group, row.row), steps, ends)));

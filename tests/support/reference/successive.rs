@@ -120,6 +120,7 @@ impl Walk<'_> {
                 let mut longer = attempt.clone();
                 longer.push(Stop { step, event });
                 used.push(event);
+                self.runs(&longer, used, found);
                 used.pop();
             }
         }

@@ -146,7 +146,7 @@ fn difference(acts: &[Act]) -> Option<Difference> {
 }
 
 /// Fields that a query can do without.
-const OPTIONAL_FIELDS: [&str; 20] = [
+const OPTIONAL_FIELDS: [&str; 23] = [
     "where",
     "breakdown",
     "timezone",
@@ -167,6 +167,9 @@ const OPTIONAL_FIELDS: [&str; 20] = [
     "per_bucket",
     "cumulative",
     "after",
+    "compare",
+    "rolling",
+    "formula",
 ];
 
 /// Leaves out acts, events and fields of the query one by one, as long as the last act shows a difference of

@@ -50,7 +50,9 @@ impl QueryRequest {
         let kind = fields.required("kind")?.word(&KINDS)?;
         let (common, kind) = match kind {
             Kind::Segmentation => {
-                (Common::parse(&mut fields)?, QueryKind::Segmentation(SegmentationQuery::parse(&mut fields)?))
+                let common = Common::parse(&mut fields)?;
+                let query = SegmentationQuery::parse(&mut fields, common.entity)?;
+                (common, QueryKind::Segmentation(query))
             }
             Kind::Funnel => {
                 (Common::parse(&mut fields)?, QueryKind::Funnel(FunnelQuery::parse(&mut fields)?))

@@ -5,12 +5,15 @@
 //! (`exact-merge`).
 
 mod activity;
+mod amount;
 mod answer;
 mod births;
 mod breakdown;
 mod by_account;
 mod calendar;
 mod cohort;
+mod columns;
+mod formula;
 mod funnel;
 mod funnel_ties;
 mod grid;
@@ -19,9 +22,13 @@ mod rolling;
 mod scan;
 mod schema;
 mod segmentation;
+mod segmentation_cells;
+mod segmentation_table;
 mod segmentation_totals;
 mod selection;
 mod split;
+mod stretch;
+mod tally;
 mod task;
 mod task_set;
 mod timeline;
@@ -34,9 +41,10 @@ pub use funnel::Funnel;
 pub use retention::{Retention, RetentionTotals};
 pub use scan::Scan;
 pub use segmentation::Segmentation;
+pub use segmentation_cells::SegmentationCell;
 pub use segmentation_totals::SegmentationTotals;
 pub use selection::{Binder, Selection, UserFilter};
-pub use split::{Codes, Fold, NULL_CODE, Split};
+pub use split::{Codes, Fold, NULL_CODE, RowName, Split};
 pub use task::Task;
 pub use task_set::TaskSet;
 

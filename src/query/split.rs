@@ -5,7 +5,7 @@
 //! [`Split`] combines the slots of up to three properties into one, so that ascending slots are the order of
 //! the result's rows.
 
-use crate::api::{Breakdown, Cell, ColumnType, Problem};
+use crate::api::{Breakdown, Cell, ColumnType, Fields, Problem};
 use crate::limits::BREAKDOWN_COMBINATION_COUNT_MAX;
 use crate::model::Value;
 
@@ -61,6 +61,11 @@ impl Fold {
         Fold::keep(labels, (0..labels.len() as u32).collect())
     }
 
+    /// Keeps every value in the slot of its code, whatever its order: for counts that are folded later.
+    pub fn by_code(labels: &[Value]) -> Fold {
+        Fold { slot_by_code: (0..labels.len() as u32).collect(), kept: labels.to_vec() }
+    }
+
     /// Keeps the `limit` values of highest rank, of equal ranks the smaller values. A value without a rank
     /// is nobody's.
     pub fn keep_top<R: Ord>(labels: &[Value], limit: usize, rank: impl Fn(u32) -> Option<R>) -> Fold {
@@ -94,12 +99,49 @@ impl Fold {
         self.slot_by_code.get(code as usize).copied().unwrap_or(self.kept.len() as u32 + 1)
     }
 
+    /// The slot that a row of the result has under this name.
+    fn named(&self, name: &RowName) -> Option<u32> {
+        match name {
+            RowName::Value(value) => {
+                let place = self.kept.iter().position(|kept| kept == value);
+                place.map(|place| place as u32)
+            }
+            RowName::Other => Some(self.kept.len() as u32),
+            RowName::Null => Some(self.kept.len() as u32 + 1),
+        }
+    }
+
     fn cell(&self, slot: usize) -> Cell {
         match self.kept.get(slot) {
             Some(value) => Cell::Value(value.clone()),
             None if slot == self.kept.len() => Cell::Value(Value::from(OTHER)),
             None => Cell::Null,
         }
+    }
+}
+
+/// What a row of a result is called in the column of one property.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RowName {
+    Value(Value),
+    /// `$other`.
+    Other,
+    Null,
+}
+
+impl RowName {
+    /// Reads the field that names a row, which must be there: a value, `"$other"` or null.
+    pub fn parse(fields: &mut Fields<'_>, name: &'static str) -> Result<RowName, Problem> {
+        let Some(node) = fields.optional(name) else {
+            if !fields.has(name) {
+                fields.required(name)?;
+            }
+            return Ok(RowName::Null);
+        };
+        Ok(match node.scalar()? {
+            value if value.as_str() == Some(OTHER) => RowName::Other,
+            value => RowName::Value(value),
+        })
     }
 }
 
@@ -140,6 +182,39 @@ impl Split {
                 combine(slots, fold_codes(fold, codes), fold.slot_count())
             }),
         )
+    }
+
+    /// The slot of the row with these names, one for each property. `None` if a value has no row of its own.
+    pub fn slot_named(&self, names: &[RowName]) -> Option<u32> {
+        debug_assert_eq!(names.len(), self.folds.len());
+        self.folds
+            .iter()
+            .zip(names)
+            .try_fold(0, |slot, (fold, name)| Some(slot * fold.slot_count() as u32 + fold.named(name)?))
+    }
+
+    /// The code of each property in a slot, where all folds are [by code](Fold::by_code).
+    pub fn codes_of(&self, slot: u32) -> Vec<u32> {
+        let mut rest = slot;
+        let mut codes: Vec<u32> = self
+            .folds
+            .iter()
+            .rev()
+            .map(|fold| {
+                let (width, count) = (fold.slot_count() as u32, fold.kept.len() as u32);
+                let code = rest % width;
+                rest /= width;
+                if code < count { code } else { NULL_CODE }
+            })
+            .collect();
+        codes.reverse();
+        codes
+    }
+
+    /// The slot of a code of each property.
+    pub fn slot_of(&self, codes: &[u32]) -> u32 {
+        let folds = self.folds.iter().zip(codes);
+        folds.fold(0, |slot, (fold, code)| slot * fold.slot_count() as u32 + fold.slot(*code))
     }
 
     /// The cells that name a slot, one for each property.
@@ -277,6 +352,29 @@ mod tests {
             [["\"x\"", "\"x\""], ["\"x\"", "\"y\""]]
         );
         assert_eq!(split.columns().map(|(name, _)| name).collect::<Vec<_>>(), ["breakdown", "breakdown_2"]);
+    }
+
+    #[test]
+    fn counts_by_code_are_folded_later() {
+        let by_code = Split::new(vec![Fold::by_code(&labels()), Fold::by_code(&labels()[..2])]).unwrap();
+        let top = |count: usize| Fold::keep_top(&labels()[..count], 1, |code| Some(-i64::from(code)));
+        let folded = Split::new(vec![top(5), top(2)]).unwrap();
+        for (a, b) in [(0, 0), (4, 1), (NULL_CODE, 0), (2, NULL_CODE)] {
+            let codes = [a, b].map(|code| Codes::one_per_row(vec![code]));
+            let slot = |split: &Split| split.slots(codes.to_vec()).unwrap().of(0)[0];
+            assert_eq!(by_code.codes_of(slot(&by_code)), [a, b]);
+            assert_eq!(folded.slot_of(&[a, b]), slot(&folded));
+        }
+    }
+
+    #[test]
+    fn a_row_is_found_by_its_names() {
+        let fold = Fold::keep_top(&labels(), 2, |code| Some(-i64::from(code)));
+        let split = Split::new(vec![fold.clone(), fold]).unwrap();
+        let value = |value: &str| RowName::Value(Value::from(value));
+        assert_eq!(split.slot_named(&[RowName::Value(Value::from(10)), value("red")]), Some(1));
+        assert_eq!(split.slot_named(&[RowName::Other, RowName::Null]), Some(11));
+        assert_eq!(split.slot_named(&[value("blue"), RowName::Null]), None);
     }
 
     #[test]

@@ -23,6 +23,7 @@ mod scan;
 mod schema;
 mod segmentation;
 mod segmentation_cells;
+mod segmentation_counting;
 mod segmentation_table;
 mod segmentation_totals;
 mod selection;

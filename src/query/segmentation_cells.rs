@@ -1,6 +1,6 @@
 //! The users behind a cell of a segmentation.
 
-use super::segmentation::{Segmentation, Series};
+use super::segmentation::{Folding, Segmentation, Series};
 use super::split::slots_of;
 use super::{RowName, Task, TaskSet, key_user};
 use crate::api::{Fields, Measure, Problem, ProblemClass};
@@ -86,12 +86,103 @@ impl Segmentation {
         if self.breakdowns.is_empty() {
             return Ok(rows.keys.iter().map(|key| key_user(*key)).collect());
         }
-        if series.split.is_none() {
+        if series.folding != Folding::Decided {
             return Err(Problem::new(ProblemClass::Bug, "the values of a breakdown were not folded"));
         }
         let Some(wanted) = series.split.slot_named(&cell.names) else { return Ok(TaskSet::new()) };
         let slots = series.split.slots(self.codes(task, &rows)?);
         let of_cell = (0..rows.keys.len()).filter(|row| slots_of(slots.as_ref(), *row).contains(&wanted));
         Ok(of_cell.map(|row| key_user(rows.keys[row])).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tempfile::TempDir;
+
+    use super::super::{Binder, BreakdownPlan, Scan};
+    use super::*;
+    use crate::Store;
+    use crate::api::{Cell, Json, QueryKind, QueryRequest};
+    use crate::model::{DAY_MS, Event, EventBatch};
+
+    /// Thirty events of five users on six days, of four values and none.
+    fn store(directory: &TempDir) -> Store {
+        let mut batch = EventBatch::new();
+        for number in 0..30_i64 {
+            let value = ["de", "at", "fr", "de", "it"][(number * number % 5) as usize];
+            let event = Event {
+                event: "a".to_owned(),
+                user: format!("u{}", number * 7 % 5),
+                time: number * DAY_MS / 5,
+                id: None,
+                account: (number % 4 > 0).then(|| format!("x{}", number % 3)),
+                properties: if number % 6 > 0 { vec![("c".to_owned(), value.into())] } else { Vec::new() },
+            };
+            batch.push(&event).unwrap();
+        }
+        let store = Store::open(&directory.path().join("store")).unwrap();
+        store.ingest(batch).unwrap();
+        store
+    }
+
+    /// Asks each cell of the table of a query for its members.
+    fn check(store: &Store, rest: &str) {
+        let body = format!(r#"{{"kind": "segmentation", "from": "1970-01-02", "to": "1970-01-07", {rest}}}"#);
+        let request = QueryRequest::parse(&Json::parse(body.as_bytes()).unwrap()).unwrap();
+        let QueryKind::Segmentation(query) = &request.kind else { panic!("a segmentation") };
+        let scope = request.common.resolve(20 * DAY_MS).unwrap();
+        let snapshot = store.snapshot();
+        let scan = Scan::new(&snapshot, request.common.entity, scope.history());
+        let mut binder = Binder::new(&scan, &scope);
+        let selections = query.series.iter().map(|series| binder.selection(&series.selector, None).unwrap());
+        let plans = query.breakdowns.iter().map(|breakdown| BreakdownPlan::new(breakdown, &scan).unwrap());
+        let segmentation = Segmentation::new(query, &scope, None, selections.collect(), plans.collect());
+        let mut segmentation = segmentation.unwrap().for_members();
+        if let Some(splits) = segmentation.totals().map(|totals| scan.run(&totals).unwrap()) {
+            segmentation.fold(splits);
+        }
+        let table = scan.run(&segmentation).unwrap();
+        assert!(table.row_count() > 0);
+        for row in table.rows() {
+            let mut named: Vec<(String, Json)> = Vec::new();
+            for (column, cell) in table.columns().iter().zip(row) {
+                let json = match cell {
+                    Cell::Text(text) => Json::String(text.clone()),
+                    Cell::Value(value) => Json::parse(value.to_string().as_bytes()).unwrap(),
+                    Cell::UInt(number) => Json::Number((*number as i64).into()),
+                    _ => Json::Null,
+                };
+                named.push((column.name.clone(), json));
+            }
+            let (_, value) = named.pop().unwrap();
+            let named = Json::Object(named);
+            let mut fields = named.root().object().unwrap();
+            let cell = segmentation.cell(&mut fields).unwrap();
+            fields.finish().unwrap();
+            let tasks = (0..scan.task_count()).map(|index| Task::new(&scan, index));
+            let members: usize = tasks.map(|task| segmentation.members(&task, &cell).unwrap().len()).sum();
+            assert_eq!(Json::Number((members as i64).into()), value, "{body} {named}");
+        }
+    }
+
+    #[test]
+    fn a_cell_has_as_many_members_as_it_tells() {
+        let directory = TempDir::new().unwrap();
+        let store = store(&directory);
+        let users = r#""series": [{"event": "a", "measure": "users"}]"#;
+        let firsts = r#""series": [{"event": "a", "measure": "first_time_users"}]"#;
+        let breakdown = r#""breakdown": {"property": "c", "limit": 2}"#;
+        check(&store, users);
+        check(&store, &format!(r#"{users}, "rolling": "3d""#));
+        check(&store, &format!(r#"{users}, "cumulative": true, {breakdown}"#));
+        check(&store, &format!(r#"{users}, "interval": "total", {breakdown}"#));
+        check(&store, &format!(r#"{users}, "compare": "-2d", {breakdown}"#));
+        check(&store, &format!(r#"{users}, "entity": "account", {breakdown}"#));
+        check(&store, &format!(r#"{firsts}, {breakdown}"#));
+        check(&store, &format!(r#"{firsts}, "compare": "-1d", "cumulative": true"#));
+        let accounts =
+            r#""series": [{"event": "a", "measure": "accounts"}, {"event": "a", "measure": "users"}]"#;
+        check(&store, &format!(r#"{accounts}, "entity": "account""#));
     }
 }

@@ -3,7 +3,8 @@
 use super::amount::{Measured, Rank};
 use super::formula::evaluate;
 use super::grid::too_many_rows;
-use super::segmentation::{Counted, Folding, Segmentation, SegmentationPartial, Series};
+use super::segmentation::{Folding, Segmentation, SegmentationPartial, Series};
+use super::segmentation_counting::Counted;
 use super::{Fold, Split};
 use crate::api::{Cell, ColumnType, Measure, Problem, Table};
 use crate::limits::RESULT_ROW_COUNT_MAX;

@@ -3,17 +3,25 @@
 use serde::{Deserialize, Serialize};
 
 use super::amount::Rank;
-use super::segmentation::{Counted, Folding, Segmentation, Series};
+use super::segmentation::{Folding, Segmentation, Series};
+use super::segmentation_counting::Counted;
 use super::stretch::Stretch;
 use super::{Analysis, BreakdownPlan, Fold, Partial, Rows, Split, Task};
 use crate::api::Problem;
+use crate::limits::{BREAKDOWN_COMBINATION_COUNT_MAX, BREAKDOWN_VALUE_COUNT_MAX};
 
 /// How much of each series' measure every value has over the whole asked range. With a formula the values that are
 /// told are those of the first series, for all of them.
 #[derive(Debug)]
 pub struct SegmentationTotals<'a> {
     segmentation: &'a Segmentation,
+    /// The asked range as one bucket.
+    whole: Stretch,
+    /// Every value of each property in the slot of its code.
+    by_code: Vec<Split>,
 }
+
+const _: () = assert!(BREAKDOWN_VALUE_COUNT_MAX + 2 <= BREAKDOWN_COMBINATION_COUNT_MAX);
 
 /// The totals of each series, and of each property of the breakdown: by code.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -23,12 +31,14 @@ pub struct SegmentationTotalsPartial {
 
 impl<'a> SegmentationTotals<'a> {
     pub(super) fn new(segmentation: &'a Segmentation) -> SegmentationTotals<'a> {
-        SegmentationTotals { segmentation }
-    }
-
-    /// The asked range as one bucket.
-    fn whole(&self) -> Stretch {
-        self.segmentation.stretches[0].whole().expect("one bucket is not too many")
+        let by_code = |plan: &BreakdownPlan| {
+            Split::new(vec![Fold::by_code(plan.labels())]).expect("one property has no more values than that")
+        };
+        SegmentationTotals {
+            segmentation,
+            whole: segmentation.stretches[0].whole().expect("one bucket is not too many"),
+            by_code: segmentation.breakdowns.iter().map(by_code).collect(),
+        }
     }
 
     /// The series whose totals say which values a series tells; `None` if that is decided, or counted later.
@@ -46,8 +56,8 @@ impl<'a> SegmentationTotals<'a> {
         totals: &mut [Counted],
         mut visit: impl FnMut(&mut Counted, &super::Codes) -> Result<(), Problem>,
     ) -> Result<(), Problem> {
-        for (plan, totals) in self.segmentation.breakdowns.iter().zip(totals) {
-            let slots = by_code(plan)?.slots(vec![task.breakdown_codes(plan, rows)?]);
+        for ((plan, by_code), totals) in self.segmentation.breakdowns.iter().zip(&self.by_code).zip(totals) {
+            let slots = by_code.slots(vec![task.breakdown_codes(plan, rows)?]);
             visit(totals, &slots.expect("there is a breakdown"))?;
         }
         Ok(())
@@ -71,11 +81,6 @@ impl<'a> SegmentationTotals<'a> {
     }
 }
 
-/// Every value of a property in the slot of its code.
-fn by_code(plan: &BreakdownPlan) -> Result<Split, Problem> {
-    Split::new(vec![Fold::by_code(plan.labels())])
-}
-
 impl Partial for SegmentationTotalsPartial {
     fn merge(&mut self, other: SegmentationTotalsPartial) {
         for (totals, other) in self.series.iter_mut().flatten().zip(other.series.into_iter().flatten()) {
@@ -89,16 +94,14 @@ impl Analysis for SegmentationTotals<'_> {
     type Output = Vec<Option<Split>>;
 
     fn empty(&self) -> SegmentationTotalsPartial {
-        let whole = self.whole();
         let of_series = |series: &Series| {
-            self.segmentation.breakdowns.iter().map(|_| Counted::new(&series.measure, &whole)).collect()
+            self.segmentation.breakdowns.iter().map(|_| Counted::new(&series.measure, &self.whole)).collect()
         };
         SegmentationTotalsPartial { series: self.segmentation.series.iter().map(of_series).collect() }
     }
 
     fn observe(&self, task: &Task<'_>, partial: &mut SegmentationTotalsPartial) -> Result<(), Problem> {
         let segmentation = self.segmentation;
-        let whole = self.whole();
         for (index, series) in segmentation.series.iter().enumerate() {
             let Some(judge) = self.judge_of(index) else { continue };
             let totals = &mut partial.series[judge];
@@ -106,7 +109,7 @@ impl Analysis for SegmentationTotals<'_> {
             if judge == index {
                 let rows = segmentation.rows(task, series, asked.range.clone(), true)?;
                 self.visit_properties(task, &rows, totals, |totals, slots| {
-                    segmentation.count(task, &series.measure, &whole, &rows, Some(slots), totals)
+                    segmentation.count(task, &series.measure, &self.whole, &rows, Some(slots), totals)
                 })?;
                 self.note(task, series, asked.looked_at().start..asked.range.start, totals)?;
             } else {

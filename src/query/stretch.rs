@@ -39,7 +39,8 @@ impl Stretch {
     /// All that is looked at: the range, and before it what the first rolling window holds.
     pub fn looked_at(&self) -> Range<TimeMs> {
         let start = self.rolling.as_ref().and_then(Rolling::start).unwrap_or(self.range.start);
-        start.min(self.range.end)..self.range.end
+        // The range itself too, where no window holds it: its values are told.
+        start.min(self.range.start)..self.range.end
     }
 
     /// What counts for a bucket: its part of the range, its trailing window, or with `is_running` all up to its end.

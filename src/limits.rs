@@ -71,6 +71,11 @@ pub const PATTERN_COMPILED_SIZE_MAX: usize = 1 << 20;
 pub const SELECTOR_EVENT_COUNT_MAX: usize = 1_000;
 /// Series of one segmentation: each is named by a letter.
 pub const SERIES_COUNT_MAX: usize = 26;
+/// Characters of a formula: it is read by recursion, a few calls for each parenthesis.
+pub const FORMULA_LENGTH_MAX: usize = 500;
+/// Cells that one series may count before its values are folded. More, and its rows are read twice instead: 8 MB of
+/// counts on each core.
+pub const UNFOLDED_CELL_COUNT_MAX: usize = 1 << 20;
 /// Calendar days of a rolling window: ten years.
 pub const ROLLING_DAY_COUNT_MAX: i64 = 3_660;
 /// Periods after the birth's own that a retention may tell: more than a year of hours.

@@ -176,6 +176,9 @@ const OPTIONAL_FIELDS: &[&str] = &[
     "limit",
     "repeats",
     "whole",
+    "compare",
+    "rolling",
+    "formula",
 ];
 
 /// Leaves out acts, events and fields of the query one by one, as long as the last act shows a difference of

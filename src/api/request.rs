@@ -66,7 +66,9 @@ impl QueryRequest {
     pub(super) fn parse_kind(kind: &Node<'_>, fields: &mut Fields<'_>) -> Result<QueryRequest, Problem> {
         let (common, kind) = match kind.word(&KINDS)? {
             Kind::Segmentation => {
-                (Common::parse(fields)?, QueryKind::Segmentation(SegmentationQuery::parse(fields)?))
+                let common = Common::parse(fields)?;
+                let query = SegmentationQuery::parse(fields, common.entity)?;
+                (common, QueryKind::Segmentation(query))
             }
             Kind::Funnel => {
                 let (mut common, query) = (Common::parse(fields)?, FunnelQuery::parse(fields)?);

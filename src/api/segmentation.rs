@@ -1,9 +1,9 @@
 //! The query `segmentation`: how often, by how many, how much.
 
 use super::filter::parse_property;
-use super::{Breakdown, Fields, Interval, Json, Node, Problem, Selector};
+use super::{Breakdown, Fields, Formula, Interval, Json, Node, Problem, Selector, TimeExpr};
 use crate::limits::{ROLLING_DAY_COUNT_MAX, SERIES_COUNT_MAX};
-use crate::model::{DAY_MS, DurationMs};
+use crate::model::{DAY_MS, DurationMs, Entity};
 
 #[derive(Clone, Debug)]
 pub struct SegmentationQuery {
@@ -12,6 +12,12 @@ pub struct SegmentationQuery {
     pub interval: Interval,
     /// Users are counted over this many calendar days, ending with the bucket. All series then measure users.
     pub rolling_days: Option<u32>,
+    /// Each bucket tells all of the range up to its end.
+    pub cumulative: bool,
+    /// What is told instead of the series, and its name.
+    pub formula: Option<(String, Formula)>,
+    /// The same range so long before is told beside the asked one. Always [`TimeExpr::Back`].
+    pub compare: Option<TimeExpr>,
     pub breakdowns: Vec<Breakdown>,
 }
 
@@ -27,14 +33,26 @@ pub struct Series {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Measure {
     Events,
-    /// Distinct users.
+    /// Distinct users, or accounts where those are asked about.
     Users,
-    /// The exact sum of a property, over the events where it is a number.
+    /// Distinct accounts of the events of users.
+    Accounts,
+    /// Events for each distinct user.
+    PerUser,
+    /// Users whose first event ever lies in the bucket.
+    FirstTimeUsers,
+    /// The exact sum of a property, over the events where it is a number. So are all that follow.
     Sum(String),
+    Average(String),
+    Least(String),
+    Greatest(String),
+    /// The smallest value with at least that share of the values, in percent, at or below it.
+    Percentile(u8, String),
 }
 
 impl SegmentationQuery {
-    pub(super) fn parse(fields: &mut Fields<'_>) -> Result<SegmentationQuery, Problem> {
+    /// `entity` is who the query counts.
+    pub(super) fn parse(fields: &mut Fields<'_>, entity: Entity) -> Result<SegmentationQuery, Problem> {
         let node = fields.required("series")?;
         let list = node.array()?;
         if list.is_empty() || list.len() > SERIES_COUNT_MAX {
@@ -43,22 +61,51 @@ impl SegmentationQuery {
         let series = list
             .iter()
             .zip('A'..)
-            .map(|(item, letter)| Series::parse(item, letter))
+            .map(|(item, letter)| Series::parse(item, letter, entity))
             .collect::<Result<Vec<_>, _>>()?;
         let interval = Interval::parse(fields)?;
-        let rolling_days =
-            fields.optional("rolling").map(|node| parse_rolling(&node, &series)).transpose()?;
+        let rolling = fields.optional("rolling");
+        let rolling_days = rolling.as_ref().map(|node| parse_rolling(node, &series)).transpose()?;
+        let cumulative = fields.optional("cumulative");
+        let is_cumulative = cumulative.as_ref().map_or(Ok(false), Node::bool)?;
+        if let Some(node) = cumulative.filter(|_| is_cumulative && rolling.is_some()) {
+            let problem = node.problem("a running total has no trailing window");
+            return Err(problem.hint("ask for \"rolling\" or for \"cumulative\""));
+        }
+        let formula =
+            fields.optional("formula").map(|node| Formula::parse(&node, series.len())).transpose()?;
+        let name = fields.optional("as");
+        if let Some(node) = name.as_ref().filter(|_| formula.is_none()) {
+            let problem = node.problem("this names a formula, but there is none");
+            return Err(problem.hint("give each series its own \"as\""));
+        }
+        let name = name.map_or(Ok("formula"), |name| name.string())?.to_owned();
+        let compare = fields.optional("compare").map(|node| parse_compare(&node)).transpose()?;
         let breakdowns = Breakdown::parse_list(fields, false)?;
-        Ok(SegmentationQuery { series, interval, rolling_days, breakdowns })
+        let formula = formula.map(|formula| (name, formula));
+        Ok(SegmentationQuery {
+            series,
+            interval,
+            rolling_days,
+            cumulative: is_cumulative,
+            formula,
+            compare,
+            breakdowns,
+        })
     }
 }
 
 impl Series {
-    fn parse(node: &Node<'_>, letter: char) -> Result<Series, Problem> {
+    fn parse(node: &Node<'_>, letter: char, entity: Entity) -> Result<Series, Problem> {
         let mut fields = node.object()?;
         let selector = Selector::parse(&fields.required("event")?)?;
         let measure =
             fields.optional("measure").map_or(Ok(Measure::Events), |measure| Measure::parse(&measure))?;
+        let measure = match measure {
+            // An account's events carry no other account.
+            Measure::Accounts if entity == Entity::Account => Measure::Users,
+            measure => measure,
+        };
         let name = match fields.optional("as") {
             Some(name) => name.string()?.to_owned(),
             None => letter.to_string(),
@@ -68,31 +115,63 @@ impl Series {
     }
 }
 
+/// The measures of events and users.
+const WORDS: [(&str, &Measure); 5] = [
+    ("events", &Measure::Events),
+    ("users", &Measure::Users),
+    ("accounts", &Measure::Accounts),
+    ("per_user", &Measure::PerUser),
+    ("first_time_users", &Measure::FirstTimeUsers),
+];
+
+/// The measures of a property.
+const PROPERTY_WORDS: [(&str, fn(String) -> Measure); 8] = [
+    ("sum", Measure::Sum),
+    ("avg", Measure::Average),
+    ("min", Measure::Least),
+    ("max", Measure::Greatest),
+    ("median", |property| Measure::Percentile(50, property)),
+    ("p90", |property| Measure::Percentile(90, property)),
+    ("p95", |property| Measure::Percentile(95, property)),
+    ("p99", |property| Measure::Percentile(99, property)),
+];
+
+const KNOWN_MEASURES: &str = "known measures: \"events\", \"users\", \"accounts\", \"per_user\", \
+    \"first_time_users\", and of a property {\"sum\": \"property\"}, or avg, min, max, median, p90, p95, p99";
+
 impl Measure {
     fn parse(node: &Node<'_>) -> Result<Measure, Problem> {
-        const KNOWN: &str = "known measures: \"events\", \"users\", {\"sum\": \"property\"}";
         let unknown = |problem: Problem| match problem.hint {
             Some(_) => problem,
-            None => problem.hint(KNOWN),
+            None => problem.hint(KNOWN_MEASURES),
         };
-        let Json::Object(_) = node.json() else {
-            #[derive(Clone, Copy)]
-            enum Word {
-                Events,
-                Users,
-            }
-            return match node.word(&[("events", Word::Events), ("users", Word::Users)]).map_err(unknown)? {
-                Word::Events => Ok(Measure::Events),
-                Word::Users => Ok(Measure::Users),
-            };
-        };
+        let Json::Object(_) = node.json() else { return node.word(&WORDS).cloned().map_err(unknown) };
         let mut fields = node.object()?;
-        let Some(property) = fields.optional("sum") else {
-            return Err(node.problem("this is not a measure").hint(KNOWN));
+        let found = PROPERTY_WORDS
+            .iter()
+            .find_map(|(word, measure)| fields.optional(word).map(|property| (property, *measure)));
+        let Some((property, measure)) = found else {
+            return Err(node.problem("this is not a measure").hint(KNOWN_MEASURES));
         };
-        let measure = Measure::Sum(parse_property(&property)?);
+        let measure = measure(parse_property(&property)?);
         fields.finish()?;
         Ok(measure)
+    }
+
+    /// The property whose numbers it is about.
+    pub fn property(&self) -> Option<&str> {
+        match self {
+            Measure::Events
+            | Measure::Users
+            | Measure::Accounts
+            | Measure::PerUser
+            | Measure::FirstTimeUsers => None,
+            Measure::Sum(property)
+            | Measure::Average(property)
+            | Measure::Least(property)
+            | Measure::Greatest(property)
+            | Measure::Percentile(_, property) => Some(property),
+        }
     }
 }
 
@@ -114,6 +193,16 @@ fn parse_rolling(node: &Node<'_>, series: &[Series]) -> Result<u32, Problem> {
         return Err(problem.hint("give every series \"measure\": \"users\""));
     }
     Ok(days as u32)
+}
+
+/// How far back the range is shifted.
+fn parse_compare(node: &Node<'_>) -> Result<TimeExpr, Problem> {
+    const HINT: &str = "for example \"-1w\", \"-1mo\" or \"-1y\"";
+    node.string()?;
+    match TimeExpr::parse(node).map_err(|problem| problem.hint(HINT))? {
+        back @ TimeExpr::Back { count: 1.., .. } => Ok(back),
+        _ => Err(node.problem("a range is compared with the same one some time before").hint(HINT)),
+    }
 }
 
 #[cfg(test)]
@@ -154,7 +243,19 @@ mod tests {
         let path = |rest: &str| parse(rest).unwrap_err().path.unwrap_or_default();
         assert_eq!(path(r#""series": []"#), "/series");
         assert_eq!(path(r#""series": [{"event": "a", "measure": "user"}]"#), "/series/0/measure");
-        assert_eq!(path(r#""series": [{"event": "a", "measure": {"avg": "x"}}]"#), "/series/0/measure");
+        assert_eq!(path(r#""series": [{"event": "a", "measure": {"mean": "x"}}]"#), "/series/0/measure");
+        assert_eq!(
+            path(r#""series": [{"event": "a", "measure": {"sum": "x", "avg": "x"}}]"#),
+            "/series/0/measure/avg"
+        );
+        assert_eq!(path(r#""series": [{"event": "a"}], "formula": "A / B""#), "/formula");
+        assert_eq!(path(r#""series": [{"event": "a"}], "as": "x""#), "/as");
+        assert_eq!(path(r#""series": [{"event": "a"}], "compare": "2024-01-01""#), "/compare");
+        assert_eq!(path(r#""series": [{"event": "a"}], "compare": "-0d""#), "/compare");
+        assert_eq!(
+            path(r#""series": [{"event": "a", "measure": "users"}], "rolling": "7d", "cumulative": true"#),
+            "/cumulative"
+        );
         assert_eq!(
             path(r#""series": [{"event": "a", "measure": {"sum": "x", "y": 1}}]"#),
             "/series/0/measure/y"
@@ -173,7 +274,7 @@ mod tests {
             ),
             "/breakdown/1/by"
         );
-        let hint = parse(r#""series": [{"event": "a", "measure": "per_user"}]"#).unwrap_err().hint.unwrap();
+        let hint = parse(r#""series": [{"event": "a", "measure": "sessions"}]"#).unwrap_err().hint.unwrap();
         assert!(hint.contains("{\"sum\": \"property\"}"), "{hint}");
     }
 }

@@ -7,11 +7,16 @@
 use std::cmp::Ordering;
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use crate::limits::NUMBER_DIGIT_COUNT_MAX;
 
 /// A decimal number of at most [`NUMBER_DIGIT_COUNT_MAX`] significant digits, within the magnitudes of an IEEE
 /// double (1e-324 to 1.8e308).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+///
+/// The serialised form is the text, so that whatever is read is canonical again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
 pub struct Number {
     mantissa: i128,
     exponent: i16,
@@ -200,6 +205,20 @@ impl Ord for Number {
 impl PartialOrd for Number {
     fn partial_cmp(&self, other: &Number) -> Option<Ordering> {
         Some(self.cmp(other))
+    }
+}
+
+impl From<Number> for String {
+    fn from(number: Number) -> String {
+        number.to_string()
+    }
+}
+
+impl TryFrom<String> for Number {
+    type Error = NumberError;
+
+    fn try_from(text: String) -> Result<Number, NumberError> {
+        Number::parse(&text)
     }
 }
 

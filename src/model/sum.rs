@@ -117,6 +117,11 @@ impl Decimal {
         self
     }
 
+    /// The digits as an integer, and the power of ten that they are multiplied by.
+    pub fn parts(&self) -> (&BigInt, i32) {
+        (&self.mantissa, self.exponent)
+    }
+
     pub fn is_zero(&self) -> bool {
         self.mantissa == BigInt::ZERO
     }

@@ -97,11 +97,12 @@ impl Bound {
     /// Finds out what cells of the table depend on: [`Bound::fold`], and more where the answer itself needs no such
     /// look.
     pub fn prepare_cells(&mut self, scan: &Scan<'_>) -> Result<(), Problem> {
-        self.fold(scan)?;
         match self {
-            Bound::Funnel(funnel) => funnel.prepare_cells(scan),
-            _ => Ok(()),
+            Bound::Segmentation(segmentation) => segmentation.for_members(),
+            Bound::Funnel(funnel) => return funnel.prepare_cells(scan),
+            _ => {}
         }
+        self.fold(scan)
     }
 
     /// The answer. It is [folded](Bound::fold) before.

@@ -1,12 +1,14 @@
 //! What to split by, under one numbering for the whole snapshot: the values of a property, or cohorts.
 
+use std::ops::Range;
 use std::sync::Arc;
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, hash_map};
 
+use super::columns::{GroupRows, Groups};
 use super::scan::{CellPlace, Scan, cell_at, profile_cells};
 use super::selection::{UserFilter, number, unknown_code};
-use super::{Binder, Codes, NULL_CODE, Rows, Task, key_user};
+use super::{Binder, Codes, NULL_CODE, RowRef, Rows, Task, key_user};
 use crate::api::{Breakdown, BreakdownSource, On, Problem};
 use crate::format::IntColumn;
 use crate::limits::BREAKDOWN_VALUE_COUNT_MAX;
@@ -33,34 +35,30 @@ struct PropertyPlan {
     property: String,
     on: On,
     by_segment: HashMap<u32, Arc<SegmentCodes>>,
+    /// The codes of each list of several elements, ascending.
+    lists: Vec<Box<[u32]>>,
     /// For properties of accounts: by one more than the ordinal, 0 for none.
-    by_account: Vec<CellPlace>,
+    by_account: Vec<Entry>,
     /// For properties of users where accounts are counted: by ordinal.
-    by_user: Vec<CellPlace>,
+    by_user: Vec<Entry>,
 }
 
-/// From what a segment holds to codes of labels.
+/// What a cell holds: the code of a label, [`NULL_CODE`], or with [`LIST_BIT`] the index of a list.
+type Entry = u32;
+
+const LIST_BIT: Entry = 1 << 31;
+const _: () = assert!(BREAKDOWN_VALUE_COUNT_MAX < LIST_BIT as usize);
+
+/// Numbers of a column that lie closer together than this are told apart by a table instead of by hashes.
+const NUMBER_TABLE_SIZE_MAX: u64 = 1 << 20;
+
+/// From what a segment holds to entries.
 #[derive(Debug, Default)]
 struct SegmentCodes {
-    /// By code of the segment, less one: the labels of the value's elements.
-    by_code: Vec<Elements>,
+    /// By code of the segment, the first of which stands for a missing value.
+    by_code: Vec<Entry>,
     /// By mantissa and exponent.
-    by_number: HashMap<(i64, i32), u32>,
-}
-
-#[derive(Clone, Debug)]
-enum Elements {
-    One(u32),
-    Many(Box<[u32]>),
-}
-
-impl Elements {
-    fn as_slice(&self) -> &[u32] {
-        match self {
-            Elements::One(code) => std::slice::from_ref(code),
-            Elements::Many(codes) => codes,
-        }
-    }
+    by_number: HashMap<(i64, i32), Entry>,
 }
 
 /// Numbers values in order of first meeting.
@@ -88,15 +86,19 @@ impl Labels {
         Ok(code)
     }
 
-    fn elements(&mut self, value: &Value) -> Result<Elements, Problem> {
-        if let Value::List(elements) = value {
-            let mut codes =
-                elements.iter().map(|element| self.code(element)).collect::<Result<Vec<_>, _>>()?;
-            codes.sort_unstable();
-            codes.dedup();
-            return Ok(Elements::Many(if codes.is_empty() { [NULL_CODE].into() } else { codes.into() }));
-        }
-        Ok(Elements::One(self.code(value)?))
+    fn entry(&mut self, value: &Value, lists: &mut Vec<Box<[u32]>>) -> Result<Entry, Problem> {
+        let Value::List(elements) = value else { return self.code(value) };
+        let mut codes = elements.iter().map(|element| self.code(element)).collect::<Result<Vec<_>, _>>()?;
+        codes.sort_unstable();
+        codes.dedup();
+        Ok(match codes.as_slice() {
+            [] => NULL_CODE,
+            [code] => *code,
+            _ => {
+                lists.push(codes.into());
+                LIST_BIT | (lists.len() as u32 - 1)
+            }
+        })
     }
 }
 
@@ -119,6 +121,14 @@ impl BreakdownPlan {
     /// The value of each code. No two are equal; they are in no particular order.
     pub fn labels(&self) -> &[Value] {
         &self.labels
+    }
+
+    /// Whether a row may have several codes, or none.
+    pub fn has_lists(&self) -> bool {
+        match &self.source {
+            PlanSource::Property(plan) => !plan.lists.is_empty(),
+            PlanSource::Cohorts(_) => true,
+        }
     }
 
     /// The codes of each row: of cohorts those that the row's user belongs to, which may be none.
@@ -152,131 +162,212 @@ impl PropertyPlan {
             On::Account => RowKind::AccountProfiles,
         };
         let mut labels = Labels::default();
-        let mut by_segment = HashMap::new();
+        let (mut by_segment, mut lists) = (HashMap::new(), Vec::new());
         for (index, live) in scan.segments(kind) {
             let Some(place) = live.segment.property(property) else { continue };
             let mut codes = SegmentCodes::default();
             if let Some(values) = live.segment.values(place)? {
                 let values = values.values().map_err(|error| live.segment.wrap(error))?;
-                codes.by_code =
-                    values.iter().map(|value| labels.elements(value)).collect::<Result<_, _>>()?;
+                let entries = values.iter().map(|value| labels.entry(value, &mut lists));
+                codes.by_code = std::iter::once(Ok(NULL_CODE)).chain(entries).collect::<Result<_, _>>()?;
             }
             for group in live.segment.groups() {
                 add_numbers(group, place, &mut codes, &mut labels)?;
             }
             by_segment.insert(index, Arc::new(codes));
         }
-        let profiles = |entity: Entity| {
-            let count = scan.snapshot().ordinal_count(entity);
-            profile_cells(scan, kind, property, 0..count)
-        };
         let mut plan = PropertyPlan {
             property: property.to_owned(),
             on,
             by_segment,
+            lists,
             by_account: Vec::new(),
             by_user: Vec::new(),
         };
+        let profiles = |plan: &PropertyPlan, entity: Entity| -> Result<Vec<Entry>, Problem> {
+            let count = scan.snapshot().ordinal_count(entity);
+            plan.profile_entries(scan, kind, 0..count)
+        };
         match on {
             On::Account => {
-                plan.by_account =
-                    std::iter::once(CellPlace::Missing).chain(profiles(Entity::Account)?).collect();
+                let accounts = profiles(&plan, Entity::Account)?;
+                plan.by_account = std::iter::once(NULL_CODE).chain(accounts).collect();
             }
-            On::User if scan.entity() == Entity::Account => plan.by_user = profiles(Entity::User)?,
+            On::User if scan.entity() == Entity::Account => plan.by_user = profiles(&plan, Entity::User)?,
             On::User | On::Event => {}
         }
         Ok((plan, labels.labels))
     }
 
-    fn codes_of(&self, scan: &Scan<'_>, cell: CellPlace) -> Result<&[u32], Problem> {
+    fn profile_entries(
+        &self,
+        scan: &Scan<'_>,
+        kind: RowKind,
+        ordinals: Range<u32>,
+    ) -> Result<Vec<Entry>, Problem> {
+        let cells = profile_cells(scan, kind, &self.property, ordinals)?;
+        cells.into_iter().map(|cell| self.entry_of(scan, cell)).collect()
+    }
+
+    fn entry_of(&self, scan: &Scan<'_>, cell: CellPlace) -> Result<Entry, Problem> {
         Ok(match cell {
-            CellPlace::Missing => &[NULL_CODE],
+            CellPlace::Missing => NULL_CODE,
             CellPlace::Code { segment, code } => {
-                let codes =
-                    self.by_segment.get(&segment).and_then(|codes| codes.by_code.get(code as usize - 1));
-                codes.ok_or_else(|| unknown_code(scan, segment))?.as_slice()
+                let codes = self.by_segment.get(&segment);
+                let entry = codes.and_then(|codes| codes.by_code.get(code as usize));
+                *entry.ok_or_else(|| unknown_code(scan, segment))?
             }
             CellPlace::Number { mantissa, exponent } => {
                 let known =
                     self.by_segment.values().find_map(|codes| codes.by_number.get(&(mantissa, exponent)));
-                std::slice::from_ref(known.expect("all numbers of the columns were added"))
+                *known.expect("all numbers of the columns were added")
             }
         })
     }
 
+    /// The codes of each row.
     fn codes(&self, task: &Task<'_>, rows: &Rows) -> Result<Codes, Problem> {
         debug_assert_eq!(rows.refs.len(), rows.keys.len(), "a breakdown needs to know where rows are");
         let scan = task.scan();
         // Whom the task has, if their own profiles are meant.
-        let of_task = self.on == On::User && scan.entity() == Entity::User;
-        let of_task = match of_task {
-            true => Some(profile_cells(scan, RowKind::UserProfiles, &self.property, task.ordinals())?),
-            false => None,
+        let is_of_task = self.on == On::User && scan.entity() == Entity::User;
+        let entries = if is_of_task {
+            let of_task = self.profile_entries(scan, RowKind::UserProfiles, task.ordinals())?;
+            rows.keys.iter().map(|key| of_task[usize::from(key_user(*key))]).collect()
+        } else {
+            self.row_entries(scan, rows)?
         };
-        let mut codes = Vec::with_capacity(rows.keys.len());
-        let mut offsets: Option<Vec<u32>> = None;
-        let mut columns: HashMap<(u32, u32), Source<'_>> = HashMap::new();
-        for (index, (key, row)) in rows.keys.iter().zip(&rows.refs).enumerate() {
-            let cell = match &of_task {
-                Some(of_task) => of_task[usize::from(key_user(*key))],
-                None => {
-                    let place = (row.segment, row.group);
-                    let source = match columns.get(&place) {
-                        Some(source) => *source,
-                        None => *columns
-                            .entry(place)
-                            .insert(self.source(scan.group(row.segment, row.group))?)
-                            .get(),
-                    };
-                    match source {
-                        Source::Absent => CellPlace::Missing,
-                        Source::Column(column) => cell_at(&column, row.segment, row.row as usize),
-                        Source::Accounts(accounts) => {
-                            let account = accounts.get(row.row as usize) as usize;
-                            self.by_account.get(account).copied().unwrap_or(CellPlace::Missing)
-                        }
-                        Source::Users(users) => {
-                            let user = users.get(row.row as usize) as usize;
-                            self.by_user.get(user).copied().unwrap_or(CellPlace::Missing)
-                        }
-                    }
-                }
-            };
-            let of_row = self.codes_of(scan, cell)?;
-            if of_row.len() != 1 && offsets.is_none() {
-                offsets = Some((0..=index as u32).collect());
-            }
-            codes.extend_from_slice(of_row);
-            if let Some(offsets) = &mut offsets {
-                offsets.push(codes.len() as u32);
-            }
+        if self.lists.is_empty() {
+            return Ok(Codes::one_per_row(entries));
         }
-        Ok(match offsets {
-            None => Codes::one_per_row(codes),
-            Some(offsets) => Codes::lists(codes, offsets),
-        })
+        let mut codes = Vec::with_capacity(entries.len());
+        let mut offsets = Vec::with_capacity(entries.len() + 1);
+        offsets.push(0);
+        for entry in entries {
+            if entry != NULL_CODE && entry & LIST_BIT != 0 {
+                codes.extend_from_slice(&self.lists[(entry ^ LIST_BIT) as usize]);
+            } else {
+                codes.push(entry);
+            }
+            offsets.push(codes.len() as u32);
+        }
+        Ok(Codes::lists(codes, offsets))
     }
 
-    fn source<'g>(&self, group: Group<'g>) -> Result<Source<'g>, Problem> {
-        match self.on {
-            On::Account => return Ok(group.accounts()?.map_or(Source::Absent, Source::Accounts)),
-            On::User => return Ok(Source::Users(group.users()?)),
-            On::Event => {}
+    /// The entry of each row, by a column of its group.
+    fn row_entries(&self, scan: &Scan<'_>, rows: &Rows) -> Result<Vec<Entry>, Problem> {
+        let groups = Groups::of(&rows.refs);
+        let mut sources = Vec::with_capacity(groups.groups.len());
+        for of_group in &groups.groups {
+            sources.push(self.source(scan, of_group)?);
         }
-        let Some(place) = group.segment().property(&self.property) else {
-            return Ok(Source::Absent);
+        // Rows of one group, each of them and in order: its entries are theirs.
+        if let ([of_group], [Source::Unpacked { .. }]) = (groups.groups.as_slice(), sources.as_slice())
+            && of_group.rows.len() == rows.refs.len()
+            && rows.refs.is_sorted_by_key(|row| row.row)
+            && let Some(Source::Unpacked { entries, .. }) = sources.pop()
+        {
+            return Ok(entries);
+        }
+        let mut entries = Vec::with_capacity(rows.refs.len());
+        groups.for_each_run(&rows.refs, |index, run| {
+            let run = &rows.refs[run];
+            match &sources[index] {
+                Source::Absent => entries.resize(entries.len() + run.len(), NULL_CODE),
+                Source::Unpacked { first, entries: known } => {
+                    entries.extend(run.iter().map(|row| known[row.row as usize - first]));
+                }
+                Source::Column(column) => {
+                    for row in run {
+                        let cell = cell_at(column, row.segment, row.row as usize);
+                        entries.push(self.entry_of(scan, cell)?);
+                    }
+                }
+                Source::Ordinals(ordinals, by_ordinal) => {
+                    let entry = |row: &RowRef| entry_at(by_ordinal, ordinals.get(row.row as usize));
+                    entries.extend(run.iter().map(entry));
+                }
+            }
+            Ok(())
+        })?;
+        Ok(entries)
+    }
+
+    fn source<'a>(&'a self, scan: &Scan<'a>, of_group: &GroupRows) -> Result<Source<'a>, Problem> {
+        let group = scan.group(of_group.segment, of_group.group);
+        let first = of_group.rows.start;
+        let ordinals = match self.on {
+            On::Account => match group.accounts()? {
+                Some(accounts) => Some((accounts, self.by_account.as_slice())),
+                None => return Ok(Source::Absent),
+            },
+            On::User => Some((group.users()?, self.by_user.as_slice())),
+            On::Event => None,
         };
-        Ok(group.column(place)?.map_or(Source::Absent, Source::Column))
+        if let Some((ordinals, by_ordinal)) = ordinals {
+            let unpacked = of_group.unpack_with(ordinals, |ordinal| entry_at(by_ordinal, ordinal));
+            return Ok(match unpacked {
+                Some(entries) => Source::Unpacked { first, entries },
+                None => Source::Ordinals(ordinals, by_ordinal),
+            });
+        }
+        let column = match group.segment().property(&self.property) {
+            Some(place) => group.column(place)?,
+            None => None,
+        };
+        let Some(column) = column else { return Ok(Source::Absent) };
+        let known = self.by_segment.get(&of_group.segment).expect("segments with the property were bound");
+        let entries = match &column {
+            Column::Codes { codes, .. } => {
+                let mut is_known = true;
+                let entries = of_group.unpack_with(*codes, |code| {
+                    let entry = known.by_code.get(code as usize);
+                    is_known &= entry.is_some();
+                    entry.copied().unwrap_or(NULL_CODE)
+                });
+                if !is_known {
+                    return Err(unknown_code(scan, of_group.segment));
+                }
+                entries
+            }
+            Column::Numbers { exponent, mantissa_min, mantissas, presence, .. } => {
+                let entry = |mantissa: u64| {
+                    let number = (mantissa_min.wrapping_add(mantissa as i64), *exponent);
+                    known.by_number.get(&number).copied().unwrap_or(NULL_CODE)
+                };
+                let mut entries = of_group.unpack_with(*mantissas, entry);
+                if let (Some(entries), Some(presence)) = (&mut entries, presence) {
+                    let presence = of_group.unpack(*presence);
+                    for (entry, row) in entries.iter_mut().zip(first as u32..) {
+                        *entry = if presence.get(row) == 0 { NULL_CODE } else { *entry };
+                    }
+                }
+                entries
+            }
+        };
+        Ok(match entries {
+            Some(entries) => Source::Unpacked { first, entries },
+            None => Source::Column(column),
+        })
     }
 }
 
+/// The entry of an ordinal. One that came after the snapshot has no profile in it.
+fn entry_at(by_ordinal: &[Entry], ordinal: u64) -> Entry {
+    by_ordinal.get(ordinal as usize).copied().unwrap_or(NULL_CODE)
+}
+
 /// Where the rows of a group have their value.
-#[derive(Clone, Copy)]
-enum Source<'g> {
+enum Source<'a> {
     Absent,
-    Column(Column<'g>),
-    Accounts(IntColumn<'g>),
-    Users(IntColumn<'g>),
+    /// The entries of neighbouring rows.
+    Unpacked {
+        first: usize,
+        entries: Vec<Entry>,
+    },
+    Column(Column<'a>),
+    /// Whose property it is, and the entries of all of those.
+    Ordinals(IntColumn<'a>, &'a [Entry]),
 }
 
 /// Gives labels to the distinct numbers of a column that holds no codes.
@@ -286,13 +377,31 @@ fn add_numbers(
     codes: &mut SegmentCodes,
     labels: &mut Labels,
 ) -> Result<(), Problem> {
-    let Some(column @ Column::Numbers { .. }) = group.column(place)? else { return Ok(()) };
-    for row in 0..group.row_count() {
-        if let CellPlace::Number { mantissa, exponent } = cell_at(&column, 0, row)
-            && !codes.by_number.contains_key(&(mantissa, exponent))
-        {
-            let code = labels.code(&number(mantissa, exponent)?)?;
-            codes.by_number.insert((mantissa, exponent), code);
+    let column = group.column(place)?;
+    let Some(Column::Numbers { exponent, mantissa_min, mantissa_max, mantissas, presence }) = column else {
+        return Ok(());
+    };
+    let mut all = Vec::new();
+    mantissas.read(0..group.row_count(), &mut all);
+    if let Some(presence) = presence {
+        let mut present = Vec::new();
+        presence.read(0..group.row_count(), &mut present);
+        let mut present = present.into_iter();
+        all.retain(|_| present.next() != Some(0));
+    }
+    let width = mantissa_max.wrapping_sub(mantissa_min) as u64;
+    if width < NUMBER_TABLE_SIZE_MAX {
+        let mut is_there = vec![false; width as usize + 1];
+        all.iter()
+            .filter(|mantissa| **mantissa <= width)
+            .for_each(|mantissa| is_there[*mantissa as usize] = true);
+        all.retain(|mantissa| *mantissa > width);
+        all.extend((0..=width).filter(|mantissa| is_there[*mantissa as usize]));
+    }
+    for mantissa in all {
+        let mantissa = mantissa_min.wrapping_add(mantissa as i64);
+        if let hash_map::Entry::Vacant(entry) = codes.by_number.entry((mantissa, exponent)) {
+            entry.insert(labels.code(&number(mantissa, exponent)?)?);
         }
     }
     Ok(())

@@ -4,7 +4,8 @@ use std::ops::Range;
 
 use super::bound::Bound;
 use super::{
-    FunnelCell, LifecycleCell, PathCell, RetentionCell, StickinessCell, Task, TaskSet, WholePathCell,
+    FunnelCell, LifecycleCell, PathCell, RetentionCell, SegmentationCell, StickinessCell, Task, TaskSet,
+    WholePathCell,
 };
 use crate::api::{Problem, ResultCell};
 use crate::model::TimeMs;
@@ -20,6 +21,7 @@ pub struct CellPlan {
 
 #[derive(Debug)]
 enum AnyCell {
+    Segmentation(SegmentationCell),
     Funnel(FunnelCell),
     Retention(RetentionCell),
     Lifecycle(LifecycleCell),
@@ -40,6 +42,7 @@ impl CellPlan {
             fields.optional(known);
         }
         let cell = match &bound {
+            Bound::Segmentation(segmentation) => AnyCell::Segmentation(segmentation.cell(&mut fields)?),
             Bound::Funnel(funnel) => AnyCell::Funnel(funnel.cell(&mut fields)?),
             Bound::Retention(retention) => AnyCell::Retention(retention.cell(&mut fields)?),
             Bound::Lifecycle(lifecycle) => AnyCell::Lifecycle(lifecycle.cell(&mut fields)?),
@@ -47,9 +50,6 @@ impl CellPlan {
             Bound::Paths(paths) => AnyCell::Path(paths.cell(&mut fields)?),
             Bound::WholePaths(paths) => AnyCell::WholePath(paths.cell(&mut fields)?),
             Bound::Cohort(_) => AnyCell::Cohort,
-            Bound::Segmentation(_) => {
-                return Err(node.problem("the numbers of a segmentation are no sets of users"));
-            }
         };
         fields.finish()?;
         Ok(CellPlan { bound, cell, history })
@@ -66,6 +66,9 @@ impl CellPlan {
 
     fn members_seen(&self, task: &Task<'_>) -> Result<TaskSet, Problem> {
         match (&self.bound, &self.cell) {
+            (Bound::Segmentation(segmentation), AnyCell::Segmentation(cell)) => {
+                segmentation.members(task, cell)
+            }
             (Bound::Funnel(funnel), AnyCell::Funnel(cell)) => funnel.members(task, cell),
             (Bound::Retention(retention), AnyCell::Retention(cell)) => retention.members(task, cell),
             (Bound::Lifecycle(lifecycle), AnyCell::Lifecycle(cell)) => lifecycle.members(task, cell),

@@ -1,10 +1,10 @@
 //! Who is behind a cell of a funnel's table.
 
+use super::cell_name::SlotName;
 use super::funnel::{Funnel, Outcome};
 use super::funnel_partial::FunnelPartial;
 use super::{Analysis, Scan, Split, Task, TaskSet};
-use crate::api::{Cell, Fields, Json, Problem};
-use crate::model::Value;
+use crate::api::{Fields, Problem};
 
 /// A cell of a funnel: a step, what became of users there, and the row's bucket and values.
 #[derive(Clone, Debug)]
@@ -14,7 +14,7 @@ pub struct FunnelCell {
     outcome: CellOutcome,
     bucket: Option<u32>,
     /// By property of the breakdown.
-    values: Vec<CellValue>,
+    names: Vec<SlotName>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,16 +25,6 @@ enum CellOutcome {
     /// Stands at this step and can still go on.
     InProgress,
 }
-
-#[derive(Clone, Debug, PartialEq)]
-enum CellValue {
-    Value(Value),
-    Null,
-    Other,
-}
-
-/// The fields of the breakdown's properties, by index.
-const BREAKDOWN_FIELDS: [&str; 3] = ["breakdown", "breakdown_2", "breakdown_3"];
 
 impl Funnel {
     /// Reads `step`, `outcome` (`converted` unless said) and, where the table has such columns, `time` and `breakdown…`.
@@ -65,19 +55,8 @@ impl Funnel {
             }
             false => None,
         };
-        let mut values = Vec::with_capacity(self.breakdowns.len());
-        for name in BREAKDOWN_FIELDS.into_iter().take(self.breakdowns.len()) {
-            let is_there = fields.has(name);
-            values.push(match fields.optional(name) {
-                None if !is_there => return Err(fields.node().problem(format!("the cell needs {name:?}"))),
-                None => CellValue::Null,
-                Some(node) => match node.json() {
-                    Json::String(text) if text == "$other" => CellValue::Other,
-                    _ => CellValue::Value(node.scalar()?),
-                },
-            });
-        }
-        Ok(FunnelCell { step, outcome, bucket, values })
+        let names = SlotName::read_all(fields, self.breakdowns.len())?;
+        Ok(FunnelCell { step, outcome, bucket, names })
     }
 
     /// Finds out which values have rows of their own, which cells of a breakdown depend on. Does nothing without one.
@@ -102,10 +81,10 @@ impl Funnel {
             return Ok(outcomes.iter().map(|outcome| outcome.user).collect());
         };
         let slots = self.slots(split, outcomes.iter().filter_map(|outcome| outcome.values.as_ref()));
-        let is_meant = |slot: u32| split.cells(slot).iter().zip(&cell.values).all(|(a, b)| b.is_told_as(a));
+        let Some(wanted) = split.slot_named(&cell.names) else { return Ok(TaskSet::new()) };
         let mut members = TaskSet::new();
         for (index, outcome) in outcomes.iter().enumerate() {
-            if super::split::slots_of(slots.as_ref(), index).iter().any(|slot| is_meant(*slot)) {
+            if super::split::slots_of(slots.as_ref(), index).contains(&wanted) {
                 members.insert(outcome.user);
             }
         }
@@ -143,16 +122,6 @@ impl FunnelCell {
             }
             CellOutcome::Dropped => outcome.level + 1 == self.step && !outcome.is_in_progress,
             CellOutcome::InProgress => outcome.level == self.step && outcome.is_in_progress,
-        }
-    }
-}
-
-impl CellValue {
-    fn is_told_as(&self, cell: &Cell) -> bool {
-        match self {
-            CellValue::Null => *cell == Cell::Null,
-            CellValue::Other => *cell == Cell::Value(Value::from("$other")),
-            CellValue::Value(value) => matches!(cell, Cell::Value(told) if told == value),
         }
     }
 }

@@ -58,6 +58,22 @@ impl<T: Clone + Default> Grid<T> {
         &mut self.cells
     }
 
+    /// The cells of a slot, if it has a row.
+    pub fn row(&self, slot: u32) -> Option<&[T]> {
+        let row = self.row_by_slot.get(slot as usize).filter(|row| **row != NO_ROW)?;
+        let start = *row as usize * self.width;
+        Some(&self.cells[start..start + self.width])
+    }
+
+    /// A grid of the same cells under other slots. `add` joins the cells of slots that get one name.
+    pub fn renamed(&self, name: impl Fn(u32) -> u32, add: impl Fn(&mut T, &T)) -> Grid<T> {
+        let mut renamed = Grid::new(self.width);
+        for (slot, cells) in self.rows() {
+            renamed.add_to_row(name(slot), cells, &add);
+        }
+        renamed
+    }
+
     /// The slots that have rows, ascending, and their cells.
     pub fn rows(&self) -> Vec<(u32, &[T])> {
         let mut rows: Vec<(u32, &[T])> = Vec::with_capacity(self.slots.len());
@@ -72,15 +88,16 @@ impl<T: Clone + Default> Grid<T> {
     pub fn merge(&mut self, other: &Grid<T>, add: impl Fn(&mut T, &T)) {
         debug_assert_eq!(self.width, other.width);
         for (slot, cells) in other.rows() {
-            let start = match self.row_by_slot.get(slot as usize) {
-                Some(row) if *row != NO_ROW => *row as usize * self.width,
-                _ => self.append_row(slot),
-            };
-            self.cells[start..start + self.width]
-                .iter_mut()
-                .zip(cells)
-                .for_each(|(cell, term)| add(cell, term));
+            self.add_to_row(slot, cells, &add);
         }
+    }
+
+    fn add_to_row(&mut self, slot: u32, cells: &[T], add: impl Fn(&mut T, &T)) {
+        let start = match self.row_by_slot.get(slot as usize) {
+            Some(row) if *row != NO_ROW => *row as usize * self.width,
+            _ => self.append_row(slot),
+        };
+        self.cells[start..start + self.width].iter_mut().zip(cells).for_each(|(cell, term)| add(cell, term));
     }
 }
 

@@ -30,6 +30,11 @@ impl Rolling {
         self.window_starts.first().copied()
     }
 
+    /// Where the window of a bucket starts.
+    pub fn window_start(&self, bucket: usize) -> TimeMs {
+        self.window_starts[bucket]
+    }
+
     /// Whether every window starts at a midnight of UTC.
     pub fn is_of_utc_days(&self) -> bool {
         self.window_starts.iter().all(|start| start.rem_euclid(DAY_MS) == 0)

@@ -64,6 +64,11 @@ impl Fold {
         Fold::keep(labels, (0..labels.len() as u32).collect())
     }
 
+    /// Keeps every value in the slot of its code, whatever its order: for counts that are folded later.
+    pub fn by_code(labels: &[Value]) -> Fold {
+        Fold { slot_by_code: (0..labels.len() as u32).collect(), kept: labels.to_vec() }
+    }
+
     /// Keeps the `limit` values of highest rank, of equal ranks the smaller values. A value without a rank
     /// is nobody's.
     pub fn keep_top<R: Ord>(labels: &[Value], limit: usize, rank: impl Fn(u32) -> Option<R>) -> Fold {
@@ -143,6 +148,30 @@ impl Split {
                 combine(slots, fold_codes(fold, codes), fold.slot_count())
             }),
         )
+    }
+
+    /// The code of each property in a slot, where all folds are [by code](Fold::by_code).
+    pub fn codes_of(&self, slot: u32) -> Vec<u32> {
+        let mut rest = slot;
+        let mut codes: Vec<u32> = self
+            .folds
+            .iter()
+            .rev()
+            .map(|fold| {
+                let (width, count) = (fold.slot_count() as u32, fold.kept.len() as u32);
+                let code = rest % width;
+                rest /= width;
+                if code < count { code } else { NULL_CODE }
+            })
+            .collect();
+        codes.reverse();
+        codes
+    }
+
+    /// The slot of a code of each property.
+    pub fn slot_of(&self, codes: &[u32]) -> u32 {
+        let folds = self.folds.iter().zip(codes);
+        folds.fold(0, |slot, (fold, code)| slot * fold.slot_count() as u32 + fold.slot(*code))
     }
 
     /// The cells that name a slot, one for each property.
@@ -310,6 +339,29 @@ mod tests {
         assert_eq!(named("y", SlotName::Null), Some(7));
         assert_eq!(named("x", SlotName::Other), Some(2));
         assert_eq!(named("z", SlotName::Null), None);
+    }
+
+    #[test]
+    fn counts_by_code_are_folded_later() {
+        let by_code = Split::new(vec![Fold::by_code(&labels()), Fold::by_code(&labels()[..2])]).unwrap();
+        let top = |count: usize| Fold::keep_top(&labels()[..count], 1, |code| Some(-i64::from(code)));
+        let folded = Split::new(vec![top(5), top(2)]).unwrap();
+        for (a, b) in [(0, 0), (4, 1), (NULL_CODE, 0), (2, NULL_CODE)] {
+            let codes = [a, b].map(|code| Codes::one_per_row(vec![code]));
+            let slot = |split: &Split| split.slots(codes.to_vec()).unwrap().of(0)[0];
+            assert_eq!(by_code.codes_of(slot(&by_code)), [a, b]);
+            assert_eq!(folded.slot_of(&[a, b]), slot(&folded));
+        }
+    }
+
+    #[test]
+    fn a_row_is_found_by_its_names() {
+        let fold = Fold::keep_top(&labels(), 2, |code| Some(-i64::from(code)));
+        let split = Split::new(vec![fold.clone(), fold]).unwrap();
+        let value = |value: &str| SlotName::Value(Value::from(value));
+        assert_eq!(split.slot_named(&[SlotName::Value(Value::from(10)), value("red")]), Some(1));
+        assert_eq!(split.slot_named(&[SlotName::Other, SlotName::Null]), Some(11));
+        assert_eq!(split.slot_named(&[value("blue"), SlotName::Null]), None);
     }
 
     #[test]

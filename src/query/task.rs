@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
-use super::scan::{CellPlace, Scan, cell_at};
+use super::columns;
+use super::scan::Scan;
 use super::selection::{BoundGroup, UserFilter};
 use super::{BreakdownPlan, Codes, RowRef, Rows, Selection, TASK_USER_COUNT, TaskSet, key, key_user};
 use crate::api::Problem;
@@ -227,51 +228,12 @@ impl<'a> Task<'a> {
         rows: &Rows,
         f: &mut dyn FnMut(usize, Number),
     ) -> Result<(), Problem> {
-        debug_assert_eq!(rows.refs.len(), rows.keys.len(), "a property needs to know where rows are");
-        /// The numbers of a segment's values, by code less one.
-        type ByCode = Rc<Vec<Option<Number>>>;
-        let mut by_segment: HashMap<u32, ByCode> = HashMap::new();
-        let mut columns = HashMap::new();
-        for (index, row) in rows.refs.iter().enumerate() {
-            let place = (row.segment, row.group);
-            let column = match columns.get(&place) {
-                Some(column) => *column,
-                None => {
-                    let group = self.scan.group(row.segment, row.group);
-                    let column = match group.segment().property(property) {
-                        Some(place) => group.column(place)?,
-                        None => None,
-                    };
-                    if !by_segment.contains_key(&row.segment)
-                        && let Some(place) = group.segment().property(property)
-                        && let Some(values) = group.segment().values(place)?
-                    {
-                        let values = values.values().map_err(|error| group.segment().wrap(error))?;
-                        let numbers = values.iter().map(crate::model::Value::as_number).collect();
-                        by_segment.insert(row.segment, Rc::new(numbers));
-                    }
-                    columns.insert(place, column);
-                    column
-                }
-            };
-            let Some(column) = column else { continue };
-            match cell_at(&column, row.segment, row.row as usize) {
-                CellPlace::Missing => {}
-                CellPlace::Number { mantissa, exponent } => {
-                    if let Some(number) = super::selection::number(mantissa, exponent)?.as_number() {
-                        f(index, number);
-                    }
-                }
-                CellPlace::Code { segment, code } => {
-                    let number = by_segment.get(&segment).and_then(|numbers| numbers.get(code as usize - 1));
-                    let number = number.ok_or_else(|| super::selection::unknown_code(self.scan, segment))?;
-                    if let Some(number) = number {
-                        f(index, *number);
-                    }
-                }
-            }
-        }
-        Ok(())
+        columns::numbers(self.scan, property, rows, f)
+    }
+
+    /// Calls `f` with each row that has an account, and the account's ordinal.
+    pub fn accounts(&self, rows: &Rows, f: &mut dyn FnMut(usize, u32)) -> Result<(), Problem> {
+        columns::accounts(self.scan, rows, f)
     }
 
     /// Users that have an event that is seen, or a profile, ascending.

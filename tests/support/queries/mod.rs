@@ -17,18 +17,7 @@ pub struct Scope {
 }
 
 /// Options of the contract that the engine does not answer yet: each release takes some off.
-const LATER: &[&str] = &[
-    "accounts",
-    "per_user",
-    "first_time_users",
-    "avg",
-    "min",
-    "max",
-    "percentile",
-    "rolling",
-    "cumulative",
-    "formula",
-];
+const LATER: &[&str] = &[];
 
 const ZONES: [&str; 4] = ["UTC", "Europe/Berlin", "Asia/Kolkata", "America/New_York"];
 const WINDOWS: [&str; 9] = ["0s", "1m", "1h", "24h", "2d", "7d", "1w", "14d", "60d"];
@@ -71,26 +60,37 @@ impl Asker<'_> {
             }
             Json::Object(series)
         });
-        let series: Vec<Json> = series.collect();
-        fields.push(("series".to_owned(), Json::Array(series)));
-        if self.may("formula", 15) {
-            let formulas = ["A", "A / 2", "100 * (A - 1) / A", "-A + 0.5"];
-            fields.push(field("interval", interval));
-            fields.push(field("formula", self.dice.pick(&formulas)));
-        } else if self.may("rolling", 15) {
+        let mut series: Vec<Json> = series.collect();
+        let is_rolling = self.dice.percent(15);
+        if is_rolling {
             fields.push(field("interval", self.dice.pick(&["day", "week"])));
             fields.push(field("rolling", self.dice.pick(&["1d", "7d", "2w"])));
-            let users = Json::Object(vec![("event".to_owned(), self.selector()), field("measure", "users")]);
-            fields.retain(|(name, _)| name != "series");
-            fields.push(("series".to_owned(), Json::Array(vec![users])));
+            for series in &mut series {
+                let Json::Object(series) = series else { unreachable!("a series is an object") };
+                series[1] = field("measure", "users");
+            }
         } else {
             let interval = if self.dice.percent(20) { "total" } else { interval };
             fields.push(field("interval", interval));
-            if self.may("cumulative", 20) {
+            if self.dice.percent(20) {
                 fields.push(("cumulative".to_owned(), Json::Bool(true)));
             }
-            self.breakdown(&mut fields, 50);
         }
+        if self.dice.percent(15) {
+            let of_one = ["A", "A / 2", "100 * (A - 1) / A", "-A + 0.5"];
+            let of_two = ["A / B", "B / A", "100 * A / (A + B)", "(B + 1) * A"];
+            let formula = if series.len() == 1 { of_one } else { of_two };
+            fields.push(field("formula", self.dice.pick(&formula)));
+            if self.dice.percent(30) {
+                fields.push(field("as", "share"));
+            }
+        }
+        fields.push(("series".to_owned(), Json::Array(series)));
+        if self.dice.percent(20) {
+            let shifts = ["-1d", "-1w", "-1mo", "-2d", "-3mo"];
+            fields.push(field("compare", self.dice.pick(&shifts)));
+        }
+        self.breakdown(&mut fields, 50);
         Json::Object(fields)
     }
 
@@ -99,11 +99,11 @@ impl Asker<'_> {
         let of_property = |word: &str| Json::Object(vec![field(word, property)]);
         let words = ["accounts", "per_user", "first_time_users"];
         let word = self.dice.pick(&words);
-        let measure = if self.may(word, 20) {
+        let measure = if self.dice.percent(20) {
             Json::String(word.to_owned())
-        } else if self.may("percentile", 15) {
+        } else if self.dice.percent(15) {
             of_property(self.dice.pick(&["median", "p90", "p95", "p99"]))
-        } else if self.may("avg", 15) {
+        } else if self.dice.percent(15) {
             of_property(self.dice.pick(&["avg", "min", "max"]))
         } else {
             match self.dice.below(3) {
@@ -384,8 +384,7 @@ impl Asker<'_> {
         if self.dice.percent(30) {
             fields.push(field("week_start", self.dice.pick(&["sunday", "monday"])));
         }
-        let is_segmentation = fields.first() == Some(&field("kind", "segmentation"));
-        if !is_segmentation && self.dice.percent(20) {
+        if self.dice.percent(20) {
             fields.push(field("entity", "account"));
         }
     }

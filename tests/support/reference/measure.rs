@@ -6,6 +6,7 @@ use flywheeldb::api::Json;
 use flywheeldb::model::{Event, ExactSum, Number};
 
 use super::Refusal;
+use super::question::Question;
 
 pub enum Measure {
     Events,
@@ -54,9 +55,10 @@ impl Measure {
         }
     }
 
-    /// The measure of some events: 0 of nothing for counts and sums, else `None`.
-    pub fn of(&self, events: &[&Event]) -> Option<Number> {
-        let users: BTreeSet<&str> = events.iter().map(|event| event.user.as_str()).collect();
+    /// The measure of some events: 0 of nothing for counts and sums, else `None`. Users are whom the question
+    /// counts.
+    pub fn of(&self, question: &Question, events: &[&Event]) -> Option<Number> {
+        let users: BTreeSet<&str> = events.iter().filter_map(|event| question.owner(event)).collect();
         let accounts: BTreeSet<&str> = events.iter().filter_map(|event| event.account.as_deref()).collect();
         match self {
             Measure::Events => Some(whole(events.len())),

@@ -1,0 +1,230 @@
+//! Columns read for the rows of a task: whole blocks at once where rows lie close, one by one where they do not.
+//!
+//! The rows of a selection come from several groups, and of each group from one stretch of rows, most of them as a
+//! rule. That stretch is unpacked once; the rows then find their values by place.
+
+use std::ops::Range;
+use std::rc::Rc;
+
+use hashbrown::HashMap;
+
+use super::scan::Scan;
+use super::selection::{number, unknown_code};
+use super::{RowRef, Rows};
+use crate::api::Problem;
+use crate::format::IntColumn;
+use crate::model::{Number, Value};
+use crate::segment::Column;
+
+/// A group's rows are unpacked together if at least one of so many is asked for: unpacking 128 values takes as long
+/// as finding some 20 of them one by one.
+const ROWS_PER_HIT_MAX: usize = 8;
+
+/// The rows of one group among those of a task.
+#[derive(Clone, Debug)]
+pub(super) struct GroupRows {
+    pub segment: u32,
+    pub group: u32,
+    /// From the first that is asked for to the last.
+    pub rows: Range<usize>,
+    hit_count: usize,
+}
+
+/// The groups that rows are in, and how rows find theirs.
+pub(super) struct Groups {
+    pub groups: Vec<GroupRows>,
+    index_by_place: HashMap<(u32, u32), usize>,
+}
+
+impl Groups {
+    pub fn of(refs: &[RowRef]) -> Groups {
+        let mut groups = Groups { groups: Vec::new(), index_by_place: HashMap::new() };
+        for run in refs.chunk_by(|a, b| (a.segment, a.group) == (b.segment, b.group)) {
+            let place = (run[0].segment, run[0].group);
+            let index = *groups.index_by_place.entry(place).or_insert(groups.groups.len());
+            if index == groups.groups.len() {
+                let first = run[0].row as usize;
+                groups.groups.push(GroupRows {
+                    segment: place.0,
+                    group: place.1,
+                    rows: first..first,
+                    hit_count: 0,
+                });
+            }
+            let known = &mut groups.groups[index];
+            known.hit_count += run.len();
+            for row in run {
+                let row = row.row as usize;
+                known.rows = known.rows.start.min(row)..known.rows.end.max(row + 1);
+            }
+        }
+        groups
+    }
+
+    /// Calls `f` with the index of each run of neighbours in one group, and which of `refs` they are.
+    pub fn for_each_run(
+        &self,
+        refs: &[RowRef],
+        mut f: impl FnMut(usize, Range<usize>) -> Result<(), Problem>,
+    ) -> Result<(), Problem> {
+        let mut start = 0;
+        for run in refs.chunk_by(|a, b| (a.segment, a.group) == (b.segment, b.group)) {
+            let index = self.index_by_place[&(run[0].segment, run[0].group)];
+            f(index, start..start + run.len())?;
+            start += run.len();
+        }
+        Ok(())
+    }
+}
+
+impl GroupRows {
+    /// Whether it is worth it to unpack all rows from the first to the last.
+    fn is_dense(&self) -> bool {
+        self.rows.len() <= self.hit_count * ROWS_PER_HIT_MAX
+    }
+
+    /// Unpacks a column of the group as far as it is asked for.
+    pub fn unpack<'c>(&self, column: IntColumn<'c>) -> Unpacked<'c> {
+        if !self.is_dense() {
+            return Unpacked::Sparse(column);
+        }
+        let mut values = Vec::new();
+        column.read(self.rows.clone(), &mut values);
+        Unpacked::Dense { first: self.rows.start, values }
+    }
+
+    /// The same as 32 bits that `f` makes of the values.
+    pub fn unpack_with(&self, column: IntColumn<'_>, mut f: impl FnMut(u64) -> u32) -> Option<Vec<u32>> {
+        if !self.is_dense() {
+            return None;
+        }
+        let mut values = Vec::with_capacity(self.rows.len());
+        column.for_each_block(self.rows.clone(), |block| values.extend(block.iter().map(|value| f(*value))));
+        Some(values)
+    }
+}
+
+/// The values of a column in the rows of a group.
+pub(super) enum Unpacked<'c> {
+    Dense { first: usize, values: Vec<u64> },
+    Sparse(IntColumn<'c>),
+}
+
+impl Unpacked<'_> {
+    #[inline]
+    pub fn get(&self, row: u32) -> u64 {
+        match self {
+            Unpacked::Dense { first, values } => values[row as usize - first],
+            Unpacked::Sparse(column) => column.get(row as usize),
+        }
+    }
+}
+
+/// Where the numbers of a property are in the rows of a group.
+enum Source<'c> {
+    Absent,
+    /// Numbers by code, the first of which stands for a missing value.
+    Codes {
+        codes: Unpacked<'c>,
+        numbers: Rc<Vec<Option<Number>>>,
+    },
+    Numbers {
+        mantissas: Unpacked<'c>,
+        mantissa_min: i64,
+        exponent: i32,
+        presence: Option<Unpacked<'c>>,
+    },
+}
+
+/// Calls `f` with each row that has a number under a property, and the number.
+pub(super) fn numbers(
+    scan: &Scan<'_>,
+    property: &str,
+    rows: &Rows,
+    f: &mut dyn FnMut(usize, Number),
+) -> Result<(), Problem> {
+    debug_assert_eq!(rows.refs.len(), rows.keys.len(), "a property needs to know where rows are");
+    let groups = Groups::of(&rows.refs);
+    let mut by_segment: HashMap<u32, Rc<Vec<Option<Number>>>> = HashMap::new();
+    let mut sources = Vec::with_capacity(groups.groups.len());
+    for of_group in &groups.groups {
+        sources.push(source(scan, property, of_group, &mut by_segment)?);
+    }
+    groups.for_each_run(&rows.refs, |index, run| {
+        match &sources[index] {
+            Source::Absent => {}
+            Source::Codes { codes, numbers } => {
+                for place in run {
+                    let row = rows.refs[place];
+                    let number = numbers.get(codes.get(row.row) as usize);
+                    if let Some(number) = number.ok_or_else(|| unknown_code(scan, row.segment))? {
+                        f(place, *number);
+                    }
+                }
+            }
+            Source::Numbers { mantissas, mantissa_min, exponent, presence } => {
+                for place in run {
+                    let row = rows.refs[place].row;
+                    if presence.as_ref().is_none_or(|presence| presence.get(row) != 0) {
+                        let mantissa = mantissa_min.wrapping_add(mantissas.get(row) as i64);
+                        if let Some(number) = number(mantissa, *exponent)?.as_number() {
+                            f(place, number);
+                        }
+                    }
+                }
+            }
+        }
+        Ok(())
+    })
+}
+
+fn source<'s>(
+    scan: &Scan<'s>,
+    property: &str,
+    of_group: &GroupRows,
+    by_segment: &mut HashMap<u32, Rc<Vec<Option<Number>>>>,
+) -> Result<Source<'s>, Problem> {
+    let group = scan.group(of_group.segment, of_group.group);
+    let Some(place) = group.segment().property(property) else { return Ok(Source::Absent) };
+    Ok(match group.column(place)? {
+        None => Source::Absent,
+        Some(Column::Numbers { exponent, mantissa_min, mantissas, presence, .. }) => Source::Numbers {
+            mantissas: of_group.unpack(mantissas),
+            mantissa_min,
+            exponent,
+            presence: presence.map(|presence| of_group.unpack(presence)),
+        },
+        Some(Column::Codes { codes, .. }) => {
+            let known = by_segment.get(&of_group.segment).cloned();
+            let numbers = match known {
+                Some(numbers) => numbers,
+                None => {
+                    let values = group.segment().values(place)?.expect("codes have values");
+                    let values = values.values().map_err(|error| group.segment().wrap(error))?;
+                    Rc::new(std::iter::once(None).chain(values.iter().map(Value::as_number)).collect())
+                }
+            };
+            by_segment.insert(of_group.segment, Rc::clone(&numbers));
+            Source::Codes { codes: of_group.unpack(codes), numbers }
+        }
+    })
+}
+
+/// Calls `f` with each row that has an account, and the account's ordinal.
+pub(super) fn accounts(scan: &Scan<'_>, rows: &Rows, f: &mut dyn FnMut(usize, u32)) -> Result<(), Problem> {
+    let groups = Groups::of(&rows.refs);
+    let mut sources = Vec::with_capacity(groups.groups.len());
+    for of_group in &groups.groups {
+        let column = scan.group(of_group.segment, of_group.group).accounts()?;
+        sources.push(column.map(|column| of_group.unpack(column)));
+    }
+    groups.for_each_run(&rows.refs, |index, run| {
+        let Some(accounts) = &sources[index] else { return Ok(()) };
+        for place in run {
+            if let Some(ordinal) = accounts.get(rows.refs[place].row).checked_sub(1) {
+                f(place, ordinal as u32);
+            }
+        }
+        Ok(())
+    })
+}

@@ -79,7 +79,7 @@ fn law(body: &str) -> u64 {
     let scope = request.common.resolve(19_745 * DAY_MS).unwrap();
     let snapshot = store.snapshot();
     assert!(snapshot.ordinal_count(Entity::User) <= TASK_USER_COUNT);
-    let scan = Scan::new(&snapshot, scope.history());
+    let scan = Scan::new(&snapshot, crate::model::Entity::User, scope.history());
     let task = Task::new(&scan, 0);
     let mut binder = Binder::new(&scan, &scope);
     let first = scan.first_event().unwrap();

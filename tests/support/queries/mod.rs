@@ -366,7 +366,7 @@ impl Asker<'_> {
             fields.push(field("week_start", self.dice.pick(&["sunday", "monday"])));
         }
         let is_segmentation = fields.first() == Some(&field("kind", "segmentation"));
-        if !is_segmentation && self.dice.percent(20) {
+        if !is_segmentation && self.dice.percent(10) {
             fields.push(field("entity", "account"));
         }
     }

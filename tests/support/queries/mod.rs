@@ -197,7 +197,7 @@ impl Asker<'_> {
 
     fn retention(&mut self) -> Json {
         let mut fields = vec![field("kind", "retention"), ("birth".to_owned(), self.selector())];
-        if self.dice.percent(60) {
+        if self.dice.percent(35) {
             fields.push(("return".to_owned(), self.selector()));
         }
         let length = self.range(&mut fields);
@@ -224,7 +224,7 @@ impl Asker<'_> {
         if mode != 3 && self.may("retention_measure", 30) {
             let measure = Json::Object(vec![field(self.dice.pick(&["sum", "average"]), "amount")]);
             fields.push(("measure".to_owned(), measure));
-        } else if self.may("at_least", 20) {
+        } else if self.may("at_least", 10) {
             fields.push(("at_least".to_owned(), reading::count(2)));
         }
         self.breakdown(&mut fields, 35);

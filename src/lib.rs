@@ -7,6 +7,9 @@ pub mod api;
 pub mod cli;
 pub mod demo;
 pub mod format;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod http;
 pub mod ingest;
 pub mod io;

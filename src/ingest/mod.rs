@@ -1,6 +1,6 @@
 //! How what people send becomes events: bodies, lines and files in, an [`EventBatch`] out.
 //!
-//! One event is read in one place, [`event`], whichever door it came through, so that its fields, limits and
+//! One event is read in one place, `event`, whichever door it came through, so that its fields, limits and
 //! errors are the same in a request and in a file. Every reader here is total: any bytes give events or an
 //! error with its place, never a panic (`total-decoders`). Nothing here knows of sockets or of storage.
 //!

@@ -162,7 +162,7 @@ impl PathWalk {
         self.step_count
     }
 
-    /// What an event's number, or [`END`], is called.
+    /// What an event's number, or `END`, is called.
     pub fn name(&self, number: u32) -> &str {
         self.names.get(number as usize).map_or(END_NAME, String::as_str)
     }

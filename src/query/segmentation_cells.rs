@@ -103,14 +103,14 @@ mod tests {
     use crate::api::{Cell, Json, QueryRequest};
     use crate::model::{DAY_MS, Event, EventBatch};
 
-    /// Thirty events of five users on six days, of four values and none.
+    /// Thirty events of five users, one coming after the other, on six days, of four values and none.
     fn store(directory: &TempDir) -> Store {
         let mut batch = EventBatch::new();
         for number in 0..30_i64 {
             let value = ["de", "at", "fr", "de", "it"][(number * number % 5) as usize];
             let event = Event {
                 event: "a".to_owned(),
-                user: format!("u{}", number * 7 % 5),
+                user: format!("u{}", number / 7),
                 time: number * DAY_MS / 5,
                 id: None,
                 account: (number % 4 > 0).then(|| format!("x{}", number % 3)),
@@ -134,7 +134,7 @@ mod tests {
         bound.prepare_cells(&scan).unwrap();
         let Bound::Segmentation(segmentation) = &bound else { panic!("a segmentation") };
         let table = scan.run(segmentation).unwrap();
-        assert!(table.row_count() > 0);
+        assert!(table.row_count() > 0, "{body}");
         for row in table.rows() {
             let mut named: Vec<(String, Json)> = Vec::new();
             for (column, cell) in table.columns().iter().zip(row) {

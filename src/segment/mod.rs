@@ -10,6 +10,8 @@
 mod build;
 mod group;
 mod layout;
+#[cfg(any(test, feature = "fuzzing"))]
+mod mend;
 mod merge;
 mod reader;
 mod values;
@@ -17,6 +19,8 @@ mod writer;
 
 pub use build::{BatchRow, build};
 pub use layout::{GroupMeta, PropertyEncoding};
+#[cfg(any(test, feature = "fuzzing"))]
+pub use mend::with_right_checksums;
 pub use merge::{MergeError, MergeSource, merge};
 pub use reader::{Column, Damage, Group, Segment};
 pub use values::ValueDictionary;

@@ -43,7 +43,7 @@ impl<'a> ValueDictionary<'a> {
         let count = count.ok_or_else(|| reader.malformed("there are too many"))?;
         let ends = open_ints(reader.sized()?, count)?;
         let dictionary = ValueDictionary { ends, blob: reader.rest() };
-        let end = if count == 0 { 0 } else { ends.get(count - 1) };
+        let end = ends.len().checked_sub(1).map_or(0, |last| ends.get(last));
         if ends.len() != count || end != dictionary.blob.len() as u64 {
             return Err(reader.malformed("they do not fill their section"));
         }

@@ -14,9 +14,7 @@ use crate::model::Value;
 
 const _: () = assert!(TASK_USER_BITS + ACTIVITY_DAY_BITS == 32, "an activity key within a task fits a u32");
 
-/// A segment being written. Properties come first, then groups in ascending order of name, then [`finish`].
-///
-/// [`finish`]: SegmentWriter::finish
+/// A segment being written. Properties come first, then groups in ascending order of name, then `finish`.
 #[derive(Debug)]
 pub struct SegmentWriter<W> {
     sink: W,

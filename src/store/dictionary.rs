@@ -269,7 +269,7 @@ impl IdFile {
             return malformed("ordinals overflow");
         }
         let column = IntColumn::open(&bytes[ends.clone()], count as usize)?;
-        let last = if count == 0 { 0 } else { column.get(column.len() - 1) };
+        let last = column.len().checked_sub(1).map_or(0, |last| column.get(last));
         if column.len() != count as usize || last != text.len() as u64 {
             return malformed("the ids do not fill their part");
         }

@@ -67,7 +67,12 @@ fn write_pairs(pairs: &[(u32, u32)], out: &mut ByteWriter) {
 
 fn read_pairs(reader: &mut ByteReader<'_>) -> Result<Vec<(u32, u32)>, DecodeError> {
     let count = reader.count(8)?;
-    (0..count).map(|_| Ok((reader.u32()?, reader.u32()?))).collect()
+    let pairs: Vec<(u32, u32)> =
+        (0..count).map(|_| Ok((reader.u32()?, reader.u32()?))).collect::<Result<_, _>>()?;
+    match pairs.is_sorted_by(|before, next| before.0 < next.0) {
+        true => Ok(pairs),
+        false => Err(reader.malformed("ordinals are not in order")),
+    }
 }
 
 impl Manifest {

@@ -37,11 +37,13 @@ use crate::model::{DocumentKind, Entity, EventBatch, IdentityMerge, ProfileWrite
 use crate::wal::LogWriter;
 
 use commit::{NewDocument, Request, Waiting};
-use dictionary::Dictionary;
+pub(crate) use dictionary::Dictionary;
 use effect::EventMark;
-use manifest::Manifest;
+pub(crate) use manifest::Manifest;
 use view::View;
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use dictionary::IdFile;
 pub use documents::{Document, Documents};
 pub use rows::{FullRow, UserRows, profile_cells, rows_of};
 pub use snapshot::Snapshot;

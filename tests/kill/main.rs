@@ -94,7 +94,10 @@ fn serve(server: Server, writers: &mut [Writer], dice: &mut Dice, end: impl FnOn
             scope.spawn(|| {
                 // An error is the server's end.
                 if let Ok(mut connection) = Connection::open(address) {
-                    while !is_over.load(Ordering::Relaxed) && writer.step(&mut connection).is_ok() {}
+                    let mut is_alive = true;
+                    while is_alive && !is_over.load(Ordering::Relaxed) {
+                        is_alive = writer.step(&mut connection).is_ok();
+                    }
                 }
             });
         }

@@ -216,7 +216,7 @@ impl Asker<'_> {
 
     fn retention(&mut self) -> Json {
         let mut fields = vec![field("kind", "retention"), ("birth".to_owned(), self.selector())];
-        if self.dice.percent(60) {
+        if self.dice.percent(35) {
             fields.push(("return".to_owned(), self.selector()));
         }
         let length = self.range(&mut fields);
@@ -243,7 +243,7 @@ impl Asker<'_> {
         if mode != 3 && self.may("retention_measure", 30) {
             let measure = Json::Object(vec![field(self.dice.pick(&["sum", "average"]), "amount")]);
             fields.push(("measure".to_owned(), measure));
-        } else if self.may("at_least", 20) {
+        } else if self.may("at_least", 10) {
             fields.push(("at_least".to_owned(), reading::count(2)));
         }
         self.breakdown(&mut fields, 35);
@@ -384,7 +384,7 @@ impl Asker<'_> {
         if self.dice.percent(30) {
             fields.push(field("week_start", self.dice.pick(&["sunday", "monday"])));
         }
-        if self.dice.percent(20) {
+        if self.dice.percent(10) {
             fields.push(field("entity", "account"));
         }
     }

@@ -169,7 +169,10 @@ fn inner<T>(
     mut fields: Vec<(String, Json)>,
     ask: impl Fn(&Question) -> Result<T, Refusal>,
 ) -> Result<T, Refusal> {
-    for name in ["timezone", "week_start", "as_of", "entity"] {
+    if !fields.iter().any(|(known, _)| known == "entity") {
+        fields.push(("entity".to_owned(), Json::String(question.entity.name().to_owned())));
+    }
+    for name in ["timezone", "week_start", "as_of"] {
         if !fields.iter().any(|(known, _)| known == name) {
             fields.extend(question.field(name).map(|value| (name.to_owned(), value.clone())));
         }

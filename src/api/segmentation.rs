@@ -124,8 +124,11 @@ const WORDS: [(&str, &Measure); 5] = [
     ("first_time_users", &Measure::FirstTimeUsers),
 ];
 
+/// A measure of the property of this name.
+type OfProperty = fn(String) -> Measure;
+
 /// The measures of a property.
-const PROPERTY_WORDS: [(&str, fn(String) -> Measure); 8] = [
+const PROPERTY_WORDS: [(&str, OfProperty); 8] = [
     ("sum", Measure::Sum),
     ("avg", Measure::Average),
     ("min", Measure::Least),

@@ -10,6 +10,7 @@ mod encode;
 mod filter;
 mod formula;
 mod funnel;
+mod growth_model;
 mod json;
 mod lifecycle;
 mod paths;
@@ -28,10 +29,13 @@ pub use encode::{Format, decode, encode};
 pub use filter::{Filter, On, Op, ValueSet};
 pub use formula::{Formula, Operator};
 pub use funnel::{FunnelCount, FunnelExclusion, FunnelHistogram, FunnelOrder, FunnelQuery, FunnelStep};
+pub use growth_model::{
+    Acceptance, FeatureUse, GROWTH_PARTS, GrowthModel, Milestone, Subscription, UsageLimit,
+};
 pub use json::{Fields, Json, Node};
 pub use lifecycle::LifecycleQuery;
 pub use paths::{PathAnchor, PathCut, PathsQuery};
-pub use problem::{Problem, ProblemClass, nearest};
+pub use problem::{Problem, ProblemClass, nearest, nearest_few};
 pub use request::{Common, Interval, QueryKind, QueryRequest, Scope, WeekStart};
 pub use retention::{Alignment, CohortRule, RetentionQuery, ReturnMeasure, ReturnMode};
 pub use segmentation::{Measure, SegmentationQuery, Series};

@@ -42,6 +42,10 @@ enum Kind {
     Cohort,
 }
 
+/// The words of who is counted.
+pub(super) const ENTITIES: [(&str, Entity); 2] =
+    [(Entity::User.name(), Entity::User), (Entity::Account.name(), Entity::Account)];
+
 const KINDS: [(&str, Kind); 7] = [
     ("segmentation", Kind::Segmentation),
     ("funnel", Kind::Funnel),
@@ -91,7 +95,7 @@ impl QueryRequest {
     }
 }
 
-/// What every query takes.
+/// What every query takes. The default is that of a body that says nothing.
 #[derive(Clone, Debug)]
 pub struct Common {
     pub range: TimeRange,
@@ -103,6 +107,19 @@ pub struct Common {
     pub as_of: Option<TimeExpr>,
     /// On all events of the query.
     pub filter: Option<Filter>,
+}
+
+impl Default for Common {
+    fn default() -> Common {
+        Common {
+            range: TimeRange { from: None, to: None, path: String::new() },
+            entity: Entity::User,
+            zone: TimeZone::UTC,
+            week_start: WeekStart::Monday,
+            as_of: None,
+            filter: None,
+        }
+    }
 }
 
 impl Common {
@@ -134,11 +151,8 @@ impl Common {
             None => WeekStart::Monday,
         };
         let as_of = fields.optional("as_of").map(|time| TimeExpr::parse(&time)).transpose()?;
-        let entity = fields.optional("entity").map_or(Ok(Entity::User), |entity| {
-            entity.word(&[(Entity::User.name(), Entity::User), (Entity::Account.name(), Entity::Account)])
-        })?;
-        let range = TimeRange { from: None, to: None, path: String::new() };
-        Ok(Common { range, entity, zone, week_start, as_of, filter: None })
+        let entity = fields.optional("entity").map_or(Ok(Entity::User), |entity| entity.word(&ENTITIES))?;
+        Ok(Common { entity, zone, week_start, as_of, ..Common::default() })
     }
 
     /// Makes moments definite. `now` is the clock's time.
@@ -240,8 +254,12 @@ impl Interval {
 
     /// The same without `total`, where one bucket has no meaning.
     pub(super) fn parse_repeated(fields: &mut Fields<'_>) -> Result<Interval, Problem> {
-        let words = &INTERVALS[..INTERVALS.len() - 1];
-        fields.optional("interval").map_or(Ok(Interval::Day), |interval| interval.word(words))
+        fields.optional("interval").map_or(Ok(Interval::Day), |interval| Interval::parse_unit(&interval))
+    }
+
+    /// Reads a unit of the calendar.
+    pub(super) fn parse_unit(node: &Node<'_>) -> Result<Interval, Problem> {
+        node.word(&INTERVALS[..INTERVALS.len() - 1])
     }
 }
 

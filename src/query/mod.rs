@@ -36,6 +36,7 @@ mod funnel_units;
 mod funnel_values;
 mod funnel_walk;
 mod grid;
+mod growth_model;
 mod lifecycle;
 mod path_walk;
 mod paths;

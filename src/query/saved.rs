@@ -208,7 +208,7 @@ fn check_name(name: &str) -> Result<(), Problem> {
     }
 }
 
-fn text_of(definition: &Json) -> Result<String, Problem> {
+pub(super) fn text_of(definition: &Json) -> Result<String, Problem> {
     let text = definition.to_string();
     if text.len() > DOCUMENT_SIZE_MAX {
         let detail =
@@ -228,7 +228,7 @@ fn no_such(snapshot: &Snapshot<'_>, kind: DocumentKind, name: &str) -> Problem {
 }
 
 /// The definition that a document holds: all but static cohorts do.
-fn definition_of(document: &Document) -> Result<Json, Problem> {
+pub(super) fn definition_of(document: &Document) -> Result<Json, Problem> {
     match document {
         Document::Text(text) => Json::parse(text.as_bytes()),
         Document::Members(_) => Err(Problem::new(ProblemClass::Corrupt, "a stored query is a set of users")),

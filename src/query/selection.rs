@@ -13,9 +13,10 @@ use super::bound::Bound;
 use super::cells::CellPlan;
 use super::cohort::{CohortBinder, CohortPlan};
 use super::scan::{CellPlace, Scan, profile_cells};
-use super::{Task, TaskSet};
+use super::{Task, TaskSet, growth_model};
 use crate::api::{
-    CohortExpr, EventName, Filter, Json, On, Op, Problem, ProblemClass, ResultCell, Scope, Selector, nearest,
+    CohortExpr, EventName, Filter, GrowthModel, Json, On, Op, Problem, ProblemClass, ResultCell, Scope,
+    Selector, nearest,
 };
 use crate::limits::{COHORT_DEPTH_MAX, COHORT_PART_COUNT_MAX};
 use crate::model::{DocumentKind, Entity, Number, Value};
@@ -132,6 +133,10 @@ pub struct Binder<'a> {
     part_count: usize,
     /// Cohorts of accounts.
     by_cohort: HashMap<*const Filter, Arc<Vec<bool>>>,
+    /// The growth model of the store, once it is asked for.
+    stored_model: Option<Arc<GrowthModel>>,
+    /// Growth models that parts of the query come from; they stay in their places too.
+    models: Vec<Arc<GrowthModel>>,
 }
 
 impl<'a> Binder<'a> {
@@ -144,6 +149,8 @@ impl<'a> Binder<'a> {
             by_account: HashMap::new(),
             by_user: HashMap::new(),
             by_cohort: HashMap::new(),
+            stored_model: None,
+            models: Vec::new(),
             by_name: HashMap::new(),
             definitions: Vec::new(),
             names: Vec::new(),
@@ -164,6 +171,20 @@ impl<'a> Binder<'a> {
 
     pub(super) fn scope(&self) -> &'a Scope {
         self.scope
+    }
+
+    /// The parts of a growth model that a query has itself, and for those that are missing the ones of the store's
+    /// model.
+    pub fn growth_model(&mut self, own: &GrowthModel) -> Result<Arc<GrowthModel>, Problem> {
+        let stored = match &self.stored_model {
+            Some(model) => Arc::clone(model),
+            None => Arc::new(growth_model::stored_model(self.scan.snapshot())?),
+        };
+        let model = Arc::new(own.clone().or(&stored));
+        self.stored_model = Some(stored);
+        // What the maps of this binder know by its place must stay there.
+        self.models.push(Arc::clone(&model));
+        Ok(model)
     }
 
     /// The events of a selector that satisfy the query's `where`.
@@ -461,6 +482,7 @@ impl CohortBinder for Binder<'_> {
         let mut binder = Binder::new(&scan, &scope);
         binder.names.clone_from(&self.names);
         binder.own_name_count = self.own_name_count;
+        binder.stored_model.clone_from(&self.stored_model);
         binder.depth = self.depth;
         binder.part_count = self.part_count;
         binder.deeper()?;

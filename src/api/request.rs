@@ -7,7 +7,8 @@ use jiff::tz::TimeZone;
 use super::time_expr::parse_zone;
 use super::{
     CohortQuery, Fields, Filter, FunnelQuery, Json, LifecycleQuery, Node, PathsQuery, Problem,
-    RetentionQuery, SegmentationQuery, StickinessQuery, TimeExpr, TimeRange,
+    RetentionQuery, RevenueQuery, SegmentationQuery, StickinessQuery, TimeExpr, TimeRange, UsageLimitsQuery,
+    ViralityQuery,
 };
 use crate::limits::TIME_MIN_MS;
 use crate::model::{Entity, TimeMs};
@@ -28,6 +29,9 @@ pub enum QueryKind {
     Lifecycle(LifecycleQuery),
     Stickiness(StickinessQuery),
     Cohort(CohortQuery),
+    Revenue(RevenueQuery),
+    Virality(ViralityQuery),
+    UsageLimits(UsageLimitsQuery),
 }
 
 /// The words of the kinds, in the order of the documentation.
@@ -40,13 +44,16 @@ enum Kind {
     Lifecycle,
     Stickiness,
     Cohort,
+    Revenue,
+    Virality,
+    UsageLimits,
 }
 
 /// The words of who is counted.
 pub(super) const ENTITIES: [(&str, Entity); 2] =
     [(Entity::User.name(), Entity::User), (Entity::Account.name(), Entity::Account)];
 
-const KINDS: [(&str, Kind); 7] = [
+const KINDS: [(&str, Kind); 10] = [
     ("segmentation", Kind::Segmentation),
     ("funnel", Kind::Funnel),
     ("retention", Kind::Retention),
@@ -54,6 +61,9 @@ const KINDS: [(&str, Kind); 7] = [
     ("stickiness", Kind::Stickiness),
     ("paths", Kind::Paths),
     ("cohort", Kind::Cohort),
+    ("revenue", Kind::Revenue),
+    ("virality", Kind::Virality),
+    ("limits", Kind::UsageLimits),
 ];
 
 impl QueryRequest {
@@ -77,7 +87,7 @@ impl QueryRequest {
             Kind::Funnel => {
                 let (mut common, query) = (Common::parse(fields)?, FunnelQuery::parse(fields)?);
                 if query.counts_accounts {
-                    common.entity = Entity::Account;
+                    (common.entity, common.has_entity) = (Entity::Account, true);
                 }
                 (common, QueryKind::Funnel(query))
             }
@@ -90,6 +100,11 @@ impl QueryRequest {
             Kind::Cohort => {
                 (Common::parse_without_range(fields)?, QueryKind::Cohort(CohortQuery::parse(fields)?))
             }
+            Kind::Revenue => (Common::parse(fields)?, QueryKind::Revenue(RevenueQuery::parse(fields)?)),
+            Kind::Virality => (Common::parse(fields)?, QueryKind::Virality(ViralityQuery::parse(fields)?)),
+            Kind::UsageLimits => {
+                (Common::parse(fields)?, QueryKind::UsageLimits(UsageLimitsQuery::parse(fields)?))
+            }
         };
         Ok(QueryRequest { common, kind })
     }
@@ -99,8 +114,10 @@ impl QueryRequest {
 #[derive(Clone, Debug)]
 pub struct Common {
     pub range: TimeRange,
-    /// Who is counted.
+    /// Who is counted: users unless said.
     pub entity: Entity,
+    /// Whether the query says who is counted. If not, a part of the growth model may.
+    pub has_entity: bool,
     pub zone: TimeZone,
     pub week_start: WeekStart,
     /// The moment that `now`, `complete` and `in_progress` mean: the clock's unless given.
@@ -114,6 +131,7 @@ impl Default for Common {
         Common {
             range: TimeRange { from: None, to: None, path: String::new() },
             entity: Entity::User,
+            has_entity: false,
             zone: TimeZone::UTC,
             week_start: WeekStart::Monday,
             as_of: None,
@@ -151,8 +169,10 @@ impl Common {
             None => WeekStart::Monday,
         };
         let as_of = fields.optional("as_of").map(|time| TimeExpr::parse(&time)).transpose()?;
-        let entity = fields.optional("entity").map_or(Ok(Entity::User), |entity| entity.word(&ENTITIES))?;
-        Ok(Common { entity, zone, week_start, as_of, ..Common::default() })
+        let entity = fields.optional("entity").map(|entity| entity.word(&ENTITIES)).transpose()?;
+        let has_entity = entity.is_some();
+        let entity = entity.unwrap_or(Entity::User);
+        Ok(Common { entity, has_entity, zone, week_start, as_of, ..Common::default() })
     }
 
     /// Makes moments definite. `now` is the clock's time.

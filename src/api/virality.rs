@@ -27,19 +27,19 @@ pub enum ViralityTold {
 }
 
 /// How long after a signup its invitations count, unless said.
-const WINDOW_DEFAULT: DurationMs = DurationMs(30 * DAY_MS);
+const WINDOW_DEFAULT: DurationMs = DurationMs::from_ms(30 * DAY_MS);
 
 impl ViralityQuery {
     pub(super) fn parse(fields: &mut Fields<'_>) -> Result<ViralityQuery, Problem> {
         let model = GrowthModel::parse_parts(fields)?;
-        let interval_node = fields.optional("interval");
         let interval = Interval::parse(fields)?;
         let by = fields.optional("by");
-        let is_by_signup = by.as_ref().map_or(Ok(false), |by| by.word(&[("signup", true), ("event", false)]))?;
+        let is_by_signup =
+            by.as_ref().map_or(Ok(false), |by| by.word(&[("signup", true), ("event", false)]))?;
         let window = fields.optional("window");
         let is_tree = fields.optional("tree").map_or(Ok(false), |tree| tree.bool())?;
         let told = if is_tree {
-            if let Some(misplaced) = interval_node.or(by).or(window) {
+            if let Some(misplaced) = by.or(window) {
                 let problem = misplaced.problem("the rows of a tree are generations, not intervals");
                 return Err(problem.hint("leave it out, or leave out \"tree\""));
             }
@@ -90,7 +90,7 @@ mod tests {
         let path = |rest: &str| parse(rest).unwrap_err().path.unwrap_or_default();
         assert_eq!(path(r#", "window": "7d""#), "/window");
         assert_eq!(path(r#", "by": "week""#), "/by");
-        assert_eq!(path(r#", "tree": true, "interval": "day""#), "/interval");
+        assert_eq!(path(r#", "tree": true, "window": "7d""#), "/window");
         assert_eq!(path(r#", "tree": true, "by": "signup""#), "/by");
         assert_eq!(path(r#", "breakdown": {"property": "plan"}"#), "/breakdown");
     }

@@ -27,8 +27,18 @@ use crate::model::{Entity, TimeMs, checked_time, parse_time};
 use crate::query::{Budget, QueryOptions};
 
 /// The kinds of queries that have an address.
-pub const QUERY_KINDS: [&str; 7] =
-    ["segmentation", "funnel", "retention", "lifecycle", "stickiness", "paths", "cohort"];
+pub const QUERY_KINDS: [&str; 10] = [
+    "segmentation",
+    "funnel",
+    "retention",
+    "lifecycle",
+    "stickiness",
+    "paths",
+    "cohort",
+    "revenue",
+    "virality",
+    "limits",
+];
 
 /// What requests are answered with.
 #[derive(Debug)]

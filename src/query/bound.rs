@@ -1,8 +1,8 @@
 //! A query of any kind, bound to a snapshot: to be answered, or to tell who is counted in a cell.
 
 use super::{
-    Binder, BreakdownPlan, Cohort, Funnel, Lifecycle, PathWalk, Paths, Retention, Scan, Segmentation,
-    Selection, Stickiness, WholePaths,
+    Binder, BreakdownPlan, Cohort, Funnel, Lifecycle, PathWalk, Paths, Retention, Revenue, Scan,
+    Segmentation, Selection, Stickiness, UsageLimits, Virality, WholePaths,
 };
 use crate::api::{Breakdown, Problem, QueryKind, QueryRequest, Selector, Table};
 
@@ -17,6 +17,9 @@ pub enum Bound {
     Paths(Paths),
     WholePaths(WholePaths),
     Cohort(Cohort),
+    Revenue(Revenue),
+    Virality(Virality),
+    UsageLimits(UsageLimits),
 }
 
 impl Bound {
@@ -63,6 +66,9 @@ impl Bound {
                 let plan = binder.cohort(&query.cohort)?;
                 Bound::Cohort(Cohort::new(plan, query.select.clone(), scan.entity()))
             }
+            QueryKind::Revenue(query) => Bound::Revenue(Revenue::bind(query, filter, binder)?),
+            QueryKind::Virality(query) => Bound::Virality(Virality::bind(query, filter, binder)?),
+            QueryKind::UsageLimits(query) => Bound::UsageLimits(UsageLimits::bind(query, filter, binder)?),
         })
     }
 
@@ -88,6 +94,20 @@ impl Bound {
             Bound::Paths(paths) => {
                 let totals = scan.run(&paths.totals())?;
                 paths.fold(totals);
+            }
+            Bound::Revenue(revenue) => {
+                let split = revenue.totals().map(|totals| scan.run(&totals)).transpose()?;
+                split.into_iter().for_each(|split| revenue.fold(split));
+            }
+            Bound::Virality(virality) => {
+                let split = virality.totals().map(|totals| scan.run(&totals)).transpose()?;
+                split.into_iter().for_each(|split| virality.fold(split));
+                let invitations = scan.run(virality.events())?;
+                virality.prepare(invitations);
+            }
+            Bound::UsageLimits(limits) => {
+                let split = limits.totals().map(|totals| scan.run(&totals)).transpose()?;
+                split.into_iter().for_each(|split| limits.fold(split));
             }
             Bound::Funnel(_) | Bound::WholePaths(_) | Bound::Cohort(_) => {}
         }
@@ -116,6 +136,13 @@ impl Bound {
             Bound::Paths(paths) => scan.run(paths),
             Bound::WholePaths(paths) => scan.run(paths),
             Bound::Cohort(cohort) => scan.run(cohort),
+            Bound::Revenue(revenue) => {
+                let statements = scan.run(revenue)?;
+                scan.tell_ignored(statements.ignored_count);
+                revenue.table(&statements)
+            }
+            Bound::Virality(virality) => scan.run(virality),
+            Bound::UsageLimits(limits) => scan.run(limits),
         }
     }
 }

@@ -4,8 +4,8 @@ use std::ops::Range;
 
 use super::bound::Bound;
 use super::{
-    FunnelCell, LifecycleCell, PathCell, RetentionCell, SegmentationCell, StickinessCell, Task, TaskSet,
-    WholePathCell,
+    FunnelCell, LifecycleCell, PathCell, RetentionCell, RevenueCell, SegmentationCell, StickinessCell, Task,
+    TaskSet, UsageLimitsCell, ViralityCell, WholePathCell,
 };
 use crate::api::{Problem, ResultCell};
 use crate::model::TimeMs;
@@ -30,6 +30,9 @@ enum AnyCell {
     WholePath(WholePathCell),
     /// All members of a cohort.
     Cohort,
+    Revenue(RevenueCell),
+    Virality(ViralityCell),
+    UsageLimits(UsageLimitsCell),
 }
 
 impl CellPlan {
@@ -50,6 +53,9 @@ impl CellPlan {
             Bound::Paths(paths) => AnyCell::Path(paths.cell(&mut fields)?),
             Bound::WholePaths(paths) => AnyCell::WholePath(paths.cell(&mut fields)?),
             Bound::Cohort(_) => AnyCell::Cohort,
+            Bound::Revenue(revenue) => AnyCell::Revenue(revenue.cell(&mut fields)?),
+            Bound::Virality(virality) => AnyCell::Virality(virality.cell(&mut fields)?),
+            Bound::UsageLimits(limits) => AnyCell::UsageLimits(limits.cell(&mut fields)?),
         };
         fields.finish()?;
         Ok(CellPlan { bound, cell, history })
@@ -76,6 +82,9 @@ impl CellPlan {
             (Bound::Paths(paths), AnyCell::Path(cell)) => paths.members(task, cell),
             (Bound::WholePaths(paths), AnyCell::WholePath(cell)) => paths.members(task, cell),
             (Bound::Cohort(cohort), AnyCell::Cohort) => cohort.members(task),
+            (Bound::Revenue(revenue), AnyCell::Revenue(cell)) => revenue.members(task, cell),
+            (Bound::Virality(virality), AnyCell::Virality(cell)) => virality.members(task, cell),
+            (Bound::UsageLimits(limits), AnyCell::UsageLimits(cell)) => limits.members(task, cell),
             _ => unreachable!("the cell is one of the query's own kind"),
         }
     }

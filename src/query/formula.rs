@@ -21,6 +21,11 @@ pub fn evaluate(formula: &Formula, series: &[Measured]) -> Option<f64> {
     ratio(formula, series)?.to_f64()
 }
 
+/// The double nearest to `numerator / denominator`; `None` over zero.
+pub fn quotient(numerator: &Decimal, denominator: &Decimal) -> Option<f64> {
+    Ratio::from(numerator).over(Ratio::from(denominator))?.to_f64()
+}
+
 fn ratio(formula: &Formula, series: &[Measured]) -> Option<Ratio> {
     Some(match formula {
         Formula::Number(number) => Ratio::from(&Decimal::from(*number)),

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::answer::now;
 use super::bound::Bound;
 use super::cohort::CohortPlan;
+use super::growth_model::counted;
 use super::{Analysis, Binder, Partial, Scan, Task};
 use crate::Store;
 use crate::api::{Answer, Json, Problem, ProblemClass, QueryKind, QueryRequest, nearest};
@@ -77,7 +78,8 @@ impl Store {
         let text = text_of(body)?;
         let scope = request.common.resolve(now())?;
         let snapshot = self.snapshot();
-        let scan = Scan::new(&snapshot, request.common.entity, scope.history());
+        let entity = counted(&request, &snapshot, request.common.entity)?;
+        let scan = Scan::new(&snapshot, entity, scope.history());
         Bound::new(&request, &mut Binder::new(&scan, &scope))?;
         self.put_text(DocumentKind::Query, name, text)
     }

@@ -471,7 +471,9 @@ impl CohortBinder for Binder<'_> {
             _ => problem,
         };
         let common = cell.common(self.scope, self.scan.entity());
-        if common.entity != self.scan.entity() {
+        let entity =
+            growth_model::counted(&cell.request, self.scan.snapshot(), common.entity).map_err(placed)?;
+        if entity != self.scan.entity() {
             let problem = Problem::invalid("the query of a cell counts whom the query around it counts");
             return Err(problem
                 .at(format!("{}/query", cell.path))

@@ -57,6 +57,30 @@ impl Split {
         self.parts.is_empty()
     }
 
+    /// How many labels a key has.
+    pub fn part_count(&self) -> usize {
+        self.parts.len()
+    }
+
+    /// The rows that somebody counts in by what it is itself, whatever it did.
+    pub fn keys_of_profile(&self, question: &Question, id: &str) -> BTreeSet<Key> {
+        let mut keys = BTreeSet::from([Key::new()]);
+        for part in &self.parts {
+            let labels = match part {
+                Part::Property { property, .. } => {
+                    let value = question.reference.profile_value(question.entity, id, property);
+                    labels_of(value.filter(|value| !value.elements().is_empty()))
+                }
+                Part::Cohorts(cohorts) => labels_of_cohorts(cohorts, Some(id)),
+            };
+            let longer = |key: &Key| -> Vec<Key> {
+                labels.iter().map(|label| key.iter().chain([label]).cloned().collect()).collect()
+            };
+            keys = keys.iter().flat_map(longer).collect();
+        }
+        keys
+    }
+
     /// Whether a property is one of events.
     pub fn has_event_properties(&self) -> bool {
         self.parts.iter().any(|part| matches!(part, Part::Property { on: On::Event, .. }))
@@ -162,18 +186,22 @@ impl Part {
 
     fn labels(&self, question: &Question, event: &Event) -> Vec<Label> {
         match self {
-            Part::Property { on, property, .. } => match value_of(question, *on, property, event) {
-                Some(value) => value.elements().iter().cloned().map(Label::Value).collect(),
-                None => vec![Label::Missing],
-            },
-            Part::Cohorts(cohorts) => {
-                let is_in = |members: &BTreeSet<String>| {
-                    question.owner(event).is_some_and(|owner| members.contains(owner))
-                };
-                let own = cohorts.iter().filter(|(_, members)| is_in(members));
-                let labels: Vec<Label> = own.map(|(name, _)| Label::Value(name.as_str().into())).collect();
-                if labels.is_empty() { vec![Label::Nowhere] } else { labels }
-            }
+            Part::Property { on, property, .. } => labels_of(value_of(question, *on, property, event)),
+            Part::Cohorts(cohorts) => labels_of_cohorts(cohorts, question.owner(event)),
         }
     }
+}
+
+fn labels_of(value: Option<&Value>) -> Vec<Label> {
+    match value {
+        Some(value) => value.elements().iter().cloned().map(Label::Value).collect(),
+        None => vec![Label::Missing],
+    }
+}
+
+fn labels_of_cohorts(cohorts: &[(String, BTreeSet<String>)], owner: Option<&str>) -> Vec<Label> {
+    let is_in = |members: &BTreeSet<String>| owner.is_some_and(|owner| members.contains(owner));
+    let own = cohorts.iter().filter(|(_, members)| is_in(members));
+    let labels: Vec<Label> = own.map(|(name, _)| Label::Value(name.as_str().into())).collect();
+    if labels.is_empty() { vec![Label::Nowhere] } else { labels }
 }

@@ -6,8 +6,9 @@ use jiff::tz::TimeZone;
 
 use super::time_expr::parse_zone;
 use super::{
-    CohortQuery, Fields, Filter, FunnelQuery, Json, LifecycleQuery, Node, PathsQuery, Problem,
-    RetentionQuery, SegmentationQuery, StickinessQuery, TimeExpr, TimeRange,
+    ActivationQuery, CohortQuery, ConversionQuery, DriversQuery, Fields, Filter, FunnelQuery, Json,
+    LifecycleQuery, Node, PathsQuery, PqlQuery, Problem, RetentionQuery, SegmentationQuery, StickinessQuery,
+    TimeExpr, TimeRange,
 };
 use crate::limits::TIME_MIN_MS;
 use crate::model::{Entity, TimeMs};
@@ -28,6 +29,10 @@ pub enum QueryKind {
     Lifecycle(LifecycleQuery),
     Stickiness(StickinessQuery),
     Cohort(CohortQuery),
+    Activation(ActivationQuery),
+    Conversion(ConversionQuery),
+    Drivers(DriversQuery),
+    Pql(PqlQuery),
 }
 
 /// The words of the kinds, in the order of the documentation.
@@ -40,13 +45,17 @@ enum Kind {
     Lifecycle,
     Stickiness,
     Cohort,
+    Activation,
+    Conversion,
+    Drivers,
+    Pql,
 }
 
 /// The words of who is counted.
 pub(super) const ENTITIES: [(&str, Entity); 2] =
     [(Entity::User.name(), Entity::User), (Entity::Account.name(), Entity::Account)];
 
-const KINDS: [(&str, Kind); 7] = [
+const KINDS: [(&str, Kind); 11] = [
     ("segmentation", Kind::Segmentation),
     ("funnel", Kind::Funnel),
     ("retention", Kind::Retention),
@@ -54,6 +63,10 @@ const KINDS: [(&str, Kind); 7] = [
     ("stickiness", Kind::Stickiness),
     ("paths", Kind::Paths),
     ("cohort", Kind::Cohort),
+    ("activation", Kind::Activation),
+    ("conversion", Kind::Conversion),
+    ("drivers", Kind::Drivers),
+    ("pql", Kind::Pql),
 ];
 
 impl QueryRequest {
@@ -89,6 +102,18 @@ impl QueryRequest {
             }
             Kind::Cohort => {
                 (Common::parse_without_range(fields)?, QueryKind::Cohort(CohortQuery::parse(fields)?))
+            }
+            Kind::Activation => {
+                (Common::parse(fields)?, QueryKind::Activation(ActivationQuery::parse(fields)?))
+            }
+            Kind::Conversion => {
+                (Common::parse(fields)?, QueryKind::Conversion(ConversionQuery::parse(fields)?))
+            }
+            Kind::Drivers => (Common::parse(fields)?, QueryKind::Drivers(DriversQuery::parse(fields)?)),
+            Kind::Pql => {
+                let common = Common::parse(fields)?;
+                let query = PqlQuery::parse(fields, common.entity)?;
+                (common, QueryKind::Pql(query))
             }
         };
         Ok(QueryRequest { common, kind })

@@ -27,8 +27,19 @@ use crate::model::{Entity, TimeMs, checked_time, parse_time};
 use crate::query::{Budget, QueryOptions};
 
 /// The kinds of queries that have an address.
-pub const QUERY_KINDS: [&str; 7] =
-    ["segmentation", "funnel", "retention", "lifecycle", "stickiness", "paths", "cohort"];
+pub const QUERY_KINDS: [&str; 11] = [
+    "segmentation",
+    "funnel",
+    "retention",
+    "lifecycle",
+    "stickiness",
+    "paths",
+    "cohort",
+    "activation",
+    "conversion",
+    "drivers",
+    "pql",
+];
 
 /// What requests are answered with.
 #[derive(Debug)]

@@ -1,8 +1,9 @@
 //! A query of any kind, bound to a snapshot: to be answered, or to tell who is counted in a cell.
 
+use super::signups::Signups;
 use super::{
-    Binder, BreakdownPlan, Cohort, Funnel, Lifecycle, PathWalk, Paths, Retention, Scan, Segmentation,
-    Selection, Stickiness, WholePaths,
+    Attainment, Binder, BreakdownPlan, Cohort, Drivers, Funnel, Lifecycle, PathWalk, Paths, Pql, Retention,
+    Scan, Segmentation, Selection, Stickiness, WholePaths,
 };
 use crate::api::{Breakdown, Problem, QueryKind, QueryRequest, Selector, Table};
 
@@ -17,6 +18,9 @@ pub enum Bound {
     Paths(Paths),
     WholePaths(WholePaths),
     Cohort(Cohort),
+    Attainment(Attainment),
+    Drivers(Drivers),
+    Pql(Pql),
 }
 
 impl Bound {
@@ -63,6 +67,14 @@ impl Bound {
                 let plan = binder.cohort(&query.cohort)?;
                 Bound::Cohort(Cohort::new(plan, query.select.clone(), scan.entity()))
             }
+            QueryKind::Activation(query) => {
+                Bound::Attainment(Attainment::of_activation(query, filter, binder)?)
+            }
+            QueryKind::Conversion(query) => {
+                Bound::Attainment(Attainment::of_conversion(query, filter, binder)?)
+            }
+            QueryKind::Drivers(query) => Bound::Drivers(Drivers::bind(query, filter, binder)?),
+            QueryKind::Pql(query) => Bound::Pql(Pql::bind(query, filter, binder)?),
         })
     }
 
@@ -89,7 +101,9 @@ impl Bound {
                 let totals = scan.run(&paths.totals())?;
                 paths.fold(totals);
             }
-            Bound::Funnel(_) | Bound::WholePaths(_) | Bound::Cohort(_) => {}
+            Bound::Attainment(attainment) => fold_signups(attainment.signups_mut(), scan)?,
+            Bound::Drivers(drivers) => fold_signups(drivers.births_mut(), scan)?,
+            Bound::Funnel(_) | Bound::WholePaths(_) | Bound::Cohort(_) | Bound::Pql(_) => {}
         }
         Ok(())
     }
@@ -116,8 +130,21 @@ impl Bound {
             Bound::Paths(paths) => scan.run(paths),
             Bound::WholePaths(paths) => scan.run(paths),
             Bound::Cohort(cohort) => scan.run(cohort),
+            Bound::Attainment(attainment) => match attainment.curve() {
+                Some(curve) => scan.run(&curve),
+                None => scan.run(attainment),
+            },
+            Bound::Drivers(drivers) => scan.run(drivers),
+            Bound::Pql(pql) => scan.run(pql),
         }
     }
+}
+
+/// Decides which values of a breakdown have rows of their own.
+fn fold_signups(signups: &mut Signups, scan: &Scan<'_>) -> Result<(), Problem> {
+    let split = signups.totals().map(|totals| scan.run(&totals)).transpose()?;
+    split.into_iter().for_each(|split| signups.fold(split));
+    Ok(())
 }
 
 fn plans(breakdowns: &[Breakdown], binder: &mut Binder<'_>) -> Result<Vec<BreakdownPlan>, Problem> {

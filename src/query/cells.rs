@@ -4,8 +4,8 @@ use std::ops::Range;
 
 use super::bound::Bound;
 use super::{
-    FunnelCell, LifecycleCell, PathCell, RetentionCell, SegmentationCell, StickinessCell, Task, TaskSet,
-    WholePathCell,
+    AttainmentCell, DriversCell, FunnelCell, LifecycleCell, PathCell, PqlCell, RetentionCell,
+    SegmentationCell, StickinessCell, Task, TaskSet, WholePathCell,
 };
 use crate::api::{Problem, ResultCell};
 use crate::model::TimeMs;
@@ -30,6 +30,9 @@ enum AnyCell {
     WholePath(WholePathCell),
     /// All members of a cohort.
     Cohort,
+    Attainment(AttainmentCell),
+    Drivers(DriversCell),
+    Pql(PqlCell),
 }
 
 impl CellPlan {
@@ -50,6 +53,9 @@ impl CellPlan {
             Bound::Paths(paths) => AnyCell::Path(paths.cell(&mut fields)?),
             Bound::WholePaths(paths) => AnyCell::WholePath(paths.cell(&mut fields)?),
             Bound::Cohort(_) => AnyCell::Cohort,
+            Bound::Attainment(attainment) => AnyCell::Attainment(attainment.cell(&mut fields)?),
+            Bound::Drivers(drivers) => AnyCell::Drivers(drivers.read_cell(&mut fields)?),
+            Bound::Pql(pql) => AnyCell::Pql(pql.cell(&mut fields)?),
         };
         fields.finish()?;
         Ok(CellPlan { bound, cell, history })
@@ -76,6 +82,9 @@ impl CellPlan {
             (Bound::Paths(paths), AnyCell::Path(cell)) => paths.members(task, cell),
             (Bound::WholePaths(paths), AnyCell::WholePath(cell)) => paths.members(task, cell),
             (Bound::Cohort(cohort), AnyCell::Cohort) => cohort.members(task),
+            (Bound::Attainment(attainment), AnyCell::Attainment(cell)) => attainment.members(task, cell),
+            (Bound::Drivers(drivers), AnyCell::Drivers(cell)) => drivers.members(task, cell),
+            (Bound::Pql(pql), AnyCell::Pql(cell)) => pql.members(task, cell),
             _ => unreachable!("the cell is one of the query's own kind"),
         }
     }

@@ -418,6 +418,9 @@ fn has_something_to_tell(rows: &[Row]) -> bool {
         })
     };
     let told = rows.iter().filter(|row| !is_first(row)).flatten();
-    told.filter(|(name, _)| ["value", "users", "user", "active", "starting", "ending", "invites", "accepted", "used", "reached"].contains(&name.as_str()))
-        .any(|(_, cell)| *cell != Json::Null && !is_zero(cell))
+    told.filter(|(name, _)| {
+        ["value", "users", "user", "active", "starting", "ending", "invites", "accepted", "used", "reached"]
+            .contains(&name.as_str())
+    })
+    .any(|(_, cell)| *cell != Json::Null && !is_zero(cell))
 }

@@ -248,6 +248,7 @@ fn not_a_cohort(node: &Node<'_>) -> Problem {
 
 #[cfg(test)]
 mod tests {
+    use super::super::QueryKind;
     use super::*;
 
     fn parse(rest: &str) -> Result<CohortQuery, Problem> {

@@ -335,7 +335,7 @@ mod tests {
         assert_eq!(both.signup().unwrap().label, "registered");
         assert_eq!(both.paid().unwrap().label, "plan_upgraded");
         let problem = GrowthModel::default().activate().unwrap_err();
-        assert!(problem.detail.contains(""activate", and neither has the growth model"), "{problem}");
+        assert!(problem.detail.contains("\"activate\", and neither has the growth model"), "{problem}");
         assert!(problem.hint.unwrap().contains("/v1/growth-model"));
     }
 
@@ -361,6 +361,9 @@ mod tests {
             ),
             "/limit/allowance/on"
         );
-        assert_eq!(parse(r#"{"sign_up": "a"}"#).unwrap_err().hint.as_deref(), Some("did you mean "signup"?"));
+        assert_eq!(
+            parse(r#"{"sign_up": "a"}"#).unwrap_err().hint.as_deref(),
+            Some("did you mean \"signup\"?")
+        );
     }
 }

@@ -4,8 +4,10 @@
 //! nearest known name. Nothing here knows of sockets or of storage.
 
 mod arrow;
+mod attainment;
 mod breakdown;
 mod cohort;
+mod drivers;
 mod encode;
 mod filter;
 mod formula;
@@ -14,6 +16,7 @@ mod growth_model;
 mod json;
 mod lifecycle;
 mod paths;
+mod pql;
 mod problem;
 mod request;
 mod retention;
@@ -26,8 +29,10 @@ mod time_expr;
 mod usage_limits;
 mod virality;
 
+pub use attainment::{ActivationQuery, ConversionQuery};
 pub use breakdown::{Attribution, Breakdown, BreakdownSource};
 pub use cohort::{CohortExpr, CohortQuery, CohortSelect, ResultCell};
+pub use drivers::{DriverOutcome, DriversQuery};
 pub use encode::{Format, decode, encode};
 pub use filter::{Filter, On, Op, ValueSet};
 pub use formula::{Formula, Operator};
@@ -38,6 +43,7 @@ pub use growth_model::{
 pub use json::{Fields, Json, Node};
 pub use lifecycle::LifecycleQuery;
 pub use paths::{PathAnchor, PathCut, PathsQuery};
+pub use pql::{Breadth, HandRaise, PqlQuery, PqlSignal, SignalSource, is_on_entity};
 pub use problem::{Problem, ProblemClass, nearest, nearest_few};
 pub use request::{Common, Interval, QueryKind, QueryRequest, Scope, WeekStart};
 pub use retention::{Alignment, CohortRule, RetentionQuery, ReturnMeasure, ReturnMode};

@@ -6,9 +6,9 @@ use jiff::tz::TimeZone;
 
 use super::time_expr::parse_zone;
 use super::{
-    CohortQuery, Fields, Filter, FunnelQuery, Json, LifecycleQuery, Node, PathsQuery, Problem,
-    RetentionQuery, RevenueQuery, SegmentationQuery, StickinessQuery, TimeExpr, TimeRange, UsageLimitsQuery,
-    ViralityQuery,
+    ActivationQuery, CohortQuery, ConversionQuery, DriversQuery, Fields, Filter, FunnelQuery, Json,
+    LifecycleQuery, Node, PathsQuery, PqlQuery, Problem, RetentionQuery, RevenueQuery, SegmentationQuery,
+    StickinessQuery, TimeExpr, TimeRange, UsageLimitsQuery, ViralityQuery,
 };
 use crate::limits::TIME_MIN_MS;
 use crate::model::{Entity, TimeMs};
@@ -29,6 +29,10 @@ pub enum QueryKind {
     Lifecycle(LifecycleQuery),
     Stickiness(StickinessQuery),
     Cohort(CohortQuery),
+    Activation(ActivationQuery),
+    Conversion(ConversionQuery),
+    Drivers(DriversQuery),
+    Pql(PqlQuery),
     Revenue(RevenueQuery),
     Virality(ViralityQuery),
     UsageLimits(UsageLimitsQuery),
@@ -44,6 +48,10 @@ enum Kind {
     Lifecycle,
     Stickiness,
     Cohort,
+    Activation,
+    Conversion,
+    Drivers,
+    Pql,
     Revenue,
     Virality,
     UsageLimits,
@@ -53,7 +61,7 @@ enum Kind {
 pub(super) const ENTITIES: [(&str, Entity); 2] =
     [(Entity::User.name(), Entity::User), (Entity::Account.name(), Entity::Account)];
 
-const KINDS: [(&str, Kind); 10] = [
+const KINDS: [(&str, Kind); 14] = [
     ("segmentation", Kind::Segmentation),
     ("funnel", Kind::Funnel),
     ("retention", Kind::Retention),
@@ -61,6 +69,10 @@ const KINDS: [(&str, Kind); 10] = [
     ("stickiness", Kind::Stickiness),
     ("paths", Kind::Paths),
     ("cohort", Kind::Cohort),
+    ("activation", Kind::Activation),
+    ("conversion", Kind::Conversion),
+    ("drivers", Kind::Drivers),
+    ("pql", Kind::Pql),
     ("revenue", Kind::Revenue),
     ("virality", Kind::Virality),
     ("limits", Kind::UsageLimits),
@@ -99,6 +111,18 @@ impl QueryRequest {
             }
             Kind::Cohort => {
                 (Common::parse_without_range(fields)?, QueryKind::Cohort(CohortQuery::parse(fields)?))
+            }
+            Kind::Activation => {
+                (Common::parse(fields)?, QueryKind::Activation(ActivationQuery::parse(fields)?))
+            }
+            Kind::Conversion => {
+                (Common::parse(fields)?, QueryKind::Conversion(ConversionQuery::parse(fields)?))
+            }
+            Kind::Drivers => (Common::parse(fields)?, QueryKind::Drivers(DriversQuery::parse(fields)?)),
+            Kind::Pql => {
+                let common = Common::parse(fields)?;
+                let query = PqlQuery::parse(fields, common.entity)?;
+                (common, QueryKind::Pql(query))
             }
             Kind::Revenue => (Common::parse(fields)?, QueryKind::Revenue(RevenueQuery::parse(fields)?)),
             Kind::Virality => (Common::parse(fields)?, QueryKind::Virality(ViralityQuery::parse(fields)?)),

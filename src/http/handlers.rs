@@ -27,7 +27,7 @@ use crate::model::{Entity, TimeMs, checked_time, parse_time};
 use crate::query::{Budget, QueryOptions};
 
 /// The kinds of queries that have an address.
-pub const QUERY_KINDS: [&str; 10] = [
+pub const QUERY_KINDS: [&str; 14] = [
     "segmentation",
     "funnel",
     "retention",
@@ -35,6 +35,10 @@ pub const QUERY_KINDS: [&str; 10] = [
     "stickiness",
     "paths",
     "cohort",
+    "activation",
+    "conversion",
+    "drivers",
+    "pql",
     "revenue",
     "virality",
     "limits",

@@ -134,12 +134,6 @@ impl Decimal {
         self
     }
 
-    /// The product, exactly.
-    pub fn times(&self, other: &Decimal) -> Decimal {
-        let product = &self.mantissa * &other.mantissa;
-        Decimal { mantissa: product, exponent: self.exponent + other.exponent }.normalized()
-    }
-
     /// The digits as an integer, and the power of ten that they are multiplied by.
     pub fn parts(&self) -> (&BigInt, i32) {
         (&self.mantissa, self.exponent)

@@ -8,6 +8,8 @@ mod account;
 mod activity;
 mod amount;
 mod answer;
+mod attainment;
+mod attainment_curve;
 mod births;
 mod bound;
 mod breakdown;
@@ -18,8 +20,11 @@ mod calendar;
 mod cell_laws;
 mod cell_name;
 mod cells;
+mod clip;
 mod cohort;
 mod columns;
+mod driver_table;
+mod drivers;
 mod durations;
 mod formula;
 mod funnel;
@@ -41,7 +46,12 @@ mod invitations;
 mod lifecycle;
 mod path_walk;
 mod paths;
+mod pql;
+mod pql_days;
+mod pql_score;
+mod pql_signal;
 mod profile_numbers;
+mod ratio;
 mod retention;
 mod retention_cells;
 mod returns;
@@ -57,6 +67,7 @@ mod segmentation_counting;
 mod segmentation_table;
 mod segmentation_totals;
 mod selection;
+mod signups;
 mod split;
 mod stickiness;
 mod stickiness_plan;
@@ -73,16 +84,19 @@ mod visits;
 mod weight;
 mod whole_paths;
 
+pub use attainment::{Attainment, AttainmentCell};
 pub use breakdown::BreakdownPlan;
 pub use budget::{Budget, Charge, QueryOptions};
 pub use calendar::{Calendar, format_instant, local_date};
 pub use cohort::{Cohort, CohortBinder, CohortPlan};
+pub use drivers::{Drivers, DriversCell};
 pub use funnel::Funnel;
 pub use funnel_cell::FunnelCell;
 pub use invitations::{InvitationEvents, Invitations};
 pub use lifecycle::{Lifecycle, LifecycleCell};
 pub use path_walk::PathWalk;
 pub use paths::{PathCell, PathTotals, Paths};
+pub use pql::{Pql, PqlCell};
 pub use retention::{Retention, RetentionTotals};
 pub use retention_cells::RetentionCell;
 pub use revenue::{Revenue, RevenueCell, RevenueTotals, Statements};
@@ -155,7 +169,7 @@ impl Rows {
 }
 
 /// A row of a segment of the snapshot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct RowRef {
     pub segment: u32,
     pub group: u32,

@@ -21,9 +21,7 @@ use super::{
     Analysis, Binder, BreakdownPlan, Calendar, Codes, Fold, Partial, Rows, Selection, Split, Task, TaskSet,
     key_time, key_user,
 };
-use crate::api::{
-    Breakdown, BreakdownSource, Cell, ColumnType, Fields, Filter, On, Problem, RevenueQuery, Table,
-};
+use crate::api::{Breakdown, Cell, ColumnType, Fields, Filter, Problem, RevenueQuery, Table};
 use crate::limits::RESULT_ROW_COUNT_MAX;
 use crate::model::{Number, TimeMs};
 
@@ -72,7 +70,7 @@ impl Revenue {
         let mut limits: Vec<usize> = query.breakdowns.iter().map(|breakdown| breakdown.limit).collect();
         let currency = query.currency.as_ref().or(subscription.currency.as_ref());
         if let Some(currency) = currency {
-            plans.push(BreakdownPlan::new(&every_value_of(currency), binder)?);
+            plans.push(BreakdownPlan::new(&Breakdown::by_all_values(currency), binder)?);
             limits.push(usize::MAX);
         }
         let mut revenue = Revenue {
@@ -204,12 +202,6 @@ impl Revenue {
         }
         Ok(table)
     }
-}
-
-/// Every value of a property of events, with a row each.
-fn every_value_of(property: &str) -> Breakdown {
-    let source = BreakdownSource::Property(property.to_owned());
-    Breakdown { source, on: On::Event, limit: usize::MAX, attribution: None }
 }
 
 fn cells(statement: &Statement) -> impl Iterator<Item = Cell> {

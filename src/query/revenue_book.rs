@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-use super::formula::quotient;
+use super::ratio::quotient;
 use crate::model::{Decimal, ExactSum, Number, TimeMs};
 
 /// From a moment on, an entity pays so much.

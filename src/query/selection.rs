@@ -3,6 +3,7 @@
 //! A condition on a property of an event is decided once for each distinct value of a segment, and a row then takes a
 //! look in a table. A condition on the user is decided once for each user of a task.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,7 +21,7 @@ use crate::api::{
 };
 use crate::limits::{COHORT_DEPTH_MAX, COHORT_PART_COUNT_MAX};
 use crate::model::{DocumentKind, Entity, Number, Value};
-use crate::segment::{Column, RowKind};
+use crate::segment::{Column, Group, RowKind};
 use crate::store::Document;
 
 /// The events that a selector and the query's `where` mean, in one snapshot.
@@ -190,8 +191,15 @@ impl<'a> Binder<'a> {
     /// The events of a selector that satisfy the query's `where`.
     pub fn selection(&mut self, selector: &Selector, filter: Option<&Filter>) -> Result<Selection, Problem> {
         let mut groups = Vec::new();
+        let has_any_name = selector.any_of.iter().any(|part| part.event == EventName::Any);
+        let names: BTreeSet<&str> = selector.any_of.iter().map(|part| part.event.as_str()).collect();
         for (segment, live) in self.scan.segments(RowKind::Events) {
-            for group in live.segment.groups() {
+            let candidates: Vec<Group<'_>> = match has_any_name {
+                true => live.segment.groups().collect(),
+                // Groups are in order of names, too.
+                false => names.iter().filter_map(|name| live.segment.group(name)).collect(),
+            };
+            for group in candidates {
                 let meant: Vec<_> = selector
                     .any_of
                     .iter()

@@ -12,9 +12,9 @@ use serde::{Deserialize, Serialize};
 use super::cell_name::{SlotName, read_bucket};
 use super::cohort::CohortBinder;
 use super::durations::Durations;
-use super::formula::quotient;
 use super::grid::{Grid, too_many_rows};
 use super::profile_numbers::profile_numbers;
+use super::ratio::Ratio;
 use super::selection::UserFilter;
 use super::split::slots_of;
 use super::value_totals::BreakdownTotals;
@@ -287,11 +287,11 @@ impl Status {
 
 impl Standing {
     fn status(&self, near: Number) -> Status {
-        let used = Decimal::from(Number::from(self.used as i64));
-        let allowance = Decimal::from(self.allowance);
-        if used >= allowance {
+        let allowance = Ratio::from(self.allowance);
+        let has_used = |part: &Ratio| Ratio::new(self.used, 1).compare(part).is_ge();
+        if has_used(&allowance) {
             Status::Over
-        } else if used >= allowance.times(&Decimal::from(near)) {
+        } else if has_used(&allowance.times(Ratio::from(near))) {
             Status::Near
         } else {
             Status::Ok
@@ -300,7 +300,7 @@ impl Standing {
 
     /// `None` of an allowance of 0.
     fn share(&self) -> Option<f64> {
-        quotient(&Decimal::from(Number::from(self.used as i64)), &Decimal::from(self.allowance))
+        Ratio::new(self.used, 1).over(Ratio::from(self.allowance))?.to_f64()
     }
 }
 

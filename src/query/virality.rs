@@ -19,8 +19,8 @@ use super::{
     key, key_time, key_user,
 };
 use crate::api::{
-    Breakdown, BreakdownSource, Cell, CohortRule, ColumnType, Filter, Interval, On, Problem, Selector, Table,
-    ViralityQuery, ViralityTold,
+    Breakdown, Cell, CohortRule, ColumnType, Filter, Interval, Problem, Selector, Table, ViralityQuery,
+    ViralityTold,
 };
 use crate::limits::RESULT_ROW_COUNT_MAX;
 use crate::model::{DurationMs, TimeMs};
@@ -84,7 +84,7 @@ impl Virality {
         let signups = binder.selection(model.signup()?, filter)?;
         let invites = binder.selection(model.invite()?, filter)?;
         let accepts = binder.selection(&accept.selector, filter)?;
-        let inviter = BreakdownPlan::new(&named_by(&accept.inviter), binder)?;
+        let inviter = BreakdownPlan::new(&Breakdown::by_all_values(&accept.inviter), binder)?;
         let plans = query.breakdowns.iter().map(|breakdown| BreakdownPlan::new(breakdown, binder));
         let plans = plans.collect::<Result<Vec<_>, _>>()?;
         let every_event = binder.selection(&Selector::any(), filter)?;
@@ -345,12 +345,6 @@ fn own_rows(task: &Task<'_>, tied: &[RowRef]) -> Vec<RowRef> {
     let name = |row: &RowRef| task.scan().group(row.segment, row.group).name();
     let first = tied.iter().map(name).min();
     tied.iter().filter(|row| Some(name(row)) == first).copied().collect()
-}
-
-/// The property of accepts that names the inviter.
-fn named_by(property: &str) -> Breakdown {
-    let source = BreakdownSource::Property(property.to_owned());
-    Breakdown { source, on: On::Event, limit: usize::MAX, attribution: None }
 }
 
 /// Counts of each slot.

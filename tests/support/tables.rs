@@ -12,8 +12,7 @@ pub type Row = Vec<(String, Json)>;
 const TOLERANCE: f64 = 1e-9;
 
 /// Columns of money, which is equal or not.
-const MONEY: [&str; 7] =
-    ["starting", "new", "expansion", "contraction", "churn", "reactivation", "ending"];
+const MONEY: [&str; 7] = ["starting", "new", "expansion", "contraction", "churn", "reactivation", "ending"];
 
 /// The rows of a result of the library.
 pub fn rows(table: &Table) -> Vec<Row> {

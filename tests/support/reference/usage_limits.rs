@@ -44,8 +44,7 @@ pub fn answer(question: &Question) -> Result<Vec<Row>, Refusal> {
             allowed.push(Allowed { id, allowance, keys });
         }
     }
-    let folded =
-        split.fold(&allowed, |allowed| allowed.keys.clone(), |allowed| Some(whole(allowed.len())));
+    let folded = split.fold(&allowed, |allowed| allowed.keys.clone(), |allowed| Some(whole(allowed.len())));
     allowed.iter_mut().zip(folded).for_each(|(allowed, keys)| allowed.keys = keys);
     let times = |events: &[&Event], id: &str| -> Vec<TimeMs> {
         let own = events.iter().filter(|event| question.owner(event) == Some(id));
@@ -127,7 +126,8 @@ fn outcome(
         let reaches = reaches(allowed).into_iter();
         reaches.filter(|time| bucket.holds(*time) && question.in_range(*time)).min()
     };
-    let reached_at_all = |allowed: &&Allowed| buckets.iter().any(|bucket| first_in(allowed, bucket).is_some());
+    let reached_at_all =
+        |allowed: &&Allowed| buckets.iter().any(|bucket| first_in(allowed, bucket).is_some());
     let keys: Vec<BTreeSet<Key>> =
         allowed.iter().filter(reached_at_all).map(|allowed| allowed.keys.clone()).collect();
     let rows = split.rows(keys.iter());

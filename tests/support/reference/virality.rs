@@ -35,8 +35,7 @@ pub struct Invitations<'a> {
 const WINDOW_UNLESS_SAID: TimeMs = 30 * DAY_MS;
 
 pub fn answer(question: &Question) -> Result<Vec<Row>, Refusal> {
-    question
-        .check_fields(&["signup", "invite", "accept", "interval", "by", "window", "tree"], &[])?;
+    question.check_fields(&["signup", "invite", "accept", "interval", "by", "window", "tree"], &[])?;
     let split = Split::read(question)?;
     if split.has_event_properties() {
         return Err(Refusal::Invalid("not split by properties of events".to_owned()));
@@ -45,7 +44,8 @@ pub fn answer(question: &Question) -> Result<Vec<Row>, Refusal> {
     // Whoever does anything in the range has a row.
     let any = Selector::read(question, &Json::String("*".to_owned()))?;
     let events: Vec<&Event> = question.matching(&any).into_iter().filter(|e| owned(question, e)).collect();
-    let in_range: Vec<&Event> = events.iter().copied().filter(|event| question.in_range(event.time)).collect();
+    let in_range: Vec<&Event> =
+        events.iter().copied().filter(|event| question.in_range(event.time)).collect();
     let folded = split.fold(
         &in_range,
         |event| split.keys(question, event),
@@ -156,7 +156,11 @@ impl<'a> Invitations<'a> {
 
     /// The times of accepts that name somebody.
     fn accepted_of(&self, owner: &str) -> Vec<TimeMs> {
-        self.named.iter().filter(|(_, name)| *name == owner).map(|(index, _)| self.accepts[*index].time).collect()
+        self.named
+            .iter()
+            .filter(|(_, name)| *name == owner)
+            .map(|(index, _)| self.accepts[*index].time)
+            .collect()
     }
 
     /// The inviter who signed up no later, and is somebody else.

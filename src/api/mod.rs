@@ -15,6 +15,7 @@ mod funnel;
 mod growth_model;
 mod json;
 mod lifecycle;
+mod overview;
 mod paths;
 mod pql;
 mod problem;
@@ -42,6 +43,7 @@ pub use growth_model::{
 };
 pub use json::{Fields, Json, Node};
 pub use lifecycle::LifecycleQuery;
+pub use overview::OverviewQuery;
 pub use paths::{PathAnchor, PathCut, PathsQuery};
 pub use pql::{Breadth, HandRaise, PqlQuery, PqlSignal, SignalSource, is_on_entity};
 pub use problem::{Problem, ProblemClass, nearest, nearest_few};

@@ -7,8 +7,8 @@ use jiff::tz::TimeZone;
 use super::time_expr::parse_zone;
 use super::{
     ActivationQuery, CohortQuery, ConversionQuery, DriversQuery, Fields, Filter, FunnelQuery, Json,
-    LifecycleQuery, Node, PathsQuery, PqlQuery, Problem, RetentionQuery, RevenueQuery, SegmentationQuery,
-    StickinessQuery, TimeExpr, TimeRange, UsageLimitsQuery, ViralityQuery,
+    LifecycleQuery, Node, OverviewQuery, PathsQuery, PqlQuery, Problem, RetentionQuery, RevenueQuery,
+    SegmentationQuery, StickinessQuery, TimeExpr, TimeRange, UsageLimitsQuery, ViralityQuery,
 };
 use crate::limits::TIME_MIN_MS;
 use crate::model::{Entity, TimeMs};
@@ -36,6 +36,7 @@ pub enum QueryKind {
     Revenue(RevenueQuery),
     Virality(ViralityQuery),
     UsageLimits(UsageLimitsQuery),
+    Overview(OverviewQuery),
 }
 
 /// The words of the kinds, in the order of the documentation.
@@ -55,13 +56,14 @@ enum Kind {
     Revenue,
     Virality,
     UsageLimits,
+    Overview,
 }
 
 /// The words of who is counted.
 pub(super) const ENTITIES: [(&str, Entity); 2] =
     [(Entity::User.name(), Entity::User), (Entity::Account.name(), Entity::Account)];
 
-const KINDS: [(&str, Kind); 14] = [
+const KINDS: [(&str, Kind); 15] = [
     ("segmentation", Kind::Segmentation),
     ("funnel", Kind::Funnel),
     ("retention", Kind::Retention),
@@ -76,6 +78,7 @@ const KINDS: [(&str, Kind); 14] = [
     ("revenue", Kind::Revenue),
     ("virality", Kind::Virality),
     ("limits", Kind::UsageLimits),
+    ("overview", Kind::Overview),
 ];
 
 impl QueryRequest {
@@ -126,6 +129,7 @@ impl QueryRequest {
             }
             Kind::Revenue => (Common::parse(fields)?, QueryKind::Revenue(RevenueQuery::parse(fields)?)),
             Kind::Virality => (Common::parse(fields)?, QueryKind::Virality(ViralityQuery::parse(fields)?)),
+            Kind::Overview => (Common::parse(fields)?, QueryKind::Overview(OverviewQuery::parse(fields)?)),
             Kind::UsageLimits => {
                 (Common::parse(fields)?, QueryKind::UsageLimits(UsageLimitsQuery::parse(fields)?))
             }

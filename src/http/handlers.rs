@@ -27,7 +27,7 @@ use crate::model::{Entity, TimeMs, checked_time, parse_time};
 use crate::query::{Budget, QueryOptions};
 
 /// The kinds of queries that have an address.
-pub const QUERY_KINDS: [&str; 14] = [
+pub const QUERY_KINDS: [&str; 15] = [
     "segmentation",
     "funnel",
     "retention",
@@ -42,6 +42,7 @@ pub const QUERY_KINDS: [&str; 14] = [
     "revenue",
     "virality",
     "limits",
+    "overview",
 ];
 
 /// What requests are answered with.

@@ -2,8 +2,8 @@
 
 use super::signups::Signups;
 use super::{
-    Attainment, Binder, BreakdownPlan, Cohort, Drivers, Funnel, Lifecycle, PathWalk, Paths, Pql, Retention,
-    Revenue, Scan, Segmentation, Selection, Stickiness, UsageLimits, Virality, WholePaths,
+    Attainment, Binder, BreakdownPlan, Cohort, Drivers, Funnel, Lifecycle, Overview, PathWalk, Paths, Pql,
+    Retention, Revenue, Scan, Segmentation, Selection, Stickiness, UsageLimits, Virality, WholePaths,
 };
 use crate::api::{Breakdown, Problem, QueryKind, QueryRequest, Selector, Table};
 
@@ -24,6 +24,7 @@ pub enum Bound {
     Revenue(Revenue),
     Virality(Virality),
     UsageLimits(UsageLimits),
+    Overview(Box<Overview>),
 }
 
 impl Bound {
@@ -80,6 +81,7 @@ impl Bound {
             QueryKind::Pql(query) => Bound::Pql(Pql::bind(query, filter, binder)?),
             QueryKind::Revenue(query) => Bound::Revenue(Revenue::bind(query, filter, binder)?),
             QueryKind::Virality(query) => Bound::Virality(Virality::bind(query, filter, binder)?),
+            QueryKind::Overview(query) => Bound::Overview(Box::new(Overview::bind(query, filter, binder)?)),
             QueryKind::UsageLimits(query) => Bound::UsageLimits(UsageLimits::bind(query, filter, binder)?),
         })
     }
@@ -116,6 +118,11 @@ impl Bound {
                 split.into_iter().for_each(|split| virality.fold(split));
                 let invitations = scan.run(virality.events())?;
                 virality.prepare(invitations);
+            }
+            Bound::Overview(overview) => {
+                let split = overview.totals().map(|totals| scan.run(&totals)).transpose()?;
+                split.map_or(Ok(()), |split| overview.fold(split))?;
+                overview.prepare(scan)?;
             }
             Bound::UsageLimits(limits) => {
                 let split = limits.totals().map(|totals| scan.run(&totals)).transpose()?;
@@ -163,6 +170,7 @@ impl Bound {
             }
             Bound::Virality(virality) => scan.run(virality),
             Bound::UsageLimits(limits) => scan.run(limits),
+            Bound::Overview(overview) => overview.run(scan),
         }
     }
 }

@@ -108,6 +108,57 @@ impl Revenue {
         self.split = split;
     }
 
+    /// Sets which values of the breakdown have rows of their own. Every currency has.
+    pub fn fold_breakdown(&mut self, split: &Split) -> Result<(), Problem> {
+        self.split = match self.plans.last().filter(|_| self.has_currency) {
+            Some(currency) => split.with(Fold::keep_all(currency.labels()))?,
+            None => split.clone(),
+        };
+        Ok(())
+    }
+
+    /// The statements of each slot of the breakdown: one book for each currency that was ever paid in there.
+    pub fn by_breakdown<'s>(&self, statements: &'s Statements) -> Vec<(u32, Vec<&'s [Statement]>)> {
+        let mut by_slot: Vec<(u32, Vec<&[Statement]>)> = Vec::new();
+        for (slot, book) in &statements.by_slot {
+            let slot = if self.has_currency { self.split.without_last(*slot) } else { *slot };
+            match by_slot.last_mut() {
+                Some((last, books)) if *last == slot => books.push(book),
+                _ => by_slot.push((slot, vec![book])),
+            }
+        }
+        by_slot
+    }
+
+    /// Who of a task pays at the end of a row, in a slot of the breakdown, in whatever currency.
+    pub fn customers(&self, task: &Task<'_>, slot: u32, row: usize) -> Result<TaskSet, Problem> {
+        let changes = self.changes(task)?;
+        let slots = self.split.slots(changes.codes.clone());
+        let mut members = TaskSet::new();
+        self.each_book(&changes, slots.as_ref(), |of, user, rates| {
+            let of = if self.has_currency { self.split.without_last(of) } else { of };
+            for_each_movement(rates, &self.starts[row..=row], &self.ends[row..=row], |_, movement| {
+                if of == slot && movement.ending > Number::ZERO {
+                    members.insert(user);
+                }
+            });
+            Ok(())
+        })?;
+        Ok(members)
+    }
+
+    /// What each of a task pays from which moments on, in whatever currency and row.
+    pub fn rates(&self, task: &Task<'_>) -> Result<RatesOfTask, Problem> {
+        let changes = self.changes(task)?;
+        let keys = &changes.rows.keys;
+        let of_users = changes.list.chunk_by(|(a, _), (b, _)| key_user(keys[*a]) == key_user(keys[*b]));
+        let rates = of_users.map(|of_user| {
+            let rate = |(row, amount): &(usize, Number)| Rate { from: key_time(keys[*row]), amount: *amount };
+            (key_user(keys[of_user[0].0]), of_user.iter().map(rate).collect())
+        });
+        Ok(RatesOfTask { by_user: rates.collect(), ignored_count: changes.ignored_count })
+    }
+
     /// The changes of what is paid by the users of a task, and what else is known of their events.
     fn changes(&self, task: &Task<'_>) -> Result<Changes, Problem> {
         let rows = task.rows(&self.subscriptions, self.looked_at.clone(), true)?;
@@ -225,6 +276,14 @@ fn cells(statement: &Statement) -> impl Iterator<Item = Cell> {
         ratio(statement.quick_ratio()),
     ];
     money.into_iter().chain(ratios)
+}
+
+/// What those of a task pay, by ascending user.
+#[derive(Debug)]
+pub struct RatesOfTask {
+    pub by_user: Vec<(u16, Vec<Rate>)>,
+    /// Subscription events without a valid amount.
+    pub ignored_count: u64,
 }
 
 /// What the users of a task pay, from which moments on.

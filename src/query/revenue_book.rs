@@ -8,7 +8,7 @@ use super::ratio::quotient;
 use crate::model::{Decimal, ExactSum, Number, TimeMs};
 
 /// From a moment on, an entity pays so much.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rate {
     pub from: TimeMs,
     /// Never negative; 0 is nothing.

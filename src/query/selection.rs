@@ -166,6 +166,29 @@ impl<'a> Binder<'a> {
         Binder { names: vec![name.to_owned()], own_name_count: 1, ..Binder::new(scan, scope) }
     }
 
+    /// A binder for a part of the query that looks at other moments, or at others. What it binds is reported to this one
+    /// by [`Binder::count_parts`].
+    pub(super) fn inside<'b>(&self, scan: &'b Scan<'b>, scope: &'b Scope) -> Binder<'b> {
+        Binder {
+            names: self.names.clone(),
+            own_name_count: self.own_name_count,
+            stored_model: self.stored_model.clone(),
+            depth: self.depth,
+            part_count: self.part_count,
+            ..Binder::new(scan, scope)
+        }
+    }
+
+    /// Cohorts and conditions on users that were bound so far.
+    pub(super) fn part_count(&self) -> usize {
+        self.part_count
+    }
+
+    /// Takes over how many parts a binder [inside](Binder::inside) has come to.
+    pub(super) fn count_parts(&mut self, part_count: usize) {
+        self.part_count = part_count;
+    }
+
     pub(super) fn scan(&self) -> &'a Scan<'a> {
         self.scan
     }
@@ -489,15 +512,10 @@ impl CohortBinder for Binder<'_> {
         }
         let scope = common.resolve(self.scope.as_of).map_err(placed)?;
         let scan = self.scan.seeing(scope.history());
-        let mut binder = Binder::new(&scan, &scope);
-        binder.names.clone_from(&self.names);
-        binder.own_name_count = self.own_name_count;
-        binder.stored_model.clone_from(&self.stored_model);
-        binder.depth = self.depth;
-        binder.part_count = self.part_count;
+        let mut binder = self.inside(&scan, &scope);
         binder.deeper()?;
         let mut bound = Bound::new(&cell.request, &mut binder).map_err(placed)?;
-        self.part_count = binder.part_count;
+        self.count_parts(binder.part_count());
         bound.prepare_cells(&scan).map_err(placed)?;
         Ok(CohortPlan::Result(Arc::new(CellPlan::new(bound, scope.history(), cell)?)))
     }

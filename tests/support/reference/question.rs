@@ -109,9 +109,12 @@ impl<'a> Question<'a> {
         self.text("interval")?.map(Interval::read).transpose()
     }
 
-    /// The start of the range; without `from`, the earliest event there is, or the range's end.
+    /// The start of the range; without `from`, the earliest event there is, or of an empty history its end.
     pub fn from(&self) -> TimeMs {
-        let earliest = || self.events.iter().map(|event| event.time).min().unwrap_or(self.to);
+        let earliest = || {
+            let first = self.events.iter().map(|event| event.time).min();
+            first.unwrap_or(self.as_of).min(self.to)
+        };
         self.from.unwrap_or_else(earliest)
     }
 

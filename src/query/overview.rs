@@ -112,7 +112,9 @@ impl Overview {
     pub fn run(&self, scan: &Scan<'_>) -> Result<Table, Problem> {
         if let Some(transitions) = &self.transitions {
             let moves = scan.run(transitions)?;
-            scan.tell_ignored(moves.ignored_count);
+            if transitions.has_payers() {
+                scan.tell_ignored(moves.ignored_count);
+            }
             return transitions.table(&moves, self.users.split());
         }
         let counts = scan.run(&self.users)?;

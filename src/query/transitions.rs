@@ -174,6 +174,11 @@ impl Transitions {
         Ok(())
     }
 
+    /// Whether anybody says what is paid.
+    pub fn has_payers(&self) -> bool {
+        self.payers.is_some()
+    }
+
     /// The buckets that are told.
     fn told(&self) -> Range<usize> {
         EARLIER_COUNT.min(self.calendar.bucket_count())..self.calendar.bucket_count()

@@ -102,4 +102,34 @@ impl Asker<'_> {
         }
         Json::Object(fields)
     }
+
+    pub fn overview(&mut self) -> Json {
+        let mut fields = vec![field("kind", "overview")];
+        let length = self.range(&mut fields);
+        fields.push(field("interval", self.interval(length)));
+        if self.dice.percent(50) {
+            fields.push(("transitions".to_owned(), Json::Bool(true)));
+        }
+        for name in ["signup", "invite", "paid"] {
+            if self.dice.percent(60) {
+                fields.push((name.to_owned(), self.selector()));
+            }
+        }
+        if self.dice.percent(60) {
+            let mut more = vec![("at_least".to_owned(), reading::count(self.dice.between(1, 2)))];
+            if self.dice.percent(60) {
+                more.push(field("within", self.dice.pick(&WINDOWS)));
+            }
+            fields.push(("activate".to_owned(), self.part(more)));
+        }
+        if self.dice.percent(60) {
+            let accept = self.part(vec![field("inviter", "by")]);
+            fields.push(("accept".to_owned(), accept));
+        }
+        if self.dice.percent(60) {
+            fields.push(("subscription".to_owned(), self.subscription()));
+        }
+        self.lasting_breakdown(&mut fields);
+        Json::Object(fields)
+    }
 }

@@ -54,7 +54,7 @@ impl Asker<'_> {
     }
 
     fn query_of_any_kind(&mut self) -> Json {
-        match self.dice.below(17) {
+        match self.dice.below(19) {
             0 | 1 => self.segmentation(),
             2..=4 => self.funnel(),
             5..=7 => self.retention(),
@@ -64,6 +64,7 @@ impl Asker<'_> {
             13 | 14 => self.revenue(),
             15 => self.virality(),
             16 => self.usage_limits(),
+            17 | 18 => self.overview(),
             _ => self.cohort_query(),
         }
     }

@@ -16,11 +16,13 @@ mod funnel;
 mod history;
 mod lifecycle;
 mod measure;
+mod overview;
 mod paths;
 mod question;
 mod retention;
 mod revenue;
 mod segmentation;
+mod signup;
 mod split;
 mod stickiness;
 mod successive;
@@ -58,6 +60,7 @@ impl Reference {
                 "cohort" => cohort::answer(&Question::new(self, query)?),
                 "revenue" => revenue::answer(&Question::new(self, query)?),
                 "virality" => virality::answer(&Question::new(self, query)?),
+                "overview" => overview::answer(&Question::new(self, query)?),
                 "limits" => usage_limits::answer(&Question::new(self, query)?),
                 _ => Err(Refusal::NotCovered(format!("the kind {kind:?}"))),
             },

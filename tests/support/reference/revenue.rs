@@ -10,7 +10,7 @@ use super::calendar::Interval;
 use super::filter::{On, Selector, value_of};
 use super::measure::{cell, real, sum, whole};
 use super::question::{Question, field, text};
-use super::split::{Key, Label, Split};
+use super::split::{Folding, Key, Label, Split};
 use crate::support::reading;
 use crate::support::tables::Row;
 
@@ -25,7 +25,7 @@ struct Payment<'a> {
 }
 
 /// The split of a revenue without its currency, and who pays what from when on.
-struct Book<'a> {
+pub struct Book<'a> {
     split: Split,
     payments: Vec<Payment<'a>>,
     has_currency: bool,
@@ -33,7 +33,7 @@ struct Book<'a> {
 
 pub fn answer(question: &Question) -> Result<Vec<Row>, Refusal> {
     question.check_fields(&["subscription", "interval", "currency", "trailing"], &[])?;
-    let book = book(question)?;
+    let book = Book::read(question, None)?;
     let interval = question.interval()?.unwrap_or(Interval::Day);
     let mut rows = Vec::new();
     let keys = book.row_keys();
@@ -46,19 +46,6 @@ pub fn answer(question: &Question) -> Result<Vec<Row>, Refusal> {
         }
     }
     Ok(rows)
-}
-
-/// The money and the ratios of a row, for other kinds that tell some of them: of everybody.
-pub fn cells_of_all(question: &Question, start: TimeMs, end: TimeMs) -> Result<Row, Refusal> {
-    let book = book(question)?;
-    Ok(book.cells(&Key::new(), start, end))
-}
-
-/// Who pays at the end of a row, in all of the question.
-pub fn payers(question: &Question, end: TimeMs) -> Result<BTreeSet<String>, Refusal> {
-    let book = book(question)?;
-    let pays = |owner: &&str| book.amount(owner, &Key::new(), end) > Number::ZERO;
-    Ok(book.owners().into_iter().filter(pays).map(str::to_owned).collect())
 }
 
 /// The told name, start and end of each row.
@@ -75,79 +62,83 @@ fn edges(question: &Question, interval: Interval) -> Result<Vec<(Json, TimeMs, T
     Ok(edges)
 }
 
-fn book<'a>(question: &'a Question) -> Result<Book<'a>, Refusal> {
-    let missing = || Refusal::Invalid("what a subscription is, is not said".to_owned());
-    let subscription = question.field("subscription").ok_or_else(missing)?;
-    let selector = Selector::read(question, subscription)?;
-    let mrr = text(subscription, "mrr")?.ok_or_else(missing)?;
-    let currency = match question.text("currency")? {
-        Some(currency) => Some(currency),
-        None => text(subscription, "currency")?,
-    };
-    let split = Split::read(question)?;
-    if split.has_event_properties() {
-        return Err(Refusal::Invalid("not split by properties of events".to_owned()));
-    }
-    let mut payments: Vec<Payment> = Vec::new();
-    for event in question.matching(&selector) {
-        let amount = value_of(question, On::Event, mrr, event).and_then(|value| value.as_number());
-        let (Some(owner), Some(amount)) = (question.owner(event), amount) else { continue };
-        if amount < Number::ZERO || event.time >= question.to {
-            continue;
+impl<'a> Book<'a> {
+    /// Reads what everybody pays. `folding` says which values are kept where that is not judged by who pays.
+    pub fn read(question: &'a Question, folding: Option<&Folding>) -> Result<Book<'a>, Refusal> {
+        let missing = || Refusal::Invalid("what a subscription is, is not said".to_owned());
+        let subscription = question.field("subscription").ok_or_else(missing)?;
+        let selector = Selector::read(question, subscription)?;
+        let mrr = text(subscription, "mrr")?.ok_or_else(missing)?;
+        let currency = match question.text("currency")? {
+            Some(currency) => Some(currency),
+            None => text(subscription, "currency")?,
+        };
+        let split = Split::read(question)?;
+        if split.has_event_properties() {
+            return Err(Refusal::Invalid("not split by properties of events".to_owned()));
         }
-        let labels: Vec<Option<Label>> = match currency {
-            None => vec![None],
-            Some(currency) => match value_of(question, On::Event, currency, event) {
-                Some(value) => value.elements().iter().cloned().map(|v| Some(Label::Value(v))).collect(),
-                None => vec![Some(Label::Missing)],
-            },
-        };
-        let keys = split.keys(question, event);
-        let with_currency = |key: &Key| -> Vec<Key> {
-            labels.iter().map(|label| key.iter().cloned().chain(label.clone()).collect()).collect()
-        };
-        let unfolded = keys.iter().flat_map(with_currency).collect();
-        let payment = Payment { owner, time: event.time, amount, keys: BTreeSet::new(), unfolded };
-        // Of one instant the largest holds, and of equal ones the first by its rows.
-        let tied = payments.iter().position(|known| (known.owner, known.time) == (owner, event.time));
-        match tied {
-            None => payments.push(payment),
-            Some(index) => {
-                let known = &payments[index];
-                let is_before = payment.unfolded < known.unfolded;
-                if payment.amount > known.amount || (payment.amount == known.amount && is_before) {
-                    payments[index] = payment;
+        let mut payments: Vec<Payment> = Vec::new();
+        for event in question.matching(&selector) {
+            let amount = value_of(question, On::Event, mrr, event).and_then(|value| value.as_number());
+            let (Some(owner), Some(amount)) = (question.owner(event), amount) else { continue };
+            if amount < Number::ZERO || event.time >= question.to {
+                continue;
+            }
+            let labels: Vec<Option<Label>> = match currency {
+                None => vec![None],
+                Some(currency) => match value_of(question, On::Event, currency, event) {
+                    Some(value) => value.elements().iter().cloned().map(|v| Some(Label::Value(v))).collect(),
+                    None => vec![Some(Label::Missing)],
+                },
+            };
+            let keys = split.keys(question, event);
+            let with_currency = |key: &Key| -> Vec<Key> {
+                labels.iter().map(|label| key.iter().cloned().chain(label.clone()).collect()).collect()
+            };
+            let unfolded = keys.iter().flat_map(with_currency).collect();
+            let payment = Payment { owner, time: event.time, amount, keys: BTreeSet::new(), unfolded };
+            // Of one instant the largest holds, and of equal ones the first by its rows.
+            let tied = payments.iter().position(|known| (known.owner, known.time) == (owner, event.time));
+            match tied {
+                None => payments.push(payment),
+                Some(index) => {
+                    let known = &payments[index];
+                    let is_before = payment.unfolded < known.unfolded;
+                    if payment.amount > known.amount || (payment.amount == known.amount && is_before) {
+                        payments[index] = payment;
+                    }
                 }
             }
         }
-    }
-    let part_count = split.part_count();
-    let without_currency = |payment: &Payment| -> BTreeSet<Key> {
-        payment.unfolded.iter().map(|key| key[..part_count].to_vec()).collect()
-    };
-    let folded = split.fold(&payments, without_currency, |payments| {
-        let paying = payments.iter().filter(|payment| payment.amount > Number::ZERO);
-        let owners: BTreeSet<&str> = paying.map(|payment| payment.owner).collect();
-        (!owners.is_empty()).then(|| whole(owners.len()))
-    });
-    for (payment, folded) in payments.iter_mut().zip(folded) {
-        let labels: BTreeSet<Option<Label>> =
-            payment.unfolded.iter().map(|key| key.get(part_count).cloned()).collect();
-        let with_currency = |key: &Key| -> Vec<Key> {
-            labels.iter().map(|label| key.iter().cloned().chain(label.clone()).collect()).collect()
+        let part_count = split.part_count();
+        let without_currency = |payment: &Payment| -> BTreeSet<Key> {
+            payment.unfolded.iter().map(|key| key[..part_count].to_vec()).collect()
         };
-        payment.keys = folded.iter().flat_map(with_currency).collect();
+        let by_payers = split.folding(&payments, without_currency, |payments| {
+            let paying = payments.iter().filter(|payment| payment.amount > Number::ZERO);
+            let owners: BTreeSet<&str> = paying.map(|payment| payment.owner).collect();
+            (!owners.is_empty()).then(|| whole(owners.len()))
+        });
+        let folding = folding.unwrap_or(&by_payers);
+        let folded: Vec<BTreeSet<Key>> =
+            payments.iter().map(|payment| folding.keys(&without_currency(payment))).collect();
+        for (payment, folded) in payments.iter_mut().zip(folded) {
+            let labels: BTreeSet<Option<Label>> =
+                payment.unfolded.iter().map(|key| key.get(part_count).cloned()).collect();
+            let with_currency = |key: &Key| -> Vec<Key> {
+                labels.iter().map(|label| key.iter().cloned().chain(label.clone()).collect()).collect()
+            };
+            payment.keys = folded.iter().flat_map(with_currency).collect();
+        }
+        Ok(Book { split, payments, has_currency: currency.is_some() })
     }
-    Ok(Book { split, payments, has_currency: currency.is_some() })
-}
 
-impl Book<'_> {
-    fn owners(&self) -> BTreeSet<&str> {
+    pub fn owners(&self) -> BTreeSet<&str> {
         self.payments.iter().map(|payment| payment.owner).collect()
     }
 
     /// The rows in which anybody ever paid; of one row, whatever was paid.
-    fn row_keys(&self) -> BTreeSet<Key> {
+    pub fn row_keys(&self) -> BTreeSet<Key> {
         if self.split.is_none() && !self.has_currency {
             return BTreeSet::from([Key::new()]);
         }
@@ -168,8 +159,14 @@ impl Book<'_> {
         columns
     }
 
+    /// What an owner pays just before a moment, in whatever row.
+    pub fn amount_anywhere(&self, owner: &str, edge: TimeMs) -> Number {
+        let own = self.payments.iter().filter(|payment| payment.owner == owner && payment.time < edge);
+        own.max_by_key(|payment| payment.time).map_or(Number::ZERO, |last| last.amount)
+    }
+
     /// What an owner pays in a row just before a moment.
-    fn amount(&self, owner: &str, key: &Key, edge: TimeMs) -> Number {
+    pub fn amount(&self, owner: &str, key: &Key, edge: TimeMs) -> Number {
         let own = self.payments.iter().filter(|payment| payment.owner == owner && payment.time < edge);
         match own.max_by_key(|payment| payment.time) {
             Some(last) if last.keys.contains(key) => last.amount,
@@ -186,7 +183,7 @@ impl Book<'_> {
         })
     }
 
-    fn cells(&self, key: &Key, start: TimeMs, end: TimeMs) -> Row {
+    pub fn cells(&self, key: &Key, start: TimeMs, end: TimeMs) -> Row {
         let mut movements: [Vec<Number>; 5] = Default::default();
         let [new, expansion, contraction, churn, reactivation] = &mut movements;
         let (mut starting, mut ending) = (Vec::new(), Vec::new());

@@ -113,8 +113,20 @@ impl Split {
         keys_of: impl Fn(&T) -> BTreeSet<Key>,
         rank: impl Fn(&[&T]) -> Option<Number>,
     ) -> Vec<BTreeSet<Key>> {
+        let keys: Vec<BTreeSet<Key>> = things.iter().map(&keys_of).collect();
+        let folding = self.folding(things, keys_of, rank);
+        keys.iter().map(|keys| folding.keys(keys)).collect()
+    }
+
+    /// Which values are kept, to fold other things by.
+    pub fn folding<T>(
+        &self,
+        things: &[T],
+        keys_of: impl Fn(&T) -> BTreeSet<Key>,
+        rank: impl Fn(&[&T]) -> Option<Number>,
+    ) -> Folding {
         let keys: Vec<BTreeSet<Key>> = things.iter().map(keys_of).collect();
-        let kept: Vec<BTreeSet<Value>> = (0..self.parts.len())
+        let kept = (0..self.parts.len())
             .map(|part| {
                 let mut by_value: BTreeMap<Value, Vec<&T>> = BTreeMap::new();
                 for (thing, keys) in things.iter().zip(&keys) {
@@ -132,15 +144,7 @@ impl Split {
                 ranked.into_iter().take(self.parts[part].limit()).map(|(_, value)| value).collect()
             })
             .collect();
-        let fold_label = |part: usize, label: &Label| match label {
-            Label::Value(value) if !kept[part].contains(value) => Label::Other,
-            label => label.clone(),
-        };
-        let fold_key = |key: &Key| -> Key {
-            key.iter().enumerate().map(|(part, label)| fold_label(part, label)).collect()
-        };
-        let is_somewhere = |key: &&Key| !key.contains(&Label::Nowhere);
-        keys.iter().map(|keys| keys.iter().filter(is_somewhere).map(fold_key).collect()).collect()
+        Folding { kept }
     }
 
     /// The rows to tell: those that something is in; without a breakdown the one row, whatever is in it.
@@ -161,6 +165,26 @@ impl Split {
             Label::Nowhere => unreachable!("folding leaves these keys out"),
         };
         key.iter().enumerate().map(|(index, label)| (name(index), cell(label))).collect()
+    }
+}
+
+/// The values of each property that are kept.
+pub struct Folding {
+    kept: Vec<BTreeSet<Value>>,
+}
+
+impl Folding {
+    /// The keys after folding, without those that are nowhere.
+    pub fn keys(&self, keys: &BTreeSet<Key>) -> BTreeSet<Key> {
+        let is_somewhere = |key: &&Key| !key.contains(&Label::Nowhere);
+        let fold_label = |part: usize, label: &Label| match label {
+            Label::Value(value) if !self.kept[part].contains(value) => Label::Other,
+            label => label.clone(),
+        };
+        let fold_key = |key: &Key| -> Key {
+            key.iter().enumerate().map(|(part, label)| fold_label(part, label)).collect()
+        };
+        keys.iter().filter(is_somewhere).map(fold_key).collect()
     }
 }
 

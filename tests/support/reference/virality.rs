@@ -6,22 +6,14 @@ use flywheeldb::api::Json;
 use flywheeldb::model::{DAY_MS, Entity, Event, TimeMs, Value};
 
 use super::Refusal;
-use super::calendar::{Bucket, Interval, duration};
+use super::calendar::{Interval, duration};
 use super::filter::{On, Selector, value_of};
 use super::measure::{cell, percentile, real, share, whole};
-use super::question::{Question, field, text};
+use super::question::{Question, text};
+use super::signup::{Signup, owned, owners, signups};
 use super::split::{Key, Split};
 use crate::support::reading;
 use crate::support::tables::Row;
-
-/// The first signup of somebody.
-struct Signup<'a> {
-    owner: &'a str,
-    time: TimeMs,
-    keys: BTreeSet<Key>,
-    /// The events of which one is the signup itself.
-    own: Vec<&'a Event>,
-}
 
 /// All that is known of invitations.
 pub struct Invitations<'a> {
@@ -84,22 +76,6 @@ pub fn answer(question: &Question) -> Result<Vec<Row>, Refusal> {
         }
     }
     Ok(told)
-}
-
-/// The number of those who invited somebody, and the K-factor, of everybody in a bucket.
-pub fn invites_of_all(question: &Question, bucket: Bucket) -> Result<BTreeSet<String>, Refusal> {
-    let Some(invite) = question.field("invite") else { return Ok(BTreeSet::new()) };
-    let invites = question.matching(&Selector::read(question, invite)?);
-    let here = invites.into_iter().filter(|event| bucket.holds(event.time));
-    Ok(owners(question, here).into_iter().map(str::to_owned).collect())
-}
-
-fn owned(question: &Question, event: &Event) -> bool {
-    question.owner(event).is_some()
-}
-
-fn owners<'a>(question: &Question, events: impl Iterator<Item = &'a Event>) -> BTreeSet<&'a str> {
-    events.filter_map(|event| question.owner(event)).collect()
 }
 
 impl<'a> Invitations<'a> {
@@ -231,15 +207,8 @@ impl<'a> Invitations<'a> {
 
     /// How many invitations somebody sent within a window of its signup, the signup itself left out.
     fn sent_after(&self, question: &Question, signup: &Signup, window: TimeMs) -> usize {
-        let sent: Vec<&&Event> = self
-            .invites
-            .iter()
-            .filter(|event| question.owner(event) == Some(signup.owner))
-            .filter(|event| (signup.time..=signup.time + window).contains(&event.time))
-            .collect();
-        let is_own = |event: &&&Event| signup.own.iter().any(|own| std::ptr::eq(*own, **event));
-        let has_own = sent.iter().copied().any(|event| is_own(&event));
-        sent.len() - usize::from(has_own)
+        let sent = signup.after(question, &self.invites);
+        sent.into_iter().filter(|time| *time <= signup.time + window).count()
     }
 
     fn generation(&self, question: &Question, signup: &Signup) -> usize {
@@ -258,19 +227,6 @@ impl<'a> Invitations<'a> {
             at = before;
         }
     }
-}
-
-fn signups<'a>(question: &'a Question, split: &Split, events: &[&'a Event]) -> Vec<Signup<'a>> {
-    let mut signups = Vec::new();
-    for owner in owners(question, events.iter().copied()) {
-        let own: Vec<&&Event> = events.iter().filter(|event| question.owner(event) == Some(owner)).collect();
-        let time = own.iter().map(|event| event.time).min().expect("an owner has an event");
-        let tied: Vec<&Event> = own.iter().map(|event| **event).filter(|event| event.time == time).collect();
-        let name = tied.iter().map(|event| &event.event).min().expect("a first one");
-        let own = tied.iter().copied().filter(|event| event.event == *name).collect();
-        signups.push(Signup { owner, time, keys: split.smallest_keys(question, &tied), own });
-    }
-    signups
 }
 
 fn tree(
@@ -309,9 +265,4 @@ fn tree(
         }
     }
     rows
-}
-
-/// The parts that virality has none of its own for.
-pub fn has_parts(query: &Json) -> bool {
-    ["signup", "invite", "accept"].iter().all(|name| field(query, name).is_some())
 }

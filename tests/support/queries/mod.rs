@@ -1,6 +1,7 @@
 //! Random queries about a history: every kind and option that the reference answers.
 
 mod conditions;
+mod growth;
 
 use flywheeldb::api::Json;
 use flywheeldb::model::{DAY_MS, HOUR_MS, MINUTE_MS, TimeMs};
@@ -34,13 +35,14 @@ type Fields = Vec<(String, Json)>;
 impl Asker<'_> {
     /// Throws a query of any kind.
     pub fn query(&mut self) -> Json {
-        match self.dice.below(13) {
+        match self.dice.below(17) {
             0 | 1 => self.segmentation(),
             2..=4 => self.funnel(),
             5..=7 => self.retention(),
             8 => self.lifecycle(),
             9 => self.stickiness(),
             10 | 11 => self.paths(),
+            12..=15 => self.growth(),
             _ => self.cohort_query(),
         }
     }

@@ -52,8 +52,8 @@ impl<'a> Question<'a> {
         };
         let said = match (text(query, "entity")?, text(query, "kind")?) {
             (Some(said), _) => Some(said),
-            (None, Some("revenue")) => revenue::entity(query),
-            (None, Some("limits")) => usage_limits::entity(query),
+            (None, Some("revenue")) => revenue::entity(reference, query),
+            (None, Some("limits")) => usage_limits::entity(reference, query),
             (None, _) => None,
         };
         let entity = match said {
@@ -143,7 +143,18 @@ impl<'a> Question<'a> {
 
     /// All events that a selector and `where` take, over all history.
     pub fn matching(&self, selector: &Selector) -> Vec<&Event> {
-        self.events.iter().filter(|event| self.takes(event) && selector.takes(self, event)).collect()
+        let matching = self.events.iter().filter(|event| self.takes(event) && selector.takes(self, event));
+        self.without_own_signups(matching.collect())
+    }
+
+    /// Of each one's events that are sign-ups not to be seen, one is left out.
+    pub fn without_own_signups<'e>(&self, mut events: Vec<&'e Event>) -> Vec<&'e Event> {
+        let mut left_out = BTreeSet::new();
+        events.retain(|event| match self.owner(event) {
+            Some(owner) if Reference::is_own_signup(event) => !left_out.insert(owner.to_owned()),
+            _ => true,
+        });
+        events
     }
 
     /// Who an event counts for.

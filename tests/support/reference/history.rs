@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use flywheeldb::api::Json;
 use flywheeldb::model::{Entity, Event, ExactSum, IdentityMerge, Number, ProfileWrite, TimeMs, Value};
 
 /// A store as a list.
@@ -14,7 +15,13 @@ pub struct Reference {
     profiles: BTreeMap<(Entity, String), Profile>,
     /// Counts profile writes, to tell the later of two.
     write_count: u64,
+    growth_model: Option<Json>,
+    /// Who is known though their events are left out.
+    also_known: BTreeSet<(Entity, String)>,
 }
+
+/// A property of events that are, or are like, somebody's sign-up, where that is not to be seen.
+const OWN_SIGNUP: &str = "$signup";
 
 /// The properties of a user or account; a removed one is there without a value.
 #[derive(Clone, Debug, Default)]
@@ -30,6 +37,39 @@ struct Written {
 }
 
 impl Reference {
+    pub fn set_growth_model(&mut self, model: Json) {
+        self.growth_model = Some(model);
+    }
+
+    pub fn growth_model(&self) -> Option<&Json> {
+        self.growth_model.as_ref()
+    }
+
+    /// The same with these events alone, some of which are sign-ups; others are known as before.
+    pub fn with_first_days_only(
+        &self,
+        events: Vec<(Event, bool)>,
+        (entity, known): (Entity, BTreeSet<String>),
+    ) -> Reference {
+        let mark = |(mut event, is_own): (Event, bool)| {
+            if is_own {
+                event.properties.push((OWN_SIGNUP.to_owned(), Value::Bool(true)));
+            }
+            event
+        };
+        let known = known.into_iter().map(|id| (entity, id));
+        Reference {
+            arrivals: events.into_iter().map(mark).collect(),
+            also_known: self.also_known.iter().cloned().chain(known).collect(),
+            ..self.clone()
+        }
+    }
+
+    /// Whether one event like this of somebody is not to be seen.
+    pub fn is_own_signup(event: &Event) -> bool {
+        event.properties.iter().any(|(name, _)| name == OWN_SIGNUP)
+    }
+
     pub fn arrive(&mut self, event: Event) {
         self.arrivals.push(event);
     }
@@ -131,7 +171,8 @@ impl Reference {
 
     /// The users, or accounts, that have a profile.
     pub fn with_profile(&self, entity: Entity) -> BTreeSet<String> {
-        self.profiles.keys().filter(|(kind, _)| *kind == entity).map(|(_, id)| id.clone()).collect()
+        let known = self.profiles.keys().chain(&self.also_known);
+        known.filter(|(kind, _)| *kind == entity).map(|(_, id)| id.clone()).collect()
     }
 }
 

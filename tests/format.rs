@@ -33,7 +33,7 @@ fn open(path: &Path) -> Store {
 }
 
 fn try_open(path: &Path) -> Result<Store, flywheeldb::api::Problem> {
-    Store::open_with(path, StoreOptions { background: false })
+    Store::open_with(path, StoreOptions { background: false, ..StoreOptions::default() })
 }
 
 /// All files of a directory but the lock, which is empty.

@@ -148,7 +148,7 @@ impl Mark {
         // As strings, because a seed may have more digits than other readers' numbers.
         let text =
             format!("{{\"seed\": \"{seed}\", \"events\": \"{events}\", \"loaded\": {}}}\n", self.is_loaded);
-        publish(directory, Mark::FILE, &[text.as_bytes()])
+        publish(directory, Mark::FILE, &[text.as_bytes()]).map(drop).map_err(|error| error.error)
     }
 }
 

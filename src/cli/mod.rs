@@ -115,7 +115,7 @@ fn with_store<T>(data: &Path, work: impl FnOnce(&Store) -> Result<T, Problem>) -
             .hint("name its directory with --data; flywheel demo, serve and import make one"));
     }
     // Whoever asks one thing does not wait for segments to be joined.
-    let store = Store::open_with(data, StoreOptions { background: false })?;
+    let store = Store::open_with(data, StoreOptions { background: false, ..StoreOptions::default() })?;
     let found = work(&store)?;
     store.close()?;
     Ok(found)

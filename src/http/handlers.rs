@@ -46,6 +46,13 @@ struct ToldReceipt<'a> {
     accepted: u64,
     duplicates: u64,
     rejected: Vec<ToldRejected<'a>>,
+    /// Told only where there are some.
+    #[serde(skip_serializing_if = "is_none")]
+    expired: u64,
+}
+
+fn is_none(count: &u64) -> bool {
+    *count == 0
 }
 
 #[derive(Serialize)]
@@ -118,6 +125,7 @@ impl Call<'_> {
             accepted: receipt.accepted,
             duplicates: receipt.duplicates,
             rejected: rejected.iter().map(ToldRejected::from).collect(),
+            expired: receipt.expired,
         };
         Ok(respond::json(StatusCode::OK, &told))
     }

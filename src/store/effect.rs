@@ -14,7 +14,7 @@ use crate::model::{
     DocumentKind, Entity, EventBatch, EventRef, ExactSum, IdentityMerge, Number, ProfileWrite, TimeMs, Value,
     checked_time,
 };
-use crate::segment::{BatchRow, RowKind};
+use crate::segment::{BatchRow, Damage, RowKind};
 use crate::wal::DocumentContent;
 
 /// What a change does.
@@ -24,10 +24,20 @@ pub struct Effect {
     /// Users whose rows in every segment so far are gone.
     pub buried: Vec<u32>,
     pub merges: Vec<RootedMerge>,
-    /// A user to forget, with the ids that led to it.
-    pub deleted: Option<(u32, Vec<u32>)>,
+    /// A user to forget.
+    pub deleted: Option<Deletion>,
     /// A document to store, or to take away.
     pub document: Option<(DocumentKind, String, Option<Document>)>,
+}
+
+/// What goes with a user.
+#[derive(Debug)]
+pub struct Deletion {
+    pub user: u32,
+    /// The ids that led to it, by ordinal.
+    pub ids: Vec<u32>,
+    /// The marks of its events that had an id.
+    pub marks: Vec<EventMark>,
 }
 
 /// Two users that become one, and which of their ordinals stays.
@@ -59,6 +69,8 @@ pub struct Base<'a> {
     pub accounts: &'a Dictionary,
     /// Marks of the events in memory.
     pub marks: [&'a HashSet<EventMark>; 2],
+    /// Earlier events are expired.
+    pub expired_before: TimeMs,
 }
 
 /// A batch of events without those that are there already.
@@ -69,6 +81,8 @@ pub struct NewEvents {
     pub rows: Vec<BatchRow>,
     pub marks: Vec<EventMark>,
     pub duplicates: u64,
+    /// Events that had expired when they came.
+    pub expired: u64,
 }
 
 fn out_of_ordinals() -> Problem {
@@ -117,14 +131,20 @@ impl Base<'_> {
         let mut rows = Vec::with_capacity(row_count);
         let mut marks = Vec::new();
         let mut in_batch: HashSet<EventMark> = HashSet::new();
+        let mut expired = 0;
         for row in all {
             let event = batch.get(row.row as usize);
+            if row.time < self.expired_before {
+                expired += 1;
+                continue;
+            }
             if let Some(id) = event.id() {
                 let mark = event_mark(event.event(), row.user, row.time, id.as_bytes());
                 let in_memory =
                     self.marks.iter().any(|marks| marks.contains(&mark)) || pending.contains(&mark);
                 if in_memory
                     || !in_batch.insert(mark)
+                    || self.view.tombstones.has(event.event(), event.user(), row.time, id.as_bytes())
                     || find_event(on_disk(), event.event(), row.user, row.time, id.as_bytes())?.is_some()
                 {
                     continue;
@@ -133,16 +153,16 @@ impl Base<'_> {
             }
             rows.push(BatchRow { arrival: arrival + rows.len() as u64, ..row });
         }
-        let duplicates = (row_count - rows.len()) as u64;
-        if duplicates == 0 {
-            return Ok(NewEvents { batch: None, rows, marks, duplicates });
+        if rows.len() == row_count {
+            return Ok(NewEvents { batch: None, rows, marks, duplicates: 0, expired });
         }
+        let duplicates = (row_count - rows.len()) as u64 - expired;
         let mut kept = EventBatch::new();
         for (index, row) in rows.iter_mut().enumerate() {
             kept.push_from(batch.get(row.row as usize));
             row.row = index as u32;
         }
-        Ok(NewEvents { batch: Some(kept), rows, marks, duplicates })
+        Ok(NewEvents { batch: Some(kept), rows, marks, duplicates, expired })
     }
 
     /// Resolves writes to profiles to one value for each property written. The tail must be empty.
@@ -333,12 +353,39 @@ impl Base<'_> {
         Ok(())
     }
 
-    /// Deletes a user with all its ids; `None` if there is none.
+    /// Deletes a user with all its ids; `None` if there is none. The tail must be empty.
     pub fn deletion(&self, user: &str) -> Option<Effect> {
         let user = self.view.identities.user(self.users.find(user)?);
         let mut ids = self.view.identities.members(user).to_vec();
         ids.push(user);
-        Some(Effect { buried: vec![user], deleted: Some((user, ids)), ..Effect::default() })
+        let marks = self.marks_of(user);
+        Some(Effect { buried: vec![user], deleted: Some(Deletion { user, ids, marks }), ..Effect::default() })
+    }
+
+    /// The marks of a user's events that have an id. Those in a segment that cannot be read are left out: a user can
+    /// be deleted from a damaged store, too.
+    fn marks_of(&self, user: u32) -> Vec<EventMark> {
+        let mut marks = Vec::new();
+        for live in self.view.live() {
+            let mut read = || -> Result<(), Damage> {
+                for rows in rows_of(std::iter::once(live), RowKind::Events, user)? {
+                    let event = rows.group.name();
+                    if let Some(ids) = rows.group.ids()? {
+                        for (row, time) in rows.rows.clone().zip(rows.times()?) {
+                            let id = ids.get(row).map_err(|error| live.segment.wrap(error))?;
+                            if !id.is_empty() {
+                                marks.push(event_mark(event, user, time, id));
+                            }
+                        }
+                    }
+                }
+                Ok(())
+            };
+            if let Err(damage) = read() {
+                tracing::warn!(%damage, "a retry of a deleted user's events in this segment will not be recognised");
+            }
+        }
+        marks
     }
 
     /// Stores a document, or takes it away.

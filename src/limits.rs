@@ -198,3 +198,5 @@ pub const CLOSED_TIME_MAX: Duration = Duration::from_secs(31 * 86_400);
 pub const EXPIRY_PAUSE: Duration = Duration::from_secs(600);
 /// Expired rows of a segment, in percent, from which it is written anew without them.
 pub const EXPIRED_ROWS_PERCENT_MIN: u64 = 25;
+/// Bytes of the name of a backup: it is the name of a directory.
+pub const BACKUP_NAME_SIZE_MAX: usize = 100;

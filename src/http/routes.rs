@@ -32,6 +32,7 @@ pub(super) enum Action {
     ShowReadiness,
     Seal,
     Compact,
+    Backup,
 }
 
 /// An address and a method. A GET is a HEAD too.
@@ -92,6 +93,7 @@ static ROUTES: &[Route] = &[
     route(Method::POST, "/v1/queries/{name}/run", &["format", "timeout_ms"], Action::RunQuery),
     route(Method::POST, "/v1/admin/seal", &[], Action::Seal),
     route(Method::POST, "/v1/admin/compact", &[], Action::Compact),
+    route(Method::POST, "/v1/admin/backup", &[], Action::Backup),
     route(Method::GET, "/healthz", &[], Action::ShowHealth),
     route(Method::GET, "/readyz", &[], Action::ShowReadiness),
 ];

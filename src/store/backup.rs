@@ -1,9 +1,14 @@
 //! Copies of a store: made while it is written to, added to, and made a store again.
 //!
-//! A backup is a directory with the files that one manifest names, and a list of them, `BACKUP`, with the manifest
-//! and a checksum of each file. The list is replaced last, in one step, so a backup is always the last one that ended;
-//! files are never written twice under one name, so what is there already is not copied again. It holds everything up
-//! to one change, the checkpoint of a seal that was begun after the backup was asked for.
+//! A backup is a directory with the files that one manifest names, and a list of them, `BACKUP`, with that manifest, a
+//! checksum of each file, and the changes that were in the log. The list is replaced last, in one step, so a backup is
+//! always the last one that ended; files are never written twice under one name, so what is there already is not
+//! copied again.
+//!
+//! The source is read as any other program could read it, so it does not matter whether this process has the store
+//! open, or another one, or nobody: a manifest, all its files, opened at once, so that they stay although they may be
+//! removed, and the logs; and if the manifest is another one by then, again. What was acknowledged before that is in
+//! them, up to one change.
 //!
 //! A restored store is another store than the one that was backed up: it gets an identity of its own, so that the
 //! two are never mixed in one backup. Layout: docs/format.md, "Backup".
@@ -15,19 +20,25 @@ use hashbrown::HashSet;
 
 use super::dictionary::IdFile;
 use super::health::Watch;
-use super::manifest::{FileEntry, MANIFEST_NAME, Manifest, parse_name};
-use super::recover::{check_fingerprint, corrupt, map_named, new_store_id};
-use super::{Inner, Store, io_problem};
+use super::manifest::{FileEntry, MANIFEST_NAME, Manifest, log_name, parse_name};
+use super::recover::{
+    check_fingerprint, corrupt, log_names, map_named, new_store_id, read_logs, read_manifest,
+};
+use super::{Store, io_problem};
 use crate::api::{Problem, ProblemClass};
 use crate::format::{ByteReader, ByteWriter, DecodeError, FileKind, checksum};
 use crate::io::{Directory, publish};
 use crate::model::TimeMs;
 use crate::segment::Segment;
+use crate::wal::{encode_log, read_log};
 
 /// The list of a backup's files.
 pub const BACKUP_NAME: &str = "BACKUP";
 /// In a directory into which a restore did not end.
 pub const RESTORING_NAME: &str = "RESTORING";
+
+/// Times that a store which changes while it is taken hold of is taken hold of again.
+pub(super) const TRY_COUNT_MAX: usize = 20;
 
 const STRUCTURE: &str = "backup";
 const FILE_KIND: FileKind = FileKind { magic: b"FLYWBACK", version: 1, structure: STRUCTURE };
@@ -48,6 +59,8 @@ pub struct BackupList {
     /// Those that the manifest names, in its order.
     pub files: Vec<BackedFile>,
     pub manifest: Manifest,
+    /// The changes after the manifest's checkpoint, as a log file has them.
+    pub log: Vec<u8>,
 }
 
 impl BackupList {
@@ -60,7 +73,8 @@ impl BackupList {
             body.text(&file.name);
             body.u32(file.checksum);
         }
-        body.raw(&self.manifest.encode());
+        body.sized(&self.manifest.encode());
+        body.sized(&self.log);
         FILE_KIND.seal(body.as_slice())
     }
 
@@ -76,11 +90,13 @@ impl BackupList {
         };
         let count = reader.count(5)?;
         let files = (0..count).map(|_| file(&mut reader)).collect::<Result<Vec<_>, DecodeError>>()?;
-        let manifest = Manifest::decode(reader.rest())?;
+        let manifest = Manifest::decode(reader.sized()?)?;
+        let log = reader.sized()?.to_vec();
         if !manifest.files().map(|(name, _)| name).eq(files.iter().map(|file| file.name.clone())) {
             return Err(reader.malformed("its files are not those of its manifest"));
         }
-        Ok(BackupList { made_at, files, manifest })
+        reader.finish()?;
+        Ok(BackupList { made_at, files, manifest, log })
     }
 
     /// Reads the list of a backup; `None` if there is none.
@@ -90,6 +106,13 @@ impl BackupList {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(io_problem("read the list of the backup", &error)),
         }
+    }
+
+    /// The number of the last change.
+    pub fn change(&self) -> Result<u64, Problem> {
+        let checkpoint = self.manifest.checkpoint;
+        let contents = read_log(&self.log, checkpoint).map_err(|error| corrupt(BACKUP_NAME, error))?;
+        Ok(contents.records.last().map_or(checkpoint, |(number, _)| *number))
     }
 
     fn write(&self, directory: &dyn Directory) -> Result<(), Problem> {
@@ -110,88 +133,89 @@ pub struct BackupReport {
     pub copied_bytes: u64,
 }
 
-/// Files that are not removed as long as this lives.
-struct Pins<'a> {
-    inner: &'a Inner,
-    names: Vec<String>,
+/// A moment of a store, held on to.
+struct Moment {
+    manifest: Manifest,
+    /// Those that the manifest names, in its order. A mapping outlives the removal of its file.
+    files: Vec<(String, FileEntry, Bytes)>,
+    log: Vec<u8>,
+    change: u64,
 }
 
-impl<'a> Pins<'a> {
-    /// Pins the files of the manifest as it is, and returns it too.
-    fn take(inner: &'a Inner) -> (Pins<'a>, Manifest) {
-        // With the lock, under which files are removed.
-        let writer = inner.writer.lock();
-        let manifest = writer.manifest.clone();
-        let names: Vec<String> = manifest.files().map(|(name, _)| name).collect();
-        let mut pins = inner.pins.lock();
-        for name in &names {
-            *pins.entry(name.clone()).or_default() += 1;
-        }
-        drop(pins);
-        drop(writer);
-        (Pins { inner, names }, manifest)
-    }
-}
-
-impl Drop for Pins<'_> {
-    fn drop(&mut self) {
-        let writer = self.inner.writer.lock();
-        let mut pins = self.inner.pins.lock();
-        for name in &self.names {
-            let count = pins.get_mut(name).expect("it was pinned");
-            *count -= 1;
-            if *count == 0 {
-                pins.remove(name);
+impl Moment {
+    /// Takes hold of the store in a directory, whoever has it open.
+    fn of(directory: &dyn Directory) -> Result<Moment, Problem> {
+        for attempt in 1.. {
+            let before = directory.read(MANIFEST_NAME).ok();
+            let taken = Moment::take(directory);
+            let is_changed = directory.read(MANIFEST_NAME).ok() != before;
+            if !is_changed || attempt == TRY_COUNT_MAX {
+                return taken;
             }
         }
-        drop(pins);
-        self.inner.remove_unnamed(&writer);
+        unreachable!("the last attempt returns")
     }
+
+    fn take(directory: &dyn Directory) -> Result<Moment, Problem> {
+        let io = |error| io_problem("list the data directory", &error);
+        let files = directory.list().map_err(io)?;
+        let manifest = read_manifest(directory, &files)?.ok_or_else(|| {
+            Problem::new(ProblemClass::NotFound, "there is no store in the directory")
+                .hint("name its directory with --data")
+        })?;
+        let map = |(name, entry): (String, FileEntry)| {
+            let bytes = map_named(directory, &name, &entry)?;
+            Ok((name, entry, bytes))
+        };
+        let mapped = manifest.files().map(map).collect::<Result<Vec<_>, Problem>>()?;
+        let logs = log_names(&directory.list().map_err(io)?);
+        let records = read_logs(directory, &logs, manifest.checkpoint)?;
+        let change = records.last_key_value().map_or(manifest.checkpoint, |(number, _)| *number);
+        let records: Vec<(u64, &[u8])> =
+            records.iter().map(|(number, (change, _))| (*number, &**change)).collect();
+        let log = encode_log(manifest.checkpoint, &records);
+        let manifest = Manifest { log: None, ..manifest };
+        Ok(Moment { manifest, files: mapped, log, change })
+    }
+}
+
+/// Makes or brings up to date a backup in `target` of the store in `source`, while that goes on. `now` is what the
+/// clock shows.
+///
+/// It holds everything that was acknowledged before the call, and nothing of what begins after it returns. When
+/// it returns, the backup is durable, and every file of it was read back.
+pub fn backup(source: &dyn Directory, target: &dyn Directory, now: TimeMs) -> Result<BackupReport, Problem> {
+    let _lock = lock(target, "another backup into this directory, or a restore from it, is under way")?;
+    let watch = Watch::begin();
+    let Moment { manifest, files, log, change } = Moment::of(source)?;
+    let known = known_backup(target, manifest.store)?;
+    let mut report = BackupReport { change, ..BackupReport::default() };
+    let mut listed = Vec::new();
+    for (name, entry, bytes) in files {
+        report.file_count += 1;
+        report.size_bytes += entry.size;
+        let there = known.files.iter().find(|file| file.name == name);
+        let checksum = match there.filter(|file| is_whole(target, &entry, file)) {
+            Some(file) => file.checksum,
+            None => {
+                report.copied_count += 1;
+                report.copied_bytes += entry.size;
+                copy(&bytes, target, &name, &entry, watch)?
+            }
+        };
+        listed.push(BackedFile { name, checksum });
+    }
+    let named: HashSet<String> = listed.iter().map(|file| file.name.clone()).collect();
+    BackupList { made_at: Some(now), files: listed, manifest, log }.write(target)?;
+    // What is left of earlier backups, and of any that did not end. What cannot be removed goes with the next.
+    remove_others(target, &named);
+    Ok(report)
 }
 
 impl Store {
-    /// Makes or brings up to date a backup in `target`, while the store goes on.
-    ///
-    /// It holds everything that was acknowledged before the call, and nothing of what begins after it returns. When
-    /// it returns, the backup is durable, and every file of it was read back.
+    /// Makes or brings up to date a backup in `target`, while the store goes on: see [`backup`].
     pub fn backup(&self, target: &dyn Directory) -> Result<BackupReport, Problem> {
-        let inner = &*self.inner;
-        inner.check_writable()?;
-        let _lock = lock(target, "another backup into this directory, or a restore from it, is under way")?;
-        let known = known_backup(target, inner.writer.lock().manifest.store)?;
-        inner.seal()?;
-        let (_pins, manifest) = Pins::take(inner);
-        let manifest = Manifest { log: None, ..manifest };
-        if known.manifest.checkpoint > manifest.checkpoint {
-            let problem = Problem::new(
-                ProblemClass::Conflict,
-                "the backup is of a later state of this store than it is in",
-            );
-            return Err(problem.hint("back it up into another directory, or restore that backup"));
-        }
-
-        let mut report = BackupReport { change: manifest.checkpoint, ..BackupReport::default() };
-        let mut files = Vec::new();
-        for (name, entry) in manifest.files() {
-            report.file_count += 1;
-            report.size_bytes += entry.size;
-            let there = known.files.iter().find(|file| file.name == name);
-            let checksum = match there.filter(|file| is_whole(target, &entry, file)) {
-                Some(file) => file.checksum,
-                None => {
-                    report.copied_count += 1;
-                    report.copied_bytes += entry.size;
-                    copy(&*inner.directory, target, &name, &entry, None)?
-                }
-            };
-            files.push(BackedFile { name, checksum });
-        }
-        BackupList { made_at: Some(inner.clock.now()), files, manifest }.write(target)?;
-        // What is left of earlier backups, and of any that did not end. What cannot be removed goes with the next.
-        let list = BackupList::read(target)?.map(|list| list.files).unwrap_or_default();
-        let named: HashSet<String> = list.into_iter().map(|file| file.name).collect();
-        remove_others(target, &named);
-        Ok(report)
+        backup(&*self.inner.directory, target, self.inner.clock.now())
     }
 }
 
@@ -220,7 +244,7 @@ fn known_backup(target: &dyn Directory, store: u128) -> Result<BackupList, Probl
         return Err(Problem::new(ProblemClass::Conflict, detail).hint("choose an empty directory"));
     }
     let manifest = Manifest { store, ..Manifest::of_an_empty_store() };
-    let list = BackupList { made_at: None, files: Vec::new(), manifest };
+    let list = BackupList { made_at: None, files: Vec::new(), manifest, log: encode_log(0, &[]) };
     list.write(target)?;
     Ok(list)
 }
@@ -247,24 +271,19 @@ fn read_back(directory: &dyn Directory, name: &str, entry: &FileEntry) -> Result
     Ok(found)
 }
 
-/// Copies a file that is proved sound, durably, and reads it back. Returns its checksum, which must be `expected`.
+/// Copies a file once it is proved sound, durably, and reads it back. Returns its checksum.
 fn copy(
-    source: &dyn Directory,
+    bytes: &Bytes,
     target: &dyn Directory,
     name: &str,
     entry: &FileEntry,
-    expected: Option<u32>,
+    watch: Watch,
 ) -> Result<u32, Problem> {
-    let watch = Watch::begin();
-    let bytes = map_named(source, name, entry)?;
-    prove(name, &bytes, entry)?;
-    let sum = checksum(&bytes);
-    if expected.is_some_and(|expected| expected != sum) {
-        return Err(corrupt(name, "its checksum is not that of the file that was backed up"));
-    }
-    let published = publish(target, name, &[&bytes]);
+    prove(name, bytes, entry)?;
+    let sum = checksum(bytes);
+    let published = publish(target, name, &[bytes]);
     published.map_err(|error| io_problem(&format!("write the copy of {name}"), &error.error))?;
-    watch.check_bytes(name, &bytes)?;
+    watch.check_bytes(name, bytes)?;
     match read_back(target, name, entry)? == sum {
         true => Ok(sum),
         false => Err(corrupt(name, "its copy does not read back as it was written")),
@@ -328,16 +347,23 @@ pub fn restore(source: &dyn Directory, target: &dyn Directory) -> Result<BackupR
     publish(target, RESTORING_NAME, &[]).map_err(|error| io(error.error))?;
     remove_others(target, &HashSet::new());
 
-    let mut report = BackupReport { change: list.manifest.checkpoint, ..BackupReport::default() };
+    let mut report = BackupReport { change: list.change()?, ..BackupReport::default() };
     let mut copy_all = || -> Result<(), Problem> {
         for ((name, entry), file) in list.manifest.files().zip(&list.files) {
-            copy(source, target, &name, &entry, Some(file.checksum))?;
+            let watch = Watch::begin();
+            let bytes = map_named(source, &name, &entry)?;
+            if copy(&bytes, target, &name, &entry, watch)? != file.checksum {
+                return Err(corrupt(&name, "its checksum is not that of the file that was backed up"));
+            }
             report.file_count += 1;
             report.copied_count += 1;
             report.size_bytes += entry.size;
             report.copied_bytes += entry.size;
         }
-        let manifest = Manifest { store: new_store_id(), log: None, ..list.manifest.clone() };
+        let log = list.manifest.next_file;
+        publish(target, &log_name(log), &[&list.log]).map_err(|error| io(error.error))?;
+        let manifest =
+            Manifest { store: new_store_id(), log: Some(log), next_file: log + 1, ..list.manifest.clone() };
         publish(target, MANIFEST_NAME, &[&manifest.encode()]).map_err(|error| io(error.error))?;
         Ok(())
     };
@@ -359,7 +385,7 @@ mod tests {
         let segments = vec![SegmentEntry { at, dead: Default::default() }];
         let manifest = Manifest { store: 5, segments, ..Manifest::of_an_empty_store() };
         let files = vec![BackedFile { name: "00000003.segment".to_owned(), checksum: 7 }];
-        let list = BackupList { made_at: Some(12), files, manifest };
+        let list = BackupList { made_at: Some(12), files, manifest, log: encode_log(0, &[]) };
         let bytes = list.encode();
         assert_eq!(BackupList::decode(&bytes), Ok(list.clone()));
         for at in 0..bytes.len() {

@@ -10,19 +10,16 @@
 use std::io::ErrorKind;
 
 use super::Store;
-use super::backup::{BACKUP_NAME, BackupList};
+use super::backup::{BACKUP_NAME, BackupList, TRY_COUNT_MAX};
 use super::dictionary::Dictionary;
 use super::health::Watch;
-use super::manifest::{FileEntry, MANIFEST_NAME, Manifest, ids_name, log_name, parse_name, segment_name};
-use super::recover::{check_fingerprint, corrupt, is_log, map_named, open_ids, read_logs, read_manifest};
+use super::manifest::{FileEntry, MANIFEST_NAME, Manifest, ids_name, log_name, segment_name};
+use super::recover::{check_fingerprint, corrupt, log_names, map_named, open_ids, read_logs, read_manifest};
 use crate::api::{Problem, ProblemClass};
 use crate::format::checksum;
 use crate::io::{Directory, check_mappings};
 use crate::segment::{Bounds, Segment};
 use crate::wal::Change;
-
-/// Times that a store which changes while it is looked at is looked at again.
-const TRY_COUNT_MAX: usize = 10;
 
 /// A file that was looked at.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -138,7 +135,10 @@ fn check_backup(directory: &dyn Directory, report: &mut CheckReport) -> Result<(
     };
     let checkpoint = list.manifest.checkpoint;
     report.note(BACKUP_NAME, 0, format!("a backup of everything up to change {checkpoint}"));
-    report.change = checkpoint;
+    match list.change() {
+        Ok(change) => report.change = change,
+        Err(problem) => report.find(BACKUP_NAME, problem),
+    }
     if list.made_at.is_none() {
         report.find(BACKUP_NAME, corrupt(BACKUP_NAME, "the first backup into this directory did not end"));
     }
@@ -259,9 +259,7 @@ fn check_logs(
     manifest: &Manifest,
     report: &mut CheckReport,
 ) -> Result<(), Problem> {
-    let mut logs: Vec<String> =
-        files.iter().map(|(name, _)| name.clone()).filter(|name| is_log(name)).collect();
-    logs.sort_by_key(|name| parse_name(name).map(|(number, _)| number));
+    let logs = log_names(files);
     report.change = manifest.checkpoint;
     if let Some(name) = manifest.log.map(log_name).filter(|name| !logs.contains(name)) {
         report.find(&name, corrupt(&name, "the file is missing"));

@@ -102,6 +102,12 @@ impl Store {
     /// What is wrong with the store at the moment.
     pub fn health(&self) -> Health {
         io::check_mappings();
+        let write_failure = {
+            let mut writer = self.inner.writer.lock();
+            // Nobody may be writing any more, because of what is told here.
+            let _ = self.inner.resume(&mut writer);
+            writer.failed.clone()
+        };
         let view = self.inner.view.read().without_tail();
         let segments = view.disk.iter().filter(|disk| disk.live.segment.check_mapped().is_err());
         let mut damaged: Vec<String> = segments.map(|disk| disk.live.segment.name().to_owned()).collect();
@@ -111,7 +117,7 @@ impl Store {
         Health {
             missing: self.inner.missing.to_vec(),
             damaged,
-            write_failure: self.inner.writer.lock().failed.clone(),
+            write_failure,
             expiry_halted: self.inner.expiry_halted(),
         }
     }

@@ -35,7 +35,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender};
-use hashbrown::{HashMap, HashSet};
+use hashbrown::HashSet;
 use parking_lot::{Condvar, Mutex, RwLock};
 use roaring::RoaringBitmap;
 
@@ -54,7 +54,7 @@ use view::View;
 
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use backup::BackupList;
-pub use backup::{BackupReport, restore};
+pub use backup::{BackupReport, backup, restore};
 pub use check::{CheckReport, Finding, check};
 pub use clock::{Clock, SystemClock};
 #[cfg(any(test, feature = "fuzzing"))]
@@ -140,8 +140,6 @@ struct Inner {
     background: Option<Sender<Signal>>,
     /// Segments that the manifest names and that are left out.
     missing: Arc<[MissingFile]>,
-    /// Files that a backup still needs, by name, and how many do.
-    pins: Mutex<HashMap<String, usize>>,
     clock: BelievedClock,
     /// In milliseconds.
     expire_after: Option<TimeMs>,

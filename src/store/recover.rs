@@ -112,14 +112,11 @@ pub(super) fn open(
         stopping: AtomicBool::new(false),
         background,
         missing: missing.into(),
-        pins: Mutex::default(),
         clock,
         expire_after: options.expire_after.map(|age| age.as_millis().min(i64::MAX as u128) as i64),
         _lock: lock,
     };
-    let mut logs: Vec<String> = files.into_iter().map(|(name, _)| name).filter(|name| is_log(name)).collect();
-    logs.sort_by_key(|name| parse_name(name).map(|(number, _)| number));
-    inner.replay(logs)?;
+    inner.replay(log_names(&files))?;
     Ok(inner)
 }
 
@@ -268,7 +265,15 @@ pub(super) fn read_logs<'a>(
     Ok(records)
 }
 
-pub(super) fn is_log(name: &str) -> bool {
+/// The names of all logs, in order of their numbers.
+pub(super) fn log_names(files: &[(String, u64)]) -> Vec<String> {
+    let mut logs: Vec<String> =
+        files.iter().map(|(name, _)| name.clone()).filter(|name| is_log(name)).collect();
+    logs.sort_by_key(|name| parse_name(name).map(|(number, _)| number));
+    logs
+}
+
+fn is_log(name: &str) -> bool {
     matches!(parse_name(name), Some((_, "log"))) && !name.ends_with(".new")
 }
 

@@ -284,7 +284,7 @@ impl Inner {
                 && (writer.older_logs.contains(&name)
                     || writer.manifest.log.is_some_and(|log| log_name(log) == name)
                     || writer.log.as_ref().is_some_and(|log| log.name() == name));
-            if !is_live_log && !named.contains(&name) && !self.pins.lock().contains_key(&name) {
+            if !is_live_log && !named.contains(&name) {
                 let _ = self.directory.remove(&name);
             }
         }

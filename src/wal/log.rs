@@ -41,6 +41,16 @@ fn header(durable: u64) -> ByteWriter {
     header
 }
 
+/// A log file that begins, and ends, with these records, as if it had been written when everything up to `durable`
+/// was safe elsewhere.
+pub fn encode_log(durable: u64, records: &[(u64, &[u8])]) -> Vec<u8> {
+    let mut out = header(records.last().map_or(durable, |(number, _)| *number));
+    for (number, change) in records {
+        append_record(&mut out, *number, durable, change);
+    }
+    out.into_bytes()
+}
+
 impl LogWriter {
     /// Starts a log file. Everything up to `durable` is known to be safe elsewhere.
     ///
@@ -51,15 +61,12 @@ impl LogWriter {
         durable: u64,
         records: &[(u64, &[u8])],
     ) -> io::Result<LogWriter> {
-        let durable_after = records.last().map_or(durable, |(number, _)| *number);
-        let mut buffer = header(durable_after);
-        for (number, change) in records {
-            append_record(&mut buffer, *number, durable, change);
-        }
-        let file = publish(directory, name, &[buffer.as_slice()]).map_err(|error| error.error)?;
-        let size = buffer.len() as u64;
+        let bytes = encode_log(durable, records);
+        let file = publish(directory, name, &[&bytes]).map_err(|error| error.error)?;
+        let size = bytes.len() as u64;
+        let durable = records.last().map_or(durable, |(number, _)| *number);
         let (name, buffer) = (name.to_owned(), ByteWriter::new());
-        Ok(LogWriter { name, file, durable: durable_after, size, buffer })
+        Ok(LogWriter { name, file, durable, size, buffer })
     }
 
     pub fn name(&self) -> &str {

@@ -215,18 +215,12 @@ impl Properties {
             }
         }
         for (name, used) in names.iter().zip(used) {
-            let property = match joint_exponent(sources, &used, name) {
-                Some(exponent) => numbers_property(name, exponent, &used),
-                None => listed_property(sources, name, used)?,
-            };
             // The name of a property goes with the last row that has it.
-            let is_in_use = match &property.target {
-                Target::Codes(values) => !values.is_empty(),
-                Target::Numbers { .. } => !loses_rows || has_number(kind, sources, groups, name)?,
-            };
-            if is_in_use {
-                all.push(property);
-            }
+            all.extend(match joint_exponent(sources, &used, name) {
+                Some(_) if loses_rows && !has_number(kind, sources, groups, name)? => None,
+                Some(exponent) => Some(numbers_property(name, exponent, &used)),
+                None => listed_property(sources, name, used)?,
+            });
         }
         Ok(Properties { all })
     }
@@ -338,7 +332,12 @@ fn unknown_code(part: &Part<'_>) -> Damage {
     part.group.segment().wrap(crate::format::DecodeError::Malformed { structure: "column of codes", what })
 }
 
-fn listed_property(sources: &[MergeSource<'_>], name: &str, mut used: Vec<Used>) -> Result<Property, Damage> {
+/// A property whose values are listed; `None` if none is in use.
+fn listed_property(
+    sources: &[MergeSource<'_>],
+    name: &str,
+    mut used: Vec<Used>,
+) -> Result<Option<Property>, Damage> {
     // Every value in use, with the source and the code or mantissa it has there.
     let mut found: Vec<(Value, u32, i64)> = Vec::new();
     for (index, (source, used)) in sources.iter().zip(&used).enumerate() {
@@ -360,6 +359,9 @@ fn listed_property(sources: &[MergeSource<'_>], name: &str, mut used: Vec<Used>)
         }
     }
     found.sort_unstable();
+    if found.is_empty() {
+        return Ok(None);
+    }
 
     let mut values: Vec<Value> = Vec::new();
     let mut code_tables: Vec<Vec<u32>> = used
@@ -402,7 +404,7 @@ fn listed_property(sources: &[MergeSource<'_>], name: &str, mut used: Vec<Used>)
         Some(exponent) => Target::Numbers { exponent },
         None => Target::Codes(values),
     };
-    Ok(Property { name: name.to_owned(), target, by_source })
+    Ok(Some(Property { name: name.to_owned(), target, by_source }))
 }
 
 fn read_numbers(

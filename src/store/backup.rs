@@ -112,7 +112,9 @@ impl BackupList {
     pub fn change(&self) -> Result<u64, Problem> {
         let checkpoint = self.manifest.checkpoint;
         let contents = read_log(&self.log, checkpoint).map_err(|error| corrupt(BACKUP_NAME, error))?;
-        Ok(contents.records.last().map_or(checkpoint, |(number, _)| *number))
+        let last = contents.records.last().map_or(checkpoint, |(number, _)| *number);
+        contents.expect_begun_by(last).map_err(|error| corrupt(BACKUP_NAME, error))?;
+        Ok(last)
     }
 
     fn write(&self, directory: &dyn Directory) -> Result<(), Problem> {

@@ -25,7 +25,7 @@ use crate::api::{Problem, ProblemClass};
 use crate::io::{Directory, publish};
 use crate::model::TimeMs;
 use crate::segment::{RowKind, Segment};
-use crate::wal::{Change, begun_after, read_log};
+use crate::wal::{Change, LogError, read_log};
 
 pub(super) fn corrupt(file: &str, what: impl std::fmt::Display) -> Problem {
     Problem::new(ProblemClass::Corrupt, format!("{file} is damaged: {what}"))
@@ -243,19 +243,26 @@ pub(super) fn read_logs<'a>(
     checkpoint: u64,
 ) -> Result<Records<'a>, Problem> {
     let mut records = Records::new();
+    let mut begun: Option<(&str, u64)> = None;
     for name in logs {
         let bytes = directory.read(name).map_err(|error| io_problem(&format!("read {name}"), &error))?;
-        if let Some(durable) = begun_after(&bytes).map_err(|error| corrupt(name, error))? {
-            drop(records.split_off(&durable.saturating_add(1)));
-        }
         let known = records.last_key_value().map_or(checkpoint, |(number, _)| *number);
         let contents = read_log(&bytes, known).map_err(|error| corrupt(name, error))?;
-        let later = contents.records.into_iter().filter(|(number, _)| *number > checkpoint);
-        records.extend(later.map(|(number, change)| (number, (change.to_vec(), name.as_str()))));
+        if let Some(durable) = contents.begun_after {
+            drop(records.split_off(&durable.saturating_add(1)));
+            // Of older logs, each may be gone, or be left over, as long as what they had is there at the end.
+            begun = begun.filter(|(_, most)| *most >= durable).or(Some((name, durable)));
+        }
+        let later = contents.records.iter().filter(|(number, _)| *number > checkpoint);
+        records.extend(later.map(|(number, change)| (*number, (change.to_vec(), name.as_str()))));
         if contents.torn_size > 0 {
             let bytes = contents.torn_size;
             tracing::warn!(log = %name, bytes, "the end of a log was cut short; it was never acknowledged");
         }
+    }
+    let last = records.last_key_value().map_or(checkpoint, |(number, _)| *number);
+    if let Some((name, durable)) = begun.filter(|(_, durable)| *durable > last) {
+        return Err(corrupt(name, LogError::Gap { after: last, durable }));
     }
     let numbers = records.keys().zip(checkpoint + 1..);
     if let Some((number, expected)) = numbers.into_iter().find(|(number, expected)| *number != expected) {

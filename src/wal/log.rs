@@ -117,10 +117,21 @@ pub struct LogContents<'a> {
     pub records: Vec<(u64, &'a [u8])>,
     /// Bytes behind the last whole record: the end of a write that was never acknowledged.
     pub torn_size: usize,
-    /// Bytes up to the end of the last whole record.
-    pub whole_size: usize,
+    /// The change up to which everything was durable when the log was begun, in other files or in its first records.
+    /// What older logs have after it was given up before that. `None` in version 1, which did not say.
+    pub begun_after: Option<u64>,
     /// Everything up to this number was durable when the last record was written.
     pub durable: u64,
+}
+
+impl LogContents<'_> {
+    /// Fails if changes are gone that were durable when the log was begun: `last` is the last that there is.
+    pub fn expect_begun_by(&self, last: u64) -> Result<(), LogError> {
+        match self.begun_after {
+            Some(durable) if durable > last => Err(LogError::Gap { after: last, durable }),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// Why a log file cannot be read.
@@ -133,43 +144,39 @@ pub enum LogError {
         "the record at byte {offset}, after change {after}, is damaged although change {durable} was already durable"
     )]
     Lost { offset: usize, after: u64, durable: u64 },
-    /// The end of the log before, or all of it, is gone.
+    /// Changes are gone that were durable when the log was begun.
     #[error(
-        "it begins after change {durable}, and only the changes up to {after} are there: a log before it is cut \
-         short, or gone, or the manifest is an old one"
+        "it was begun when the changes up to {durable} were durable, and only those up to {after} are there: the \
+         end of a log is damaged, or a log is gone, or the manifest is an old one"
     )]
     Gap { after: u64, durable: u64 },
-}
-
-/// The change up to which everything was durable when a log was begun, in other files or in its first records. What
-/// older logs have after it was given up before that. `None` in version 1, which did not say.
-pub fn begun_after(bytes: &[u8]) -> Result<Option<u64>, LogError> {
-    let (version, mut reader) = FILE_KIND.open(bytes)?;
-    if version == 1 {
-        return Ok(None);
-    }
-    let (structure, offset) = (FILE_KIND.structure, HEADER_SIZE as u64);
-    let (expected, durable) = (reader.u32()?, reader.u64()?);
-    match checksum(&durable.to_le_bytes()) {
-        found if found == expected => Ok(Some(durable)),
-        found => Err(DecodeError::Checksum { structure, offset, expected, found }.into()),
-    }
 }
 
 /// Reads a log file, and tells an end cut short by a crash from damage to what was acknowledged.
 ///
 /// Everything up to the change `known` is there already, from a checkpoint or from the logs before.
 pub fn read_log(bytes: &[u8], known: u64) -> Result<LogContents<'_>, LogError> {
-    let begun_after = begun_after(bytes)?;
+    let (version, mut header) = FILE_KIND.open(bytes)?;
+    let begun_after = match version {
+        1 => None,
+        _ => {
+            let (expected, durable) = (header.u32()?, header.u64()?);
+            let found = checksum(&durable.to_le_bytes());
+            if found != expected {
+                let (structure, offset) = (FILE_KIND.structure, HEADER_SIZE as u64);
+                return Err(DecodeError::Checksum { structure, offset, expected, found }.into());
+            }
+            Some(durable)
+        }
+    };
     let mut at = if begun_after.is_some() { LOG_HEADER_SIZE } else { HEADER_SIZE };
-    let mut contents = LogContents { records: Vec::new(), torn_size: 0, whole_size: 0, durable: 0 };
+    let mut contents = LogContents { records: Vec::new(), torn_size: 0, begun_after, durable: 0 };
     while at < bytes.len() {
         let Some(record) = read_record(&bytes[at..]) else { break };
         contents.records.push((record.number, record.change));
         contents.durable = record.durable;
         at += record.size;
     }
-    contents.whole_size = at;
     contents.torn_size = bytes.len() - at;
 
     let after = contents.records.last().map_or(known, |(number, _)| known.max(*number));
@@ -180,12 +187,6 @@ pub fn read_log(bytes: &[u8], known: u64) -> Result<LogContents<'_>, LogError> {
         {
             return Err(LogError::Lost { offset: at, after, durable: record.durable });
         }
-    }
-    if let Some(durable) = begun_after.filter(|durable| *durable > after) {
-        return Err(match contents.torn_size {
-            0 => LogError::Gap { after, durable },
-            _ => LogError::Lost { offset: at, after, durable },
-        });
     }
     Ok(contents)
 }
@@ -281,8 +282,9 @@ mod tests {
     #[test]
     fn the_next_log_tells_that_the_last_group_of_this_one_was_durable() {
         let next = header(3).into_bytes();
-        assert!(read_log(&next, 3).is_ok());
-        assert_eq!(read_log(&next, 2).unwrap_err(), LogError::Gap { after: 2, durable: 3 });
+        let next = read_log(&next, 3).unwrap();
+        assert_eq!(next.expect_begun_by(3), Ok(()));
+        assert_eq!(next.expect_begun_by(2), Err(LogError::Gap { after: 2, durable: 3 }));
     }
 
     #[test]
@@ -294,6 +296,8 @@ mod tests {
         let mut bytes = bytes.into_bytes();
         assert_eq!(read_log(&bytes, 10).unwrap().records.len(), 2);
         *bytes.last_mut().unwrap() ^= 1;
-        assert!(matches!(read_log(&bytes, 10), Err(LogError::Lost { .. })));
+        let contents = read_log(&bytes, 10).unwrap();
+        assert_eq!((contents.records.len(), contents.torn_size > 0), (1, true));
+        assert!(contents.expect_begun_by(11).is_err());
     }
 }

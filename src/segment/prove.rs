@@ -4,6 +4,7 @@
 
 use super::{Column, Damage, Group, RowKind, Segment, activity_key};
 use crate::format::{DecodeError, IntColumn};
+use crate::limits::{TIME_MAX_MS, TIME_MIN_MS};
 use crate::model::DAY_MS;
 
 /// What ordinals and numbers in a segment must stay below.
@@ -84,6 +85,8 @@ impl Segment {
             self.prove_column(group, property)?;
         }
         if self.kind() == RowKind::Events {
+            let is_in_range = TIME_MIN_MS <= meta.time_min && meta.time_max <= TIME_MAX_MS;
+            self.require(is_in_range, "a time is out of range")?;
             let day = |time: &u64| meta.time_min.wrapping_add(*time as i64).div_euclid(DAY_MS) as i32;
             let keys = users.iter().zip(&times).map(|(user, time)| activity_key(*user as u32, day(time)));
             active.extend(keys);

@@ -45,7 +45,9 @@ impl Inner {
                 self.join(inputs)?;
             }
         }
-        self.purge_ids()
+        self.purge_ids()?;
+        // Whoever asked for bytes to be gone is answered when they cannot come back.
+        self.directory.sync_directory().map_err(|error| io_problem("sync the data directory", &error))
     }
 
     /// Joins neighbours of similar size until there are none.

@@ -66,7 +66,7 @@ fn age(text: &str) -> Result<Duration, String> {
 }
 
 /// Where backups go unless told: `flywheel-data.backups` next to `flywheel-data`.
-fn backups_beside(data: &Path) -> PathBuf {
+pub(super) fn backups_beside(data: &Path) -> PathBuf {
     let data = std::path::absolute(data).unwrap_or_else(|_| data.to_owned());
     let mut name = data.file_name().unwrap_or_default().to_owned();
     name.push(".backups");

@@ -62,7 +62,7 @@ pub(super) fn run_check(args: &CheckArgs, data: &Path) -> Result<(), Problem> {
 
 pub(super) fn run_backup(args: &BackupArgs, data: &Path) -> Result<(), Problem> {
     let source = existing(data, "store")?;
-    let report = backup(&source, &opened(&args.target)?, SystemClock::default().now())?;
+    let report = backup(&source, &opened(&args.target)?, SystemClock.now())?;
     let BackupReport { change, file_count, size_bytes, copied_count, copied_bytes } = report;
     output::print(
         format!(

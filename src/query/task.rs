@@ -89,7 +89,6 @@ impl<'a> Task<'a> {
     ) -> Result<Rows, Problem> {
         let meter = self.scan.meter();
         meter.check()?;
-        let range = range.start.max(self.scan.snapshot().expired_before)..range.end;
         if self.entity == Entity::Account {
             return self.scan.by_account().of_task(self.scan, self.index, selection, range, with_refs);
         }
@@ -143,6 +142,7 @@ impl<'a> Task<'a> {
     ) -> Result<(), Problem> {
         let group = self.scan.group(bound.segment, bound.group);
         let meta = group.meta();
+        let range = range.start.max(self.scan.snapshot().expired_before)..range.end;
         if range.is_empty() || meta.time_max < range.start || meta.time_min >= range.end {
             return Ok(());
         }

@@ -8,9 +8,10 @@
 
 use std::fmt::Debug;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
+use rustix::time::{ClockId, clock_gettime};
 
 use crate::limits::{CLOCK_JUMP_MAX, CLOSED_TIME_MAX};
 use crate::model::TimeMs;
@@ -25,16 +26,8 @@ pub trait Clock: Send + Sync + Debug {
 }
 
 /// The system's clock.
-#[derive(Debug)]
-pub struct SystemClock {
-    started: Instant,
-}
-
-impl Default for SystemClock {
-    fn default() -> SystemClock {
-        SystemClock { started: Instant::now() }
-    }
-}
+#[derive(Debug, Default)]
+pub struct SystemClock;
 
 impl Clock for SystemClock {
     fn now(&self) -> TimeMs {
@@ -43,7 +36,9 @@ impl Clock for SystemClock {
     }
 
     fn uptime(&self) -> Duration {
-        self.started.elapsed()
+        // That of the machine, the time for which it slept included.
+        let time = clock_gettime(ClockId::Boottime);
+        Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec.unsigned_abs() as u32)
     }
 }
 

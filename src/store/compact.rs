@@ -24,12 +24,14 @@ use crate::model::TimeMs;
 use crate::segment::{MergeError, MergeSource, RowKind, Segment, merge};
 
 impl Inner {
-    /// Joins all segments that may be joined, and drops the bytes of everything deleted.
+    /// Joins all segments that may be joined, and drops the bytes of everything deleted. Segments that turned out
+    /// damaged are left as they are, and told when the others are done.
     pub(super) fn compact_all(&self) -> Result<(), Problem> {
         self.check_writable()?;
         let _maintenance = self.maintenance.lock();
         self.seal_under_maintenance()?;
-        self.expire_under_maintenance(true)?;
+        self.expire_under_maintenance(false)?;
+        let cutoff = self.expired_before();
         let mut all = self.disk_by_time();
         while let Some(first) = all.first() {
             let kind = first.live.segment.kind();
@@ -41,13 +43,16 @@ impl Inner {
             });
             let count = joined.count();
             let inputs: Vec<DiskSegment> = all.drain(..count).collect();
-            if inputs.len() > 1 || !inputs[0].checkpoint_dead.is_empty() {
+            let loses_events = inputs[0].as_checkpoint_source(cutoff).loses_events();
+            if inputs.len() > 1 || !inputs[0].checkpoint_dead.is_empty() || loses_events {
                 self.join(inputs)?;
             }
         }
         self.purge_ids()?;
-        // Whoever asked for bytes to be gone is answered when they cannot come back.
-        self.directory.sync_directory().map_err(|error| io_problem("sync the data directory", &error))
+        // Whoever asked for bytes to be gone is answered when they cannot come back, and told where they may still be.
+        self.directory.sync_directory().map_err(|error| io_problem("sync the data directory", &error))?;
+        let disk = Arc::clone(&self.view.read().disk);
+        Ok(disk.iter().try_for_each(|disk| disk.live.segment.check_mapped())?)
     }
 
     /// Joins neighbours of similar size until there are none.

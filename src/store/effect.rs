@@ -85,6 +85,13 @@ pub struct NewEvents {
     pub expired: u64,
 }
 
+/// Why an event is not stored although it is not there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Gone {
+    Expired,
+    Deleted,
+}
+
 fn out_of_ordinals() -> Problem {
     Problem::new(ProblemClass::TooLarge, "the store holds as many ids as it can")
 }
@@ -125,26 +132,23 @@ impl Base<'_> {
             let problem = Problem::invalid("a time lies outside 1900-01-01 to 2200-01-01");
             return Err(problem.at(format!("/{index}/time")));
         }
+        if let Some(gone) = self.gone(batch) {
+            return self.new_events_but(batch, &gone, arrival, pending);
+        }
         let all = self.rows(batch, arrival)?;
         let row_count = all.len();
         let on_disk = || self.view.disk.iter().map(|disk| (&*disk.live.segment, &*disk.live.dead));
         let mut rows = Vec::with_capacity(row_count);
         let mut marks = Vec::new();
         let mut in_batch: HashSet<EventMark> = HashSet::new();
-        let mut expired = 0;
         for row in all {
             let event = batch.get(row.row as usize);
-            if row.time < self.expired_before {
-                expired += 1;
-                continue;
-            }
             if let Some(id) = event.id() {
                 let mark = event_mark(event.event(), row.user, row.time, id.as_bytes());
                 let in_memory =
                     self.marks.iter().any(|marks| marks.contains(&mark)) || pending.contains(&mark);
                 if in_memory
                     || !in_batch.insert(mark)
-                    || self.view.tombstones.has(event.event(), event.user(), row.time, id.as_bytes())
                     || find_event(on_disk(), event.event(), row.user, row.time, id.as_bytes())?.is_some()
                 {
                     continue;
@@ -154,15 +158,52 @@ impl Base<'_> {
             rows.push(BatchRow { arrival: arrival + rows.len() as u64, ..row });
         }
         if rows.len() == row_count {
-            return Ok(NewEvents { batch: None, rows, marks, duplicates: 0, expired });
+            return Ok(NewEvents { batch: None, rows, marks, duplicates: 0, expired: 0 });
         }
-        let duplicates = (row_count - rows.len()) as u64 - expired;
+        let duplicates = (row_count - rows.len()) as u64;
         let mut kept = EventBatch::new();
         for (index, row) in rows.iter_mut().enumerate() {
             kept.push_from(batch.get(row.row as usize));
             row.row = index as u32;
         }
-        Ok(NewEvents { batch: Some(kept), rows, marks, duplicates, expired })
+        Ok(NewEvents { batch: Some(kept), rows, marks, duplicates, expired: 0 })
+    }
+
+    /// Which events of a batch have expired, or were a deleted user's; `None` if none is. They are found before any id
+    /// is resolved, which would remember it.
+    fn gone(&self, batch: &EventBatch) -> Option<Vec<Option<Gone>>> {
+        let gone = |event: EventRef<'_>| {
+            let tombstones = &self.view.tombstones;
+            let is_deleted =
+                |id: &str| tombstones.has(event.event(), event.user(), event.time(), id.as_bytes());
+            if event.time() < self.expired_before {
+                Some(Gone::Expired)
+            } else {
+                event.id().filter(|id| is_deleted(id)).map(|_| Gone::Deleted)
+            }
+        };
+        let all: Vec<Option<Gone>> = batch.iter().map(gone).collect();
+        all.iter().any(Option::is_some).then_some(all)
+    }
+
+    /// The new events of a batch without those that are gone.
+    fn new_events_but(
+        &self,
+        batch: &EventBatch,
+        gone: &[Option<Gone>],
+        arrival: u64,
+        pending: &HashSet<EventMark>,
+    ) -> Result<NewEvents, Problem> {
+        let mut kept = EventBatch::new();
+        for (event, _) in batch.iter().zip(gone).filter(|(_, gone)| gone.is_none()) {
+            kept.push_from(event);
+        }
+        let count = |what| gone.iter().filter(|gone| **gone == Some(what)).count() as u64;
+        let mut new = self.new_events(&kept, arrival, pending)?;
+        new.batch = new.batch.or(Some(kept));
+        new.duplicates += count(Gone::Deleted);
+        new.expired = count(Gone::Expired);
+        Ok(new)
     }
 
     /// Resolves writes to profiles to one value for each property written. The tail must be empty.

@@ -88,7 +88,7 @@ impl Default for StoreOptions {
             degraded: false,
             expire_after: None,
             trust_clock: false,
-            clock: Arc::new(SystemClock::default()),
+            clock: Arc::new(SystemClock),
         }
     }
 }

@@ -85,7 +85,11 @@ pub(super) fn open(
         expired_before: manifest.expired_before,
         ..View::default()
     };
-    let clock = BelievedClock::new(Arc::clone(&options.clock), manifest.clock, options.trust_clock);
+    let clock = BelievedClock::new(
+        Arc::clone(&options.clock),
+        manifest.clock,
+        options.trust_clock || options.expire_after.is_none(),
+    );
     let writer = Writer {
         number: manifest.checkpoint,
         next_arrival: manifest.next_arrival.max(1),

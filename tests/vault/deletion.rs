@@ -35,7 +35,7 @@ fn token_events(user: &str, first: i64) -> EventBatch {
         let name = if index % 5 == 0 { format!("{TOKEN} clicked") } else { "viewed".to_owned() };
         let time = START + (first + index) * DAY;
         batch.push_event(&name, user, time, Some(&id), Some("acme")).unwrap();
-        batch.push_property("page", &Value::from(format!("/{TOKEN}/{index}"))).unwrap();
+        batch.push_property("page", &Value::from(format!("/{TOKEN}/{index}").as_str())).unwrap();
         batch.push_property(&format!("{TOKEN} name"), &Value::from(index)).unwrap();
         batch.push_property("tags", &Value::List(vec![TOKEN.into(), "shared".into()])).unwrap();
         batch.push_property("amount", &Number::parse(&format!("{index}.25")).unwrap().into()).unwrap();
@@ -140,6 +140,7 @@ fn a_late_retry_brings_nobody_back_and_a_new_event_is_somebody_new() {
     store.compact().unwrap();
     assert_eq!(files_with_token(folder.path()), Vec::<String>::new());
     assert_eq!(store.ingest(one("viewed", &user, START, "another id")).unwrap().duplicates, 1);
+    store.close().unwrap();
     assert_eq!(
         files_with_token(folder.path()),
         Vec::<String>::new(),

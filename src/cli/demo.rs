@@ -39,7 +39,11 @@ pub(super) struct DemoArgs {
 
 pub(super) fn run(args: DemoArgs, data: &Path) -> Result<(), Problem> {
     // A port in use is told before the work of loading, not after.
-    let server = if args.load_only { None } else { Some(Server::bind(args.listen)?.with_backups(backups_beside(data))) };
+    let server = if args.load_only {
+        None
+    } else {
+        Some(Server::bind(args.listen)?.with_backups(backups_beside(data)))
+    };
     let plan = DemoPlan { seed: args.seed, events: args.events };
     let store = Store::open(data)?;
     load_once(&store, &plan, data)?;

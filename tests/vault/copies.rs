@@ -187,7 +187,10 @@ fn what_is_there_is_not_copied_again_and_what_rotted_is() {
     assert_eq!(refused.status.code(), Some(3), "{}", text(&refused.stderr));
     assert!(text(&refused.stderr).contains(name));
     let output = run(&at("restored"), &["schema"]);
-    assert!(text(&output.stderr).contains("a restore into this directory did not end"), "half of one is no store");
+    assert!(
+        text(&output.stderr).contains("a restore into this directory did not end"),
+        "half of one is no store"
+    );
     assert!(backup().contains("of which 1 of"), "the rotten file is copied again");
     assert!(run(&at("restored"), &["restore", target.to_str().unwrap()]).status.success());
     assert_eq!(counts(&open(&at("restored")), "viewed").unwrap(), (50, 7));

@@ -68,7 +68,10 @@ fn a_segment_that_is_cut_fails_the_queries_that_need_it_and_no_others() {
     assert_eq!(store.ingest(one("signed up", "user-1", START, "s")).unwrap().duplicates, 1);
     assert_eq!(store.ingest(one("signed up", "somebody new", START, "s")).unwrap().accepted, 1);
     store.seal().unwrap();
-    assert!(store.compact().unwrap_err().detail.contains(name(&victim)), "not all bytes that should be gone are");
+    assert!(
+        store.compact().unwrap_err().detail.contains(name(&victim)),
+        "not all bytes that should be gone are"
+    );
     assert_eq!(counts(&store, "signed up").unwrap(), (51, 51));
     assert!(victim.exists(), "what may be mended is not written away");
     let findings = store.check().unwrap().findings;

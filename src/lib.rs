@@ -13,11 +13,14 @@ pub mod fuzzing;
 pub mod http;
 pub mod ingest;
 pub mod io;
+pub mod keys;
 pub mod limits;
 pub mod model;
 pub mod query;
 pub mod segment;
+pub mod settings;
 pub mod store;
+pub mod telemetry;
 pub mod wal;
 
 pub use store::{Receipt, Store};

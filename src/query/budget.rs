@@ -22,12 +22,15 @@ pub struct Budget {
     pub cancelled: Arc<AtomicBool>,
     /// Bytes of rows and partial results held at once.
     pub memory_max: u64,
+    /// Whether the query runs beside others rather than before them: on threads that the system gives time only when
+    /// nobody else wants it.
+    pub makes_way: bool,
 }
 
 impl Default for Budget {
     /// No deadline, and [`QUERY_MEMORY_MAX`].
     fn default() -> Budget {
-        Budget { deadline: None, cancelled: Arc::default(), memory_max: QUERY_MEMORY_MAX }
+        Budget { deadline: None, cancelled: Arc::default(), memory_max: QUERY_MEMORY_MAX, makes_way: false }
     }
 }
 
@@ -49,6 +52,11 @@ pub(super) struct Meter {
 impl Meter {
     pub fn new(budget: Budget) -> Meter {
         Meter { budget, memory: Arc::default() }
+    }
+
+    /// Whether the query makes way for others.
+    pub fn makes_way(&self) -> bool {
+        self.budget.makes_way
     }
 
     /// Fails if the query should end: its deadline is over, or nobody wants its answer.

@@ -77,6 +77,7 @@ pub use paths::{PathCell, PathTotals, Paths};
 pub use retention::{Retention, RetentionTotals};
 pub use retention_cells::RetentionCell;
 pub use scan::Scan;
+pub(crate) use scan::step_back;
 pub use segmentation::Segmentation;
 pub use segmentation_cells::SegmentationCell;
 pub use segmentation_totals::SegmentationTotals;

@@ -6,7 +6,6 @@
 //!
 //! Without keys the server is for its own machine alone, and `origin` keeps web pages out.
 
-use std::borrow::Cow;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use hyper::header::{AUTHORIZATION, HeaderMap};
@@ -98,13 +97,14 @@ impl Doorkeeper {
         if !self.asks_for_keys(store) {
             return origin::check(&parts.headers, &|origin| self.is_listed(origin));
         }
-        let Access::Key(scope) = access else { return Ok(()) };
-        let parameter = match scope {
-            Scope::Write => find_raw(parts.uri.query(), KEY_PARAMETER)?,
-            Scope::Read | Scope::Admin => None,
-        };
-        let key = bearer(&parts.headers).map(Cow::Borrowed).or(parameter.map(Cow::Owned));
-        check(store, key.as_deref(), scope)
+        match access {
+            Access::Open => Ok(()),
+            Access::Key(Scope::Write) => {
+                let parameter = find_raw(parts.uri.query(), KEY_PARAMETER)?;
+                self.admit_writer(store, &parts.headers, parameter.as_deref())
+            }
+            Access::Key(scope) => check(store, bearer(&parts.headers), scope),
+        }
     }
 
     /// Lets a request to write pass whose client puts the key where its own protocol says: `carried` has what was

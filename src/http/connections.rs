@@ -6,7 +6,6 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
 
 use hashbrown::HashMap;
 use parking_lot::Mutex;
@@ -37,8 +36,6 @@ struct Open {
 struct Connection {
     address: IpAddr,
     activity: Activity,
-    /// When it came, or when its last request was answered.
-    waiting_since: Instant,
     leave: Arc<Notify>,
 }
 
@@ -85,8 +82,7 @@ impl Connections {
         let id = open.next_id;
         open.next_id += 1;
         let leave = Arc::new(Notify::new());
-        let connection =
-            Connection { address, activity, waiting_since: Instant::now(), leave: Arc::clone(&leave) };
+        let connection = Connection { address, activity, leave: Arc::clone(&leave) };
         open.by_id.insert(id, connection);
         *open.by_address.entry(address).or_default() += 1;
         drop(open);
@@ -103,7 +99,7 @@ impl Open {
     /// Closes the connection that has waited the longest, if one waits at all.
     fn evict(&mut self) -> bool {
         let waiting = self.by_id.iter().filter(|(_, connection)| !connection.activity.is_answering());
-        let Some(id) = waiting.min_by_key(|(_, connection)| connection.waiting_since).map(|(id, _)| *id)
+        let Some(id) = waiting.max_by_key(|(_, connection)| connection.activity.silence()).map(|(id, _)| *id)
         else {
             return false;
         };
@@ -120,15 +116,6 @@ impl Open {
             if *count == 0 {
                 self.by_address.remove(&address);
             }
-        }
-    }
-}
-
-impl Place {
-    /// Says that the connection waits for its next request from now on.
-    pub fn waits_again(&self) {
-        if let Some(connection) = self.connections.open.lock().by_id.get_mut(&self.id) {
-            connection.waiting_since = Instant::now();
         }
     }
 }
@@ -159,7 +146,7 @@ mod tests {
             .zip(&activities)
             .map(|(last, activity)| connections.admit(address(last), activity.clone()).unwrap())
             .collect();
-        places[0].waits_again();
+        activities[0].speaks();
         let third = Activity::default();
         let place = connections.admit(address(3), third.clone()).unwrap();
         let is_told = |place: &Place| {

@@ -271,7 +271,7 @@ fn take_in(
     tokio::spawn(async move {
         match tls {
             None => {
-                let stream = MovingStream::new(stream, patience, farewells);
+                let stream = MovingStream::new(stream, activity.clone(), patience, farewells);
                 serve_connection(stream, app, activity, place, watcher).await;
             }
             Some(tls) => {
@@ -283,7 +283,7 @@ fn take_in(
                 };
                 match greeted {
                     Ok(Ok(stream)) => {
-                        let stream = MovingStream::new(stream, patience, farewells);
+                        let stream = MovingStream::new(stream, activity.clone(), patience, farewells);
                         serve_connection(stream, app, activity, place, watcher).await;
                     }
                     Ok(Err(error)) => tracing::debug!(%error, "a client could not agree on TLS"),
@@ -302,22 +302,19 @@ async fn serve_connection<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
     watcher: Watcher,
 ) {
     let keep_alive = app.settings.keep_alive;
-    let place = Arc::new(place);
-    let leave = Arc::clone(&place.leave);
     let of_service = activity.clone();
     let service = service_fn(move |request| {
-        let (app, answering, place) = (Arc::clone(&app), of_service.begin(), Arc::clone(&place));
+        let (app, answering) = (Arc::clone(&app), of_service.begin());
         async move {
             let reply = answer(&app, request).await;
             drop(answering);
-            place.waits_again();
             Ok::<_, Infallible>(reply)
         }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(keep_alive)
-        .max_buf_size(HYPER_HEAD_SIZE_MAX)
+        .max_header_size(HYPER_HEAD_SIZE_MAX)
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = pin!(watcher.watch(connection));
     loop {
@@ -329,7 +326,7 @@ async fn serve_connection<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
                 return;
             }
             // A request that came in at the last moment is answered.
-            () = leave.notified() => if !activity.is_answering() { return },
+            () = place.leave.notified() => if !activity.is_answering() { return },
         }
     }
 }

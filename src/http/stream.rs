@@ -8,7 +8,7 @@ use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -28,31 +28,55 @@ pub(super) struct Patience {
     pub answer: Duration,
 }
 
-/// Whether a request of the connection is being answered, and since when it waits for the next if not.
-///
-/// Counts beginnings and ends of answers together: it is odd while one is being made.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Activity(Arc<AtomicU64>);
+/// Whether a request of the connection is being answered, and since when nothing was said to its client if not.
+#[derive(Clone, Debug)]
+pub(super) struct Activity(Arc<ActivityState>);
+
+#[derive(Debug)]
+struct ActivityState {
+    is_answering: AtomicBool,
+    begun: std::time::Instant,
+    /// When something was last said, in nanoseconds since `begun`.
+    said: AtomicU64,
+}
+
+impl Default for Activity {
+    fn default() -> Activity {
+        let (is_answering, said) = (AtomicBool::new(false), AtomicU64::new(0));
+        Activity(Arc::new(ActivityState { is_answering, begun: std::time::Instant::now(), said }))
+    }
+}
 
 impl Activity {
-    /// Marks the connection as answering until the mark is dropped.
+    /// Marks the connection as answering until the mark is dropped. A connection answers one request at a time.
     pub fn begin(&self) -> Answering {
-        self.0.fetch_add(1, Ordering::Relaxed);
+        self.0.is_answering.store(true, Ordering::Relaxed);
         Answering(self.clone())
     }
 
     pub fn is_answering(&self) -> bool {
-        !self.0.load(Ordering::Relaxed).is_multiple_of(2)
+        self.0.is_answering.load(Ordering::Relaxed)
+    }
+
+    /// Notes that the client took something of an answer.
+    pub fn speaks(&self) {
+        self.0.said.store(self.0.begun.elapsed().as_nanos() as u64, Ordering::Relaxed);
+    }
+
+    /// How long nothing was said. What the client says does not count: it may say a byte at a time for ever.
+    pub fn silence(&self) -> Duration {
+        self.0.begun.elapsed().saturating_sub(Duration::from_nanos(self.0.said.load(Ordering::Relaxed)))
     }
 }
 
-/// A request is being answered. A connection answers one at a time.
+/// A request is being answered.
 #[derive(Debug)]
 pub(super) struct Answering(Activity);
 
 impl Drop for Answering {
     fn drop(&mut self) {
-        self.0.0.fetch_add(1, Ordering::Relaxed);
+        self.0.speaks();
+        self.0.0.is_answering.store(false, Ordering::Relaxed);
     }
 }
 
@@ -62,6 +86,7 @@ impl Drop for Answering {
 pub(super) struct MovingStream<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> {
     /// `None` only while it is dropped.
     inner: Option<S>,
+    activity: Activity,
     framing: Framing,
     patience: Patience,
     head: Clock,
@@ -73,11 +98,12 @@ pub(super) struct MovingStream<S: AsyncRead + AsyncWrite + Send + Unpin + 'stati
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> MovingStream<S> {
     /// Watches a connection that was just made: its first head is due from now on.
-    pub fn new(inner: S, patience: Patience, farewells: Farewells) -> MovingStream<S> {
+    pub fn new(inner: S, activity: Activity, patience: Patience, farewells: Farewells) -> MovingStream<S> {
         let mut head = Clock::default();
         head.start(patience.head);
         MovingStream {
             inner: Some(inner),
+            activity,
             framing: Framing::default(),
             patience,
             head,
@@ -148,6 +174,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> MovingStream<S> {
         let polled = write(Pin::new(self.inner()), cx);
         if polled.is_ready() {
             self.answer.stop();
+            self.activity.speaks();
             return polled;
         }
         self.answer.start(self.patience.answer);
@@ -177,7 +204,12 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> AsyncWrite for MovingSt
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.get_mut().poll_moving(cx, |inner, cx| inner.poll_shutdown(cx))
+        let this = self.get_mut();
+        if this.refusal.is_some() {
+            // What it is for is still to be said.
+            return Poll::Ready(Ok(()));
+        }
+        this.poll_moving(cx, |inner, cx| inner.poll_shutdown(cx))
     }
 }
 
@@ -225,7 +257,7 @@ mod tests {
         Patience { head: Duration::from_millis(40), answer: Duration::from_millis(40) };
 
     fn stream(server: tokio::io::DuplexStream) -> MovingStream<tokio::io::DuplexStream> {
-        MovingStream::new(server, PATIENCE, Farewells::default())
+        MovingStream::new(server, Activity::default(), PATIENCE, Farewells::default())
     }
 
     #[tokio::test]

@@ -63,6 +63,24 @@ pub(super) struct Bridge {
     reads: [Sender<Job>; Lane::ALL.len()],
     running: [Arc<AtomicUsize>; Lane::ALL.len()],
     writes: Arc<Semaphore>,
+    /// Quick reads that wait for a thread, and writes under way: those for whom a query that takes long makes way.
+    wanting: Arc<AtomicUsize>,
+}
+
+/// Somebody who wants a place, until this is dropped.
+struct Wanting(Arc<AtomicUsize>);
+
+impl Wanting {
+    fn new(count: &Arc<AtomicUsize>) -> Wanting {
+        count.fetch_add(1, Ordering::Relaxed);
+        Wanting(Arc::clone(count))
+    }
+}
+
+impl Drop for Wanting {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// The threads of a bridge. They end when it is dropped and what they are at is done.
@@ -125,12 +143,18 @@ impl Bridge {
             lanes.try_into().expect("there is one of each");
         let running = lanes.each_ref().map(|(_, running)| Arc::clone(running));
         let writes = Arc::new(Semaphore::new(size.write_count_max));
-        Ok((Bridge { store, reads: lanes.map(|(reads, _)| reads), running, writes }, ReadThreads { ended }))
+        let reads = lanes.map(|(reads, _)| reads);
+        Ok((Bridge { store, reads, running, writes, wanting: Arc::default() }, ReadThreads { ended }))
     }
 
     /// The store, for what neither waits nor computes.
     pub fn store(&self) -> &Store {
         &self.store
+    }
+
+    /// How many want a place that queries of the quick lane have.
+    pub fn wanting(&self) -> Arc<AtomicUsize> {
+        Arc::clone(&self.wanting)
     }
 
     /// How many reads of a lane run, and how many wait.
@@ -145,7 +169,9 @@ impl Bridge {
         work: impl FnOnce(&Store) -> Result<T, Problem> + Send + 'static,
     ) -> Result<T, Problem> {
         let (sender, receiver) = oneshot::channel();
+        let wanting = (lane == Lane::Quick).then(|| Wanting::new(&self.wanting));
         let job: Job = Box::new(move |store| {
+            drop(wanting);
             if sender.is_closed() {
                 return;
             }
@@ -169,9 +195,10 @@ impl Bridge {
     ) -> Result<T, Problem> {
         let permit = Arc::clone(&self.writes).acquire_owned().await.expect("the semaphore is never closed");
         let store = Arc::clone(&self.store);
+        let wanting = Wanting::new(&self.wanting);
         let task = tokio::task::spawn_blocking(move || {
             // Kept by the work and not by the asker, who may go before it is done.
-            let _permit = permit;
+            let _kept = (permit, wanting);
             without_panic(|| work(&store))
         });
         task.await.unwrap_or_else(|_| Err(stopping()))

@@ -1,11 +1,13 @@
-//! Runs queries: first among the quick ones, then, if it was not one, where it makes way.
+//! Runs queries: first among the quick ones, then, if one was not and others wait, where it makes way.
 //!
-//! On two cores a single heavy query would hold up everything else, and nobody knows beforehand which one is heavy. So
-//! each begins in the lane for quick queries and is given up there after a moment; the few that were begin anew in a
-//! lane of their own, on threads to which the system gives time only when nobody else wants it. What they did until
-//! then is lost: a moment for each, which bounds what the quick ones wait for. A query keeps its deadline through both.
+//! On two cores a few heavy queries would hold up everything else, and nobody knows beforehand which ones are heavy. So
+//! each begins in the lane for quick queries. Where it is after a moment, it goes on only as long as nobody else wants
+//! its place; else it is given up and begins anew in a lane of their own, on threads to which the system gives time
+//! only when nobody else wants it. What it did until then is lost: little more than that moment if there is a crowd, and
+//! nothing if there is none. A query keeps its deadline through both.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use hyper::header::{HeaderName, HeaderValue};
@@ -16,7 +18,7 @@ use super::respond::{self, Reply};
 use super::validator::is_held;
 use crate::Store;
 use crate::api::{Format, Json, Problem, ProblemClass, encode};
-use crate::query::{Budget, QueryOptions};
+use crate::query::{Budget, Courtesy, QueryOptions};
 
 /// A query whose body is still to be read.
 pub(super) struct AskedQuery {
@@ -37,7 +39,7 @@ enum Told {
         /// What each part took.
         timing: String,
     },
-    /// It takes longer than a moment.
+    /// It takes longer than a moment, and others wait.
     MakesWay,
 }
 
@@ -83,7 +85,7 @@ impl AskedQuery {
             let (query, held, format) = (Arc::clone(&query), self.held.clone(), self.format);
             let (validator, quick_time) = (app.validator, app.settings.quick_query_time);
             let memory_max = app.settings.query_memory as u64;
-            let cancelled = asker.has_gone();
+            let (cancelled, others) = (asker.has_gone(), app.bridge.wanting());
             move |store: &Store| {
                 let begun = Instant::now();
                 let tag = |snapshot| validator.tag(&query, format, snapshot);
@@ -93,14 +95,16 @@ impl AskedQuery {
                 {
                     return Ok(Told::Held(tag));
                 }
-                let until = if makes_way { deadline } else { deadline.min(begun + quick_time) };
-                let budget = Budget { deadline: Some(until), cancelled, memory_max, makes_way };
-                let answer = match store.query_with(&query, &QueryOptions { now: None, budget }) {
-                    Err(problem) if problem.class == ProblemClass::Timeout && until < deadline => {
-                        return Ok(Told::MakesWay);
-                    }
-                    answer => answer?,
-                };
+                let is_shown = Arc::new(AtomicBool::new(false));
+                let courtesy =
+                    Courtesy { after: begun + quick_time, others, is_shown: Arc::clone(&is_shown) };
+                let courtesy = (!makes_way).then_some(courtesy);
+                let budget = Budget { deadline: Some(deadline), cancelled, memory_max, courtesy, makes_way };
+                let answer = store.query_with(&query, &QueryOptions { now: None, budget });
+                if answer.is_err() && is_shown.load(Ordering::Relaxed) {
+                    return Ok(Told::MakesWay);
+                }
+                let answer = answer?;
                 let answered = Instant::now();
                 let (encoded, tag) = (encode(&answer, format), tag(answer.statistics.snapshot));
                 let timing =

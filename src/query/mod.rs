@@ -66,7 +66,7 @@ mod weight;
 mod whole_paths;
 
 pub use breakdown::BreakdownPlan;
-pub use budget::{Budget, Charge, QueryOptions};
+pub use budget::{Budget, Charge, Courtesy, QueryOptions};
 pub use calendar::{Calendar, format_instant, local_date};
 pub use cohort::{Cohort, CohortBinder, CohortPlan};
 pub use funnel::Funnel;

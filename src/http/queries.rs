@@ -17,7 +17,7 @@ use super::handlers::{App, QUERY_KINDS};
 use super::respond::{self, Reply};
 use super::validator::is_held;
 use crate::Store;
-use crate::api::{Format, Json, Problem, ProblemClass, encode};
+use crate::api::{Format, Json, Problem, encode};
 use crate::query::{Budget, Courtesy, QueryOptions};
 
 /// A query whose body is still to be read.

@@ -31,8 +31,23 @@ use crate::model::{Entity, TimeMs, checked_time, parse_time};
 use crate::settings::Settings;
 
 /// The kinds of queries that have an address.
-pub const QUERY_KINDS: [&str; 7] =
-    ["segmentation", "funnel", "retention", "lifecycle", "stickiness", "paths", "cohort"];
+pub const QUERY_KINDS: [&str; 15] = [
+    "segmentation",
+    "funnel",
+    "retention",
+    "lifecycle",
+    "stickiness",
+    "paths",
+    "cohort",
+    "activation",
+    "conversion",
+    "drivers",
+    "pql",
+    "revenue",
+    "virality",
+    "limits",
+    "overview",
+];
 
 /// What requests are answered with.
 #[derive(Debug)]
@@ -100,6 +115,9 @@ impl App {
             Action::ShowCohort => call.show_cohort().await,
             Action::ShowQuery => call.show_query().await,
             Action::DeleteDocument(kind) => call.delete_document(kind).await,
+            Action::PutGrowthModel => call.put_growth_model().await,
+            Action::ShowGrowthModel => call.show_growth_model().await,
+            Action::DeleteGrowthModel => call.delete_growth_model().await,
             Action::RunQuery => call.run_stored_query().await,
             Action::ShowHealth => Ok(respond::json(StatusCode::OK, &json!({"status": "ok"}))),
             Action::ShowReadiness => Ok(self.show_readiness().await),

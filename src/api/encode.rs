@@ -87,6 +87,9 @@ fn json(answer: &Answer) -> String {
         statistics.events_scanned, statistics.segments, statistics.users, statistics.snapshot
     )
     .expect("strings take writes");
+    if let Some(ignored) = statistics.ignored {
+        write!(out, ", \"ignored\": {ignored}").expect("strings take writes");
+    }
     if !statistics.degraded.is_empty() {
         out.push_str(", \"degraded\": [");
         for (index, file) in statistics.degraded.iter().enumerate() {
@@ -248,6 +251,7 @@ pub fn decode(body: &Json) -> Result<Answer, Problem> {
         segments: count("segments")?,
         users: count("users")?,
         snapshot: count("snapshot")?,
+        ignored: statistics.json().get("ignored").map(|count| decode_count(&count.root())).transpose()?,
         degraded: decode_names(statistics.json().get("degraded"))?,
     };
     Ok(Answer { table, statistics })

@@ -11,7 +11,7 @@ use super::arguments::{LISTEN_DEFAULT, listen_address};
 use super::output::{self, thousands};
 use super::serve::{backups_beside, ready_line};
 use crate::api::{Cell, Json, Problem, ProblemClass};
-use crate::demo::{DemoPlan, DemoProfiles, generate, profiles};
+use crate::demo::{DemoPlan, DemoProfiles, GROWTH_MODEL, generate, profiles};
 use crate::http::Server;
 use crate::io::{Directory, Disk, publish};
 use crate::model::Entity;
@@ -98,6 +98,7 @@ fn load(store: &Store, plan: &DemoPlan) -> Result<(), Problem> {
     store.write_profiles(Entity::User, users)?;
     store.write_profiles(Entity::Account, accounts)?;
     store.merge_identities(identities)?;
+    store.put_growth_model(&Json::parse(GROWTH_MODEL.as_bytes())?)?;
     store.seal()?;
     store.compact_where_due()?;
     let seconds = begun.elapsed().as_secs_f64();

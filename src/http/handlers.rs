@@ -32,8 +32,23 @@ use crate::query::{Budget, QueryOptions};
 use crate::store::Health;
 
 /// The kinds of queries that have an address.
-pub const QUERY_KINDS: [&str; 7] =
-    ["segmentation", "funnel", "retention", "lifecycle", "stickiness", "paths", "cohort"];
+pub const QUERY_KINDS: [&str; 15] = [
+    "segmentation",
+    "funnel",
+    "retention",
+    "lifecycle",
+    "stickiness",
+    "paths",
+    "cohort",
+    "activation",
+    "conversion",
+    "drivers",
+    "pql",
+    "revenue",
+    "virality",
+    "limits",
+    "overview",
+];
 
 /// The backup that is meant where none is named.
 const BACKUP_NAME_DEFAULT: &str = "latest";
@@ -109,6 +124,9 @@ impl App {
             Action::ShowCohort => call.show_cohort().await,
             Action::ShowQuery => call.show_query().await,
             Action::DeleteDocument(kind) => call.delete_document(kind).await,
+            Action::PutGrowthModel => call.put_growth_model().await,
+            Action::ShowGrowthModel => call.show_growth_model().await,
+            Action::DeleteGrowthModel => call.delete_growth_model().await,
             Action::RunQuery => call.run_stored_query().await,
             Action::ShowHealth => Ok(respond::json(StatusCode::OK, &json!({"status": "ok"}))),
             Action::ShowReadiness => call.show_readiness().await,

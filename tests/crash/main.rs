@@ -27,7 +27,7 @@ use barriers::{Barrier, open_without};
 use call_log::{CallLog, Mistake};
 use damage::damage_everything;
 use failing_operations::fail_everywhere;
-use power_cuts::{Effort, cut_everywhere};
+use power_cuts::{Effort, cut_everywhere, kill_open_cut};
 use subject::open_store;
 
 #[test]
@@ -46,15 +46,23 @@ fn acknowledged_writes_survive_every_failing_operation() {
     println!("failing operations: {figures}, {effort:?}");
 }
 
+#[test]
+fn what_opening_does_after_a_kill_is_safe() {
+    let effort = Effort::from_environment(1);
+    let every = if effort.time_max.is_some() { 9 } else { 1 };
+    let states = kill_open_cut(&open_store, every, effort.seed).unwrap_or_else(|finding| panic!("{finding}"));
+    println!("killed, opened and cut: {states} states");
+}
+
 /// Whether by the power cut or by an operation that fails.
 #[test]
 fn every_barrier_that_is_left_out_is_missed() {
     for without in Barrier::ALL {
         let open = |directory| open_without(without, directory);
         let effort = Effort::from_environment(60);
-        // These two are missed by failing operations only.
         let cuts = match without {
-            Barrier::FailedSync | Barrier::OpenSync => Ok(()),
+            Barrier::FailedSync => Ok(()), // only a sync that fails tells
+            Barrier::OpenSync => kill_open_cut(&open, 1, effort.seed).map(drop),
             _ => cut_everywhere(&open, effort).map(drop),
         };
         let finding = match cuts {

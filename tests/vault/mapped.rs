@@ -9,7 +9,7 @@ use flywheeldb::api::ProblemClass;
 use flywheeldb::model::EventBatch;
 use flywheeldb::store::StoreOptions;
 
-use super::{DAY, START, counts, json, one, open, options};
+use super::{START, counts, json, one, open, options};
 
 fn segments(path: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path());
@@ -39,7 +39,7 @@ fn fill(store: &Store) {
     for index in 0..6_000_i64 {
         let user = format!("user-{}", index % 50);
         batch
-            .push_event("viewed", &user, START + index * DAY / 100, Some(&format!("id-{index}")), None)
+            .push_event("viewed", &user, START + index * 60_000, Some(&format!("id-{index}")), None)
             .unwrap();
         batch.push_property("page", &format!("/page/{}", index * 7919 % 3000).as_str().into()).unwrap();
     }
@@ -64,7 +64,7 @@ fn a_segment_that_is_cut_fails_the_queries_that_need_it_and_no_others() {
     assert_eq!(store.health().damaged, [name(&victim)]);
 
     // What would need it to know whether it is new is not stored; the rest is, and survives.
-    assert!(store.ingest(one("viewed", "user-1", START + DAY / 100, "id-1")).is_err());
+    assert!(store.ingest(one("viewed", "user-1", START + 60_000, "id-1")).is_err());
     assert_eq!(store.ingest(one("signed up", "user-1", START, "s")).unwrap().duplicates, 1);
     assert_eq!(store.ingest(one("signed up", "somebody new", START, "s")).unwrap().accepted, 1);
     store.seal().unwrap();

@@ -126,6 +126,12 @@ impl Breakdown {
         list.iter().map(|item| Breakdown::parse(item, extra)).collect()
     }
 
+    /// By a property of events, whatever values it has.
+    pub fn by_all_values(property: &str) -> Breakdown {
+        let source = BreakdownSource::Property(property.to_owned());
+        Breakdown { source, on: On::Event, limit: usize::MAX, attribution: None, within: None }
+    }
+
     /// The name of the column of the breakdown with this index.
     pub fn column_name(index: usize) -> String {
         if index == 0 { "breakdown".to_owned() } else { format!("breakdown_{}", index + 1) }

@@ -7,8 +7,8 @@ use jiff::tz::TimeZone;
 use super::time_expr::parse_zone;
 use super::{
     ActivationQuery, CohortQuery, ConversionQuery, DriversQuery, Fields, Filter, FunnelQuery, Json,
-    LifecycleQuery, Node, PathsQuery, PqlQuery, Problem, RetentionQuery, SegmentationQuery, StickinessQuery,
-    TimeExpr, TimeRange,
+    LifecycleQuery, Node, OverviewQuery, PathsQuery, PqlQuery, Problem, RetentionQuery, RevenueQuery,
+    SegmentationQuery, StickinessQuery, TimeExpr, TimeRange, UsageLimitsQuery, ViralityQuery,
 };
 use crate::limits::TIME_MIN_MS;
 use crate::model::{Entity, TimeMs};
@@ -33,6 +33,10 @@ pub enum QueryKind {
     Conversion(ConversionQuery),
     Drivers(DriversQuery),
     Pql(PqlQuery),
+    Revenue(RevenueQuery),
+    Virality(ViralityQuery),
+    UsageLimits(UsageLimitsQuery),
+    Overview(OverviewQuery),
 }
 
 /// The words of the kinds, in the order of the documentation.
@@ -49,13 +53,17 @@ enum Kind {
     Conversion,
     Drivers,
     Pql,
+    Revenue,
+    Virality,
+    UsageLimits,
+    Overview,
 }
 
 /// The words of who is counted.
 pub(super) const ENTITIES: [(&str, Entity); 2] =
     [(Entity::User.name(), Entity::User), (Entity::Account.name(), Entity::Account)];
 
-const KINDS: [(&str, Kind); 11] = [
+const KINDS: [(&str, Kind); 15] = [
     ("segmentation", Kind::Segmentation),
     ("funnel", Kind::Funnel),
     ("retention", Kind::Retention),
@@ -67,6 +75,10 @@ const KINDS: [(&str, Kind); 11] = [
     ("conversion", Kind::Conversion),
     ("drivers", Kind::Drivers),
     ("pql", Kind::Pql),
+    ("revenue", Kind::Revenue),
+    ("virality", Kind::Virality),
+    ("limits", Kind::UsageLimits),
+    ("overview", Kind::Overview),
 ];
 
 impl QueryRequest {
@@ -90,7 +102,7 @@ impl QueryRequest {
             Kind::Funnel => {
                 let (mut common, query) = (Common::parse(fields)?, FunnelQuery::parse(fields)?);
                 if query.counts_accounts {
-                    common.entity = Entity::Account;
+                    (common.entity, common.has_entity) = (Entity::Account, true);
                 }
                 (common, QueryKind::Funnel(query))
             }
@@ -115,6 +127,12 @@ impl QueryRequest {
                 let query = PqlQuery::parse(fields, common.entity)?;
                 (common, QueryKind::Pql(query))
             }
+            Kind::Revenue => (Common::parse(fields)?, QueryKind::Revenue(RevenueQuery::parse(fields)?)),
+            Kind::Virality => (Common::parse(fields)?, QueryKind::Virality(ViralityQuery::parse(fields)?)),
+            Kind::Overview => (Common::parse(fields)?, QueryKind::Overview(OverviewQuery::parse(fields)?)),
+            Kind::UsageLimits => {
+                (Common::parse(fields)?, QueryKind::UsageLimits(UsageLimitsQuery::parse(fields)?))
+            }
         };
         Ok(QueryRequest { common, kind })
     }
@@ -124,8 +142,10 @@ impl QueryRequest {
 #[derive(Clone, Debug)]
 pub struct Common {
     pub range: TimeRange,
-    /// Who is counted.
+    /// Who is counted: users unless said.
     pub entity: Entity,
+    /// Whether the query says who is counted. If not, a part of the growth model may.
+    pub has_entity: bool,
     pub zone: TimeZone,
     pub week_start: WeekStart,
     /// The moment that `now`, `complete` and `in_progress` mean: the clock's unless given.
@@ -139,6 +159,7 @@ impl Default for Common {
         Common {
             range: TimeRange { from: None, to: None, path: String::new() },
             entity: Entity::User,
+            has_entity: false,
             zone: TimeZone::UTC,
             week_start: WeekStart::Monday,
             as_of: None,
@@ -176,8 +197,10 @@ impl Common {
             None => WeekStart::Monday,
         };
         let as_of = fields.optional("as_of").map(|time| TimeExpr::parse(&time)).transpose()?;
-        let entity = fields.optional("entity").map_or(Ok(Entity::User), |entity| entity.word(&ENTITIES))?;
-        Ok(Common { entity, zone, week_start, as_of, ..Common::default() })
+        let entity = fields.optional("entity").map(|entity| entity.word(&ENTITIES)).transpose()?;
+        let has_entity = entity.is_some();
+        let entity = entity.unwrap_or(Entity::User);
+        Ok(Common { entity, has_entity, zone, week_start, as_of, ..Common::default() })
     }
 
     /// Makes moments definite. `now` is the clock's time.

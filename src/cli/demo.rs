@@ -9,7 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::arguments::{LISTEN_DEFAULT, listen_address};
 use super::output::{self, thousands};
-use super::serve::ready_line;
+use super::serve::{backups_beside, ready_line};
 use crate::api::{Cell, Json, Problem, ProblemClass};
 use crate::demo::{DemoPlan, DemoProfiles, GROWTH_MODEL, generate, profiles};
 use crate::http::Server;
@@ -39,7 +39,11 @@ pub(super) struct DemoArgs {
 
 pub(super) fn run(args: DemoArgs, data: &Path) -> Result<(), Problem> {
     // A port in use is told before the work of loading, not after.
-    let server = if args.load_only { None } else { Some(Server::bind(args.listen)?) };
+    let server = if args.load_only {
+        None
+    } else {
+        Some(Server::bind(args.listen)?.with_backups(backups_beside(data)))
+    };
     let plan = DemoPlan { seed: args.seed, events: args.events };
     let store = Store::open(data)?;
     load_once(&store, &plan, data)?;
@@ -149,7 +153,7 @@ impl Mark {
         // As strings, because a seed may have more digits than other readers' numbers.
         let text =
             format!("{{\"seed\": \"{seed}\", \"events\": \"{events}\", \"loaded\": {}}}\n", self.is_loaded);
-        publish(directory, Mark::FILE, &[text.as_bytes()])
+        publish(directory, Mark::FILE, &[text.as_bytes()]).map(drop).map_err(|error| error.error)
     }
 }
 

@@ -18,7 +18,7 @@ use tokio::sync::{Semaphore, oneshot};
 
 use crate::api::{Problem, ProblemClass};
 use crate::limits::{QUERY_WAITING_COUNT_MAX, WRITE_IN_FLIGHT_COUNT_MAX};
-use crate::store::Store;
+use crate::store::{Health, Store};
 
 type Job = Box<dyn FnOnce(&Store) + Send>;
 
@@ -95,6 +95,13 @@ impl Bridge {
             }
             Err(TrySendError::Disconnected(_)) => Err(stopping()),
         }
+    }
+
+    /// What is wrong with the store. Waits for no query and no write.
+    pub async fn health(&self) -> Result<Health, Problem> {
+        let store = Arc::clone(&self.store);
+        let task = tokio::task::spawn_blocking(move || without_panic(|| Ok(store.health())));
+        task.await.unwrap_or_else(|_| Err(stopping()))
     }
 
     /// Runs `work` on a thread that may wait for the disk. Once begun it goes on to its end, asker or not.

@@ -1,6 +1,7 @@
 //! What each address does: reads the request, crosses to the store, tells the answer.
 
 use std::borrow::Cow;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -22,12 +23,16 @@ use super::routes::{Action, Found, Routes};
 use super::validator::{Validator, is_held};
 use crate::api::{Format, Json, Problem, ProblemClass, encode, nearest};
 use crate::ingest::{OnError, Rejected, parse_events, parse_identities, parse_profiles};
-use crate::limits::{QUERY_TIME_MAX, TIMELINE_EVENT_COUNT_DEFAULT, TIMELINE_EVENT_COUNT_MAX};
+use crate::io::Disk;
+use crate::limits::{
+    BACKUP_NAME_SIZE_MAX, QUERY_TIME_MAX, TIMELINE_EVENT_COUNT_DEFAULT, TIMELINE_EVENT_COUNT_MAX,
+};
 use crate::model::{Entity, TimeMs, checked_time, parse_time};
 use crate::query::{Budget, QueryOptions};
+use crate::store::Health;
 
 /// The kinds of queries that have an address.
-pub const QUERY_KINDS: [&str; 11] = [
+pub const QUERY_KINDS: [&str; 15] = [
     "segmentation",
     "funnel",
     "retention",
@@ -39,7 +44,14 @@ pub const QUERY_KINDS: [&str; 11] = [
     "conversion",
     "drivers",
     "pql",
+    "revenue",
+    "virality",
+    "limits",
+    "overview",
 ];
+
+/// The backup that is meant where none is named.
+const BACKUP_NAME_DEFAULT: &str = "latest";
 
 /// What requests are answered with.
 #[derive(Debug)]
@@ -49,6 +61,8 @@ pub(super) struct App {
     pub bodies: BodyBudget,
     pub validator: Validator,
     pub is_stopping: AtomicBool,
+    /// Below which backups are put, by name.
+    pub backups: PathBuf,
 }
 
 /// The answer to `POST /v1/events`.
@@ -57,6 +71,13 @@ struct ToldReceipt<'a> {
     accepted: u64,
     duplicates: u64,
     rejected: Vec<ToldRejected<'a>>,
+    /// Told only where there are some.
+    #[serde(skip_serializing_if = "is_none")]
+    expired: u64,
+}
+
+fn is_none(count: &u64) -> bool {
+    *count == 0
 }
 
 #[derive(Serialize)]
@@ -108,9 +129,10 @@ impl App {
             Action::DeleteGrowthModel => call.delete_growth_model().await,
             Action::RunQuery => call.run_stored_query().await,
             Action::ShowHealth => Ok(respond::json(StatusCode::OK, &json!({"status": "ok"}))),
-            Action::ShowReadiness => Ok(call.show_readiness()),
+            Action::ShowReadiness => call.show_readiness().await,
             Action::Seal => call.seal().await,
             Action::Compact => call.compact().await,
+            Action::Backup => call.backup().await,
         };
         Ok(reply?)
     }
@@ -132,6 +154,7 @@ impl Call<'_> {
             accepted: receipt.accepted,
             duplicates: receipt.duplicates,
             rejected: rejected.iter().map(ToldRejected::from).collect(),
+            expired: receipt.expired,
         };
         Ok(respond::json(StatusCode::OK, &told))
     }
@@ -224,12 +247,37 @@ impl Call<'_> {
         Ok(respond::json(StatusCode::OK, &schema))
     }
 
-    fn show_readiness(&self) -> Reply {
+    async fn show_readiness(&self) -> Result<Reply, Problem> {
         if self.app.is_stopping.load(Ordering::Relaxed) {
-            respond::json(StatusCode::SERVICE_UNAVAILABLE, &json!({"status": "stopping"}))
-        } else {
-            respond::json(StatusCode::OK, &json!({"status": "ready"}))
+            return Ok(respond::json(StatusCode::SERVICE_UNAVAILABLE, &json!({"status": "stopping"})));
         }
+        Ok(told_health(&self.app.bridge.health().await?))
+    }
+
+    async fn backup(&mut self) -> Result<Reply, Problem> {
+        let received = self.body().await?;
+        let name = received.decoded(backup_name)?;
+        let path = self.app.backups.join(&name);
+        let report = self
+            .app
+            .bridge
+            .write(move |store| {
+                let target = Disk::open(&path).map_err(|error| {
+                    let detail = format!("cannot open the directory of the backup: {error}");
+                    Problem::new(ProblemClass::Io, detail)
+                })?;
+                store.backup(&target)
+            })
+            .await?;
+        let told = json!({
+            "backup": name,
+            "change": report.change,
+            "files": report.file_count,
+            "bytes": report.size_bytes,
+            "copied_files": report.copied_count,
+            "copied_bytes": report.copied_bytes,
+        });
+        Ok(respond::json(StatusCode::OK, &told))
     }
 
     async fn seal(&mut self) -> Result<Reply, Problem> {
@@ -270,6 +318,8 @@ enum Told {
         tag: Option<String>,
         /// What each part took.
         timing: String,
+        /// The damaged files that the answer is without.
+        degraded: String,
     },
 }
 
@@ -300,21 +350,81 @@ impl AskedQuery {
             let answer = store.query_with(&query, &QueryOptions { now: None, budget })?;
             let answered = Instant::now();
             let (encoded, tag) = (encode(&answer, format), tag(answer.statistics.snapshot));
+            let degraded = answer.statistics.degraded.join(", ");
             let timing =
                 [("wait", begun - asked), ("query", answered - begun), ("encode", answered.elapsed())];
             let timing = timing.map(|(part, time)| format!("{part};dur={:.3}", time.as_secs_f64() * 1e3));
-            Ok(Told::Table { encoded, tag, timing: timing.join(", ") })
+            Ok(Told::Table { encoded, tag, timing: timing.join(", "), degraded })
         };
         match app.bridge.read(read).await? {
             Told::Held(tag) => Ok(respond::not_modified(&tag)),
-            Told::Table { encoded, tag, timing } => {
+            Told::Table { encoded, tag, timing, degraded } => {
                 let mut reply = respond::table(format, encoded, tag.as_deref());
                 let timing = HeaderValue::from_str(&timing).expect("words and numbers are visible ASCII");
                 reply.headers_mut().insert(HeaderName::from_static("server-timing"), timing);
+                if !degraded.is_empty() {
+                    // Formats other than JSON have no place for it.
+                    let degraded =
+                        HeaderValue::from_str(&degraded).expect("names of files are visible ASCII");
+                    reply.headers_mut().insert(HeaderName::from_static("flywheel-degraded"), degraded);
+                }
                 Ok(reply)
             }
         }
     }
+}
+
+/// Whether requests are answered, and what is wrong with the store.
+fn told_health(health: &Health) -> Reply {
+    let missing: Vec<_> =
+        health.missing.iter().map(|file| json!({"file": file.name, "detail": file.reason})).collect();
+    let (status, word) = match health {
+        Health { write_failure: Some(_), .. } => (StatusCode::SERVICE_UNAVAILABLE, "read_only"),
+        health if !health.is_whole() => (StatusCode::OK, "degraded"),
+        _ => (StatusCode::OK, "ready"),
+    };
+    let mut told = json!({"status": word});
+    let mut tell = |name: &str, value: serde_json::Value| told[name] = value;
+    if !health.is_whole() {
+        tell("missing", missing.into());
+        tell("damaged", health.damaged.clone().into());
+    }
+    if let Some(reason) = &health.write_failure {
+        tell("detail", reason.clone().into());
+    }
+    if let Some(reason) = &health.expiry_halted {
+        tell("expiry_halted", reason.clone().into());
+    }
+    respond::json(status, &told)
+}
+
+/// The name of a backup that a body asks for: `{"name": "nightly"}`, or `latest` where there is no body.
+fn backup_name(body: &[u8]) -> Result<String, Problem> {
+    if body.trim_ascii().is_empty() {
+        return Ok(BACKUP_NAME_DEFAULT.to_owned());
+    }
+    let body = Json::parse(body)?;
+    let mut fields = body.root().object()?;
+    let name = match fields.optional("name") {
+        Some(node) => {
+            let name = node.string()?;
+            let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+            if !(1..=BACKUP_NAME_SIZE_MAX).contains(&name.len())
+                || name.starts_with('.')
+                || !name.bytes().all(is_plain)
+            {
+                let problem = Problem::invalid(format!("{name:?} cannot be the name of a backup"));
+                return Err(problem.at("/name").hint(
+                    "it is a name below the server's directory of backups, not a path: letters, digits, dots, \
+                     dashes and underscores, without a dot in front",
+                ));
+            }
+            name.to_owned()
+        }
+        None => BACKUP_NAME_DEFAULT.to_owned(),
+    };
+    fields.finish()?;
+    Ok(name)
 }
 
 fn known_kind(kind: String) -> Result<&'static str, Problem> {
@@ -436,6 +546,19 @@ mod tests {
         for text in ["0", "-1", "1.5", "30001", "5s", ""] {
             assert!(time_max(Some(text)).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_backup_has_a_name_and_not_a_path() {
+        let name = |body: &str| backup_name(body.as_bytes());
+        assert_eq!(name(""), Ok("latest".to_owned()));
+        assert_eq!(name("{}"), Ok("latest".to_owned()));
+        assert_eq!(name(r#"{"name": "2026-11-02_a.b"}"#), Ok("2026-11-02_a.b".to_owned()));
+        for wrong in ["", ".", "..", ".a", "a/b", "/etc", "../a", "a b", "a\\u0000"] {
+            let problem = name(&format!(r#"{{"name": "{wrong}"}}"#)).unwrap_err();
+            assert_eq!((problem.status(), problem.path.as_deref()), (400, Some("/name")), "{wrong}");
+        }
+        assert_eq!(name(r#"{"path": "x"}"#).unwrap_err().status(), 400);
     }
 
     #[test]

@@ -36,6 +36,7 @@ pub(super) enum Action {
     ShowReadiness,
     Seal,
     Compact,
+    Backup,
 }
 
 /// An address and a method. A GET is a HEAD too.
@@ -99,6 +100,7 @@ static ROUTES: &[Route] = &[
     route(Method::DELETE, "/v1/growth-model", &[], Action::DeleteGrowthModel),
     route(Method::POST, "/v1/admin/seal", &[], Action::Seal),
     route(Method::POST, "/v1/admin/compact", &[], Action::Compact),
+    route(Method::POST, "/v1/admin/backup", &[], Action::Backup),
     route(Method::GET, "/healthz", &[], Action::ShowHealth),
     route(Method::GET, "/readyz", &[], Action::ShowReadiness),
 ];

@@ -5,6 +5,7 @@ use std::future::Future;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -41,6 +42,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub struct Server {
     listener: TcpListener,
     address: SocketAddr,
+    backups: PathBuf,
 }
 
 impl Server {
@@ -70,7 +72,12 @@ impl Server {
         let listener = TcpListener::bind(listen).map_err(io)?;
         listener.set_nonblocking(true).map_err(io)?;
         let address = listener.local_addr().map_err(io)?;
-        Ok(Server { listener, address })
+        Ok(Server { listener, address, backups: PathBuf::from("flywheel-backups") })
+    }
+
+    /// Puts backups that are asked for below this directory.
+    pub fn with_backups(self, backups: PathBuf) -> Server {
+        Server { backups, ..self }
     }
 
     /// The address taken, with its true port.
@@ -111,6 +118,7 @@ impl Server {
             bodies: BodyBudget::default(),
             validator: Validator::new(),
             is_stopping: AtomicBool::new(false),
+            backups: self.backups,
         });
         let listener = {
             let _context = runtime.enter();

@@ -2,8 +2,8 @@
 
 use super::signups::Signups;
 use super::{
-    Attainment, Binder, BreakdownPlan, Cohort, Drivers, Funnel, Lifecycle, PathWalk, Paths, Pql, Retention,
-    Scan, Segmentation, Selection, Stickiness, WholePaths,
+    Attainment, Binder, BreakdownPlan, Cohort, Drivers, Funnel, Lifecycle, Overview, PathWalk, Paths, Pql,
+    Retention, Revenue, Scan, Segmentation, Selection, Stickiness, UsageLimits, Virality, WholePaths,
 };
 use crate::api::{Breakdown, Problem, QueryKind, QueryRequest, Selector, Table};
 
@@ -21,6 +21,10 @@ pub enum Bound {
     Attainment(Attainment),
     Drivers(Drivers),
     Pql(Pql),
+    Revenue(Revenue),
+    Virality(Virality),
+    UsageLimits(UsageLimits),
+    Overview(Box<Overview>),
 }
 
 impl Bound {
@@ -75,6 +79,10 @@ impl Bound {
             }
             QueryKind::Drivers(query) => Bound::Drivers(Drivers::bind(query, filter, binder)?),
             QueryKind::Pql(query) => Bound::Pql(Pql::bind(query, filter, binder)?),
+            QueryKind::Revenue(query) => Bound::Revenue(Revenue::bind(query, filter, binder)?),
+            QueryKind::Virality(query) => Bound::Virality(Virality::bind(query, filter, binder)?),
+            QueryKind::Overview(query) => Bound::Overview(Box::new(Overview::bind(query, filter, binder)?)),
+            QueryKind::UsageLimits(query) => Bound::UsageLimits(UsageLimits::bind(query, filter, binder)?),
         })
     }
 
@@ -100,6 +108,25 @@ impl Bound {
             Bound::Paths(paths) => {
                 let totals = scan.run(&paths.totals())?;
                 paths.fold(totals);
+            }
+            Bound::Revenue(revenue) => {
+                let split = revenue.totals().map(|totals| scan.run(&totals)).transpose()?;
+                split.into_iter().for_each(|split| revenue.fold(split));
+            }
+            Bound::Virality(virality) => {
+                let split = virality.totals().map(|totals| scan.run(&totals)).transpose()?;
+                split.into_iter().for_each(|split| virality.fold(split));
+                let invitations = scan.run(virality.events())?;
+                virality.prepare(invitations);
+            }
+            Bound::Overview(overview) => {
+                let split = overview.totals().map(|totals| scan.run(&totals)).transpose()?;
+                split.map_or(Ok(()), |split| overview.fold(split))?;
+                overview.prepare(scan)?;
+            }
+            Bound::UsageLimits(limits) => {
+                let split = limits.totals().map(|totals| scan.run(&totals)).transpose()?;
+                split.into_iter().for_each(|split| limits.fold(split));
             }
             Bound::Attainment(attainment) => fold_signups(attainment.signups_mut(), scan)?,
             Bound::Drivers(drivers) => fold_signups(drivers.births_mut(), scan)?,
@@ -136,6 +163,14 @@ impl Bound {
             },
             Bound::Drivers(drivers) => scan.run(drivers),
             Bound::Pql(pql) => scan.run(pql),
+            Bound::Revenue(revenue) => {
+                let statements = scan.run(revenue)?;
+                scan.tell_ignored(statements.ignored_count);
+                revenue.table(&statements)
+            }
+            Bound::Virality(virality) => scan.run(virality),
+            Bound::UsageLimits(limits) => scan.run(limits),
+            Bound::Overview(overview) => overview.run(scan),
         }
     }
 }

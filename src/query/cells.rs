@@ -4,8 +4,9 @@ use std::ops::Range;
 
 use super::bound::Bound;
 use super::{
-    AttainmentCell, DriversCell, FunnelCell, LifecycleCell, PathCell, PqlCell, RetentionCell,
-    SegmentationCell, StickinessCell, Task, TaskSet, WholePathCell,
+    AttainmentCell, DriversCell, FunnelCell, LifecycleCell, OverviewCell, PathCell, PqlCell, RetentionCell,
+    RevenueCell, SegmentationCell, StickinessCell, Task, TaskSet, UsageLimitsCell, ViralityCell,
+    WholePathCell,
 };
 use crate::api::{Problem, ResultCell};
 use crate::model::TimeMs;
@@ -33,6 +34,10 @@ enum AnyCell {
     Attainment(AttainmentCell),
     Drivers(DriversCell),
     Pql(PqlCell),
+    Revenue(RevenueCell),
+    Virality(ViralityCell),
+    UsageLimits(UsageLimitsCell),
+    Overview(OverviewCell),
 }
 
 impl CellPlan {
@@ -56,6 +61,10 @@ impl CellPlan {
             Bound::Attainment(attainment) => AnyCell::Attainment(attainment.cell(&mut fields)?),
             Bound::Drivers(drivers) => AnyCell::Drivers(drivers.read_cell(&mut fields)?),
             Bound::Pql(pql) => AnyCell::Pql(pql.cell(&mut fields)?),
+            Bound::Revenue(revenue) => AnyCell::Revenue(revenue.cell(&mut fields)?),
+            Bound::Virality(virality) => AnyCell::Virality(virality.cell(&mut fields)?),
+            Bound::Overview(overview) => AnyCell::Overview(overview.cell(&mut fields)?),
+            Bound::UsageLimits(limits) => AnyCell::UsageLimits(limits.cell(&mut fields)?),
         };
         fields.finish()?;
         Ok(CellPlan { bound, cell, history })
@@ -85,6 +94,10 @@ impl CellPlan {
             (Bound::Attainment(attainment), AnyCell::Attainment(cell)) => attainment.members(task, cell),
             (Bound::Drivers(drivers), AnyCell::Drivers(cell)) => drivers.members(task, cell),
             (Bound::Pql(pql), AnyCell::Pql(cell)) => pql.members(task, cell),
+            (Bound::Revenue(revenue), AnyCell::Revenue(cell)) => revenue.members(task, cell),
+            (Bound::Virality(virality), AnyCell::Virality(cell)) => virality.members(task, cell),
+            (Bound::Overview(overview), AnyCell::Overview(cell)) => overview.members(task, cell),
+            (Bound::UsageLimits(limits), AnyCell::UsageLimits(cell)) => limits.members(task, cell),
             _ => unreachable!("the cell is one of the query's own kind"),
         }
     }

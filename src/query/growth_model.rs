@@ -7,9 +7,10 @@ use super::saved::{definition_of, text_of};
 use super::{Binder, Scan};
 use crate::Store;
 use crate::api::{
-    Common, EventName, GROWTH_PARTS, GrowthModel, Json, Problem, ProblemClass, Selector, nearest_few,
+    Common, EventName, GROWTH_PARTS, GrowthModel, Json, Problem, ProblemClass, QueryKind, QueryRequest,
+    Selector, nearest_few,
 };
-use crate::model::DocumentKind;
+use crate::model::{DocumentKind, Entity};
 use crate::segment::RowKind;
 use crate::store::Snapshot;
 
@@ -57,6 +58,22 @@ impl Store {
 /// The growth model of a snapshot: of no parts if none is stored.
 pub(super) fn stored_model(snapshot: &Snapshot<'_>) -> Result<GrowthModel, Problem> {
     stored(snapshot)?.map_or(Ok(GrowthModel::default()), |json| GrowthModel::parse(&json))
+}
+
+/// Who is counted by a request: whom it says, or the part of the growth model that it is about, else `unless_said`.
+pub(super) fn counted(
+    request: &QueryRequest,
+    snapshot: &Snapshot<'_>,
+    unless_said: Entity,
+) -> Result<Entity, Problem> {
+    let common = &request.common;
+    let of_part = match &request.kind {
+        _ if common.has_entity => return Ok(common.entity),
+        QueryKind::Revenue(query) => query.model.clone().or(&stored_model(snapshot)?).subscription()?.entity,
+        QueryKind::UsageLimits(query) => query.model.clone().or(&stored_model(snapshot)?).limit()?.on,
+        _ => None,
+    };
+    Ok(of_part.unwrap_or(unless_said))
 }
 
 fn stored(snapshot: &Snapshot<'_>) -> Result<Option<Json>, Problem> {
@@ -110,7 +127,11 @@ mod tests {
     }
 
     fn open(directory: &tempfile::TempDir) -> Store {
-        Store::open_with(&directory.path().join("store"), StoreOptions { background: false }).unwrap()
+        Store::open_with(
+            &directory.path().join("store"),
+            StoreOptions { background: false, ..StoreOptions::default() },
+        )
+        .unwrap()
     }
 
     #[test]

@@ -100,6 +100,11 @@ impl From<Number> for Ratio {
     }
 }
 
+/// The double nearest to `numerator / denominator`; `None` over zero.
+pub(super) fn quotient(numerator: &Decimal, denominator: &Decimal) -> Option<f64> {
+    Ratio::from(numerator).over(Ratio::from(denominator))?.to_f64()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,7 +3,7 @@
 //! A condition on a property of an event is decided once for each distinct value of a segment, and a row then takes a
 //! look in a table. A condition on the user is decided once for each user of a task.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -81,6 +81,32 @@ pub enum UserFilter {
 impl Selection {
     pub(super) fn id(&self) -> u64 {
         self.id
+    }
+
+    /// The events of several selections, and a bit for each that means them: groups that are meant as a whole are named
+    /// once, however many mean them.
+    pub(super) fn shared(selections: &[&Selection]) -> Vec<(Selection, u64)> {
+        let of_groups = |groups: Vec<BoundGroup>| Selection { groups, is_every_event: false, id: next_id() };
+        let mut whole: BTreeMap<(u32, u32), u64> = BTreeMap::new();
+        let mut shared = Vec::new();
+        for (index, selection) in selections.iter().enumerate() {
+            let mut in_part = Vec::new();
+            for bound in &selection.groups {
+                match &bound.filter {
+                    None => *whole.entry((bound.segment, bound.group)).or_default() |= 1 << index,
+                    Some(_) => in_part.push(bound.clone()),
+                }
+            }
+            if !in_part.is_empty() {
+                shared.push((of_groups(in_part), 1 << index));
+            }
+        }
+        let mut by_meaning: BTreeMap<u64, Vec<BoundGroup>> = BTreeMap::new();
+        for ((segment, group), meaning) in whole {
+            by_meaning.entry(meaning).or_default().push(BoundGroup { segment, group, filter: None });
+        }
+        shared.extend(by_meaning.into_iter().map(|(meaning, groups)| (of_groups(groups), meaning)));
+        shared
     }
 
     /// Every event of a snapshot.
@@ -164,6 +190,29 @@ impl<'a> Binder<'a> {
     /// A binder for the definition of the stored cohort `name`, which must not lead back to itself.
     pub fn for_definition(scan: &'a Scan<'a>, scope: &'a Scope, name: &str) -> Binder<'a> {
         Binder { names: vec![name.to_owned()], own_name_count: 1, ..Binder::new(scan, scope) }
+    }
+
+    /// A binder for a part of the query that looks at other moments, or at others. What it binds is reported to this one
+    /// by [`Binder::count_parts`].
+    pub(super) fn inside<'b>(&self, scan: &'b Scan<'b>, scope: &'b Scope) -> Binder<'b> {
+        Binder {
+            names: self.names.clone(),
+            own_name_count: self.own_name_count,
+            stored_model: self.stored_model.clone(),
+            depth: self.depth,
+            part_count: self.part_count,
+            ..Binder::new(scan, scope)
+        }
+    }
+
+    /// Cohorts and conditions on users that were bound so far.
+    pub(super) fn part_count(&self) -> usize {
+        self.part_count
+    }
+
+    /// Takes over how many parts a binder [inside](Binder::inside) has come to.
+    pub(super) fn count_parts(&mut self, part_count: usize) {
+        self.part_count = part_count;
     }
 
     pub(super) fn scan(&self) -> &'a Scan<'a> {
@@ -479,7 +528,9 @@ impl CohortBinder for Binder<'_> {
             _ => problem,
         };
         let common = cell.common(self.scope, self.scan.entity());
-        if common.entity != self.scan.entity() {
+        let entity =
+            growth_model::counted(&cell.request, self.scan.snapshot(), common.entity).map_err(placed)?;
+        if entity != self.scan.entity() {
             let problem = Problem::invalid("the query of a cell counts whom the query around it counts");
             return Err(problem
                 .at(format!("{}/query", cell.path))
@@ -487,15 +538,10 @@ impl CohortBinder for Binder<'_> {
         }
         let scope = common.resolve(self.scope.as_of).map_err(placed)?;
         let scan = self.scan.seeing(scope.history());
-        let mut binder = Binder::new(&scan, &scope);
-        binder.names.clone_from(&self.names);
-        binder.own_name_count = self.own_name_count;
-        binder.stored_model.clone_from(&self.stored_model);
-        binder.depth = self.depth;
-        binder.part_count = self.part_count;
+        let mut binder = self.inside(&scan, &scope);
         binder.deeper()?;
         let mut bound = Bound::new(&cell.request, &mut binder).map_err(placed)?;
-        self.part_count = binder.part_count;
+        self.count_parts(binder.part_count());
         bound.prepare_cells(&scan).map_err(placed)?;
         Ok(CohortPlan::Result(Arc::new(CellPlan::new(bound, scope.history(), cell)?)))
     }

@@ -8,14 +8,16 @@ use crate::support::reading;
 impl Asker<'_> {
     /// A model that has every part which a query may leave out.
     pub fn growth_model(&mut self) -> Json {
+        let flows = self.flow_parts();
         let feature = vec![field("event", "b"), field("property", self.dice.pick(&["country", "tags"]))];
-        Json::Object(vec![
+        let parts = vec![
             ("signup".to_owned(), self.selector()),
             ("activate".to_owned(), self.milestone()),
             ("value".to_owned(), self.selector()),
             ("paid".to_owned(), self.selector()),
             ("feature".to_owned(), Json::Object(feature)),
-        ])
+        ];
+        Json::Object(parts.into_iter().chain(flows).collect())
     }
 
     /// Throws a growth query of any kind.

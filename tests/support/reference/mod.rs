@@ -19,15 +19,20 @@ mod growth_model;
 mod history;
 mod lifecycle;
 mod measure;
+mod overview;
 mod paths;
 mod pql;
 mod question;
 mod retention;
+mod revenue;
 mod segmentation;
+mod signup;
 mod signups;
 mod split;
 mod stickiness;
 mod successive;
+mod usage_limits;
+mod virality;
 mod visits;
 
 pub use history::Reference;
@@ -61,6 +66,10 @@ impl Reference {
                 "activation" | "conversion" => attainment::answer(&Question::new(self, query)?),
                 "drivers" => drivers::answer(&Question::new(self, query)?),
                 "pql" => pql::answer(&Question::new(self, query)?),
+                "revenue" => revenue::answer(&Question::new(self, query)?),
+                "virality" => virality::answer(&Question::new(self, query)?),
+                "overview" => overview::answer(&Question::new(self, query)?),
+                "limits" => usage_limits::answer(&Question::new(self, query)?),
                 _ => Err(Refusal::NotCovered(format!("the kind {kind:?}"))),
             },
             _ => Err(Refusal::Invalid("a query has a kind".to_owned())),

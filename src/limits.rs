@@ -33,6 +33,10 @@ pub const BODY_DECODED_SIZE_MAX: usize = 128 << 20;
 /// Window of a zstd body, as a power of two: 8 MiB, what RFC 9659 allows for HTTP.
 pub const ZSTD_WINDOW_LOG_MAX: u32 = 23;
 
+/// Ids of sendings of SDKs that are remembered, of those whose time or effect an id alone does not fix: 5 MB, hours
+/// of retries.
+pub const RECENT_ID_COUNT_MAX: usize = 100_000;
+
 /// Steps in one funnel. A set of steps is kept in a `u64`, one bit a step.
 pub const FUNNEL_STEP_COUNT_MAX: usize = 64;
 const _: () = assert!(FUNNEL_STEP_COUNT_MAX <= u64::BITS as usize);

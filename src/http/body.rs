@@ -42,6 +42,11 @@ pub(super) struct ReceivedBody {
 }
 
 impl ReceivedBody {
+    /// The bytes as they came, for those who know their encoding by looking at them.
+    pub fn raw(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// Undoes the content encoding, and hands the bytes to `parse`. Takes time: not for an async worker.
     pub fn decoded<T>(&self, parse: impl FnOnce(&[u8]) -> Result<T, Problem>) -> Result<T, Problem> {
         parse(&decode_body(self.encoding.as_deref(), &self.bytes)?)

@@ -1,6 +1,7 @@
 //! What each address does: reads the request, crosses to the store, tells the answer.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -14,6 +15,7 @@ use serde_json::json;
 
 use super::body::{self, BodyBudget, ReceivedBody};
 use super::bridge::{Asker, Bridge};
+use super::dialects::{DialectState, endpoint_of};
 use super::media::{body_form, require_json, wanted_format};
 use super::origin;
 use super::parameters::Parameters;
@@ -37,6 +39,7 @@ pub(super) struct App {
     pub routes: Routes,
     pub bodies: BodyBudget,
     pub validator: Validator,
+    pub dialects: Arc<DialectState>,
     pub is_stopping: AtomicBool,
 }
 
@@ -74,6 +77,9 @@ impl App {
     /// Answers a request. Reads of its body what it needs.
     pub async fn answer(&self, parts: &Parts, incoming: &mut Incoming) -> Result<Reply, Refusal> {
         origin::check(&parts.headers)?;
+        if let Some(endpoint) = endpoint_of(parts) {
+            return self.answer_dialect(endpoint, parts, incoming).await;
+        }
         let Found { route, segment } = self.routes.find(&parts.method, parts.uri.path())?;
         let parameters = Parameters::parse(parts.uri.query(), route.parameters)?;
         let mut call = Call { app: self, parts, incoming, parameters, segment };
@@ -381,7 +387,7 @@ fn time_parameter(text: &str) -> Result<TimeMs, Problem> {
 }
 
 /// The server's clock: what an event without a time is given.
-fn now() -> TimeMs {
+pub(super) fn now() -> TimeMs {
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock is past 1970");
     i64::try_from(since_epoch.as_millis()).expect("the clock is before the year 292 million")
 }

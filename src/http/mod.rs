@@ -5,6 +5,8 @@
 //! with `parameters`, `media` and `body` to read it, `bridge` to cross from async to the blocking store,
 //! `validator` to spare an asker the answer it has, and `respond` to answer. Every error is a [`Problem`](crate::api::Problem) on its way out, a panic as well.
 //!
+//! `dialects` answers the SDKs of other products at their own addresses.
+//!
 //! `client` is the other side: what the command line asks a server with.
 //!
 //! Async begins and ends here. Nothing in this room waits for a disk or computes on an async worker.
@@ -12,6 +14,7 @@
 mod body;
 mod bridge;
 mod client;
+mod dialects;
 mod documents;
 mod handlers;
 mod media;

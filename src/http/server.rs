@@ -110,6 +110,7 @@ impl Server {
             routes: Routes::new(),
             bodies: BodyBudget::default(),
             validator: Validator::new(),
+            dialects: Arc::default(),
             is_stopping: AtomicBool::new(false),
         });
         let listener = {

@@ -32,6 +32,11 @@ pub fn decode_body<'a>(encoding: Option<&str>, body: &'a [u8]) -> Result<Cow<'a,
     }
 }
 
+/// Undoes zlib's compression, which HTTP calls `deflate` and only SDKs send.
+pub(super) fn decode_zlib(body: &[u8]) -> Result<Vec<u8>, Problem> {
+    read_bounded("zlib", flate2::read::ZlibDecoder::new(body))
+}
+
 fn read_bounded(encoding: &str, decoder: impl Read) -> Result<Vec<u8>, Problem> {
     let mut decoded = Vec::new();
     let mut bounded = decoder.take(BODY_DECODED_SIZE_MAX as u64 + 1);

@@ -4,10 +4,13 @@
 //! errors are the same in a request and in a file. Every reader here is total: any bytes give events or an
 //! error with its place, never a panic (`total-decoders`). Nothing here knows of sockets or of storage.
 //!
+//! `dialects` does the same for what the SDKs of other products send, which say more than events.
+//!
 //! [`EventBatch`]: crate::model::EventBatch
 
 mod decode;
 mod dialect;
+pub mod dialects;
 mod event;
 mod events;
 mod fault;

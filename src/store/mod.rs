@@ -46,7 +46,7 @@ use view::View;
 pub(crate) use dictionary::IdFile;
 pub use documents::{Document, Documents};
 pub use rows::{FullRow, UserRows, profile_cells, rows_of};
-pub use snapshot::Snapshot;
+pub use snapshot::{Identity, Snapshot};
 pub use view::LiveSegment;
 
 /// How a store works.

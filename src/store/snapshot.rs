@@ -116,7 +116,24 @@ impl Inner {
     }
 }
 
+/// Whom an id belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The ordinal of the user.
+    pub user: u32,
+    /// Whether the user has no other id.
+    pub is_single: bool,
+}
+
 impl Store {
+    /// Whom an id belongs to by now; `None` if it is not known. Cheaper than a snapshot: nothing is sorted for it.
+    pub fn identity(&self, id: &str) -> Option<Identity> {
+        let ordinal = self.inner.users.find(id)?;
+        let view = self.inner.view.read();
+        let user = view.identities.user(ordinal);
+        Some(Identity { user, is_single: view.identities.members(user).is_empty() })
+    }
+
     /// Bytes that changes in memory take, roughly.
     pub fn memory_size(&self) -> u64 {
         use std::sync::atomic::Ordering::Relaxed;

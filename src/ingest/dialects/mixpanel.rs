@@ -59,7 +59,9 @@ pub(super) fn read_event(reader: &mut Reader<'_>, item: &Json) -> Result<(), Fau
         "$identify" => {
             let known = of_event("$identified_id").or_else(|| of_event("distinct_id"));
             let known = known.ok_or_else(|| missing("$identified_id"))?;
-            return reader.recognise(&of_event("$anon_id").ok_or_else(|| missing("$anon_id"))?, &known);
+            // As the browser's SDK calls it, and as the API's reference does.
+            let anonymous = of_event("$anon_distinct_id").or_else(|| of_event("$anon_id"));
+            return reader.recognise(&anonymous.ok_or_else(|| missing("$anon_id"))?, &known);
         }
         "$create_alias" => {
             let original = of_event("distinct_id").ok_or_else(|| missing("distinct_id"))?;

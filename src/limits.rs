@@ -33,6 +33,9 @@ pub const BODY_DECODED_SIZE_MAX: usize = 128 << 20;
 /// Window of a zstd body, as a power of two: 8 MiB, what RFC 9659 allows for HTTP.
 pub const ZSTD_WINDOW_LOG_MAX: u32 = 23;
 
+/// Bytes of one file in a zip archive, decompressed: an hour of an export, which is read into memory.
+pub const ARCHIVED_FILE_SIZE_MAX: usize = 1 << 30;
+
 /// Ids of sendings of SDKs that are remembered, of those whose time or effect an id alone does not fix: 5 MB, hours
 /// of retries.
 pub const RECENT_ID_COUNT_MAX: usize = 100_000;

@@ -5,6 +5,7 @@
 
 mod arguments;
 mod demo;
+mod export;
 pub mod import;
 mod log;
 mod look;
@@ -58,6 +59,8 @@ enum Command {
     Serve(serve::ServeArgs),
     /// Imports events from files.
     Import(import::ImportArgs),
+    /// Exports events, profiles and identities to files.
+    Export(export::ExportArgs),
     /// Answers a query: a body of POST /v1/query/{kind} with its "kind".
     Query(query::QueryArgs),
     /// Shows the events there are, and their properties.
@@ -97,6 +100,7 @@ fn run(cli: Cli) -> Result<(), Problem> {
         Command::Demo(args) => demo::run(args, data),
         Command::Serve(args) => serve::run(args, data),
         Command::Import(args) => import::run(args, data),
+        Command::Export(args) => export::run(args, data),
         Command::Query(args) => query::run(args, data),
         Command::Schema(args) => look::schema(args, data),
         Command::User(args) => look::user(args, data),

@@ -8,6 +8,7 @@
 //!
 //! [`EventBatch`]: crate::model::EventBatch
 
+mod changes;
 mod decode;
 mod dialect;
 pub mod dialects;
@@ -15,22 +16,27 @@ mod event;
 mod events;
 mod fault;
 mod files;
+mod foreign;
 mod lines;
 mod mapping;
 mod objects;
+mod parquet;
 mod profiles;
 mod properties;
 mod rows;
 mod table;
 mod times;
 mod write;
+mod zipped;
 
+pub use changes::{ChangeKind, ChangeReader, Said};
 pub use decode::decode_body;
 pub use dialect::Delimiter;
 pub use events::{BodyForm, OnError, ParsedEvents, Rejected, parse_events};
 pub use files::{InputFile, InputFormat};
+pub use foreign::ForeignReader;
 pub use mapping::Mapping;
 pub use profiles::{parse_identities, parse_profiles};
 pub use rows::{Chunk, RejectedRow, RowOptions, RowReader};
 pub use times::{TimeReader, TimeUnit};
-pub use write::write_event;
+pub use write::{write_event, write_identity, write_profile, write_properties, write_string};

@@ -14,7 +14,9 @@ use std::io;
 
 use bytes::Bytes;
 
-pub use disk::{Disk, read_outside, size_outside, write_outside};
+pub use disk::{
+    Disk, is_directory_outside, make_outside, open_outside, read_outside, size_outside, write_outside,
+};
 
 /// The directory of one store.
 pub trait Directory: Send + Sync + Debug {

@@ -63,6 +63,15 @@ impl Snapshot<'_> {
         }
     }
 
+    /// Users that have more than one id, in order of ordinals.
+    pub fn merged_users(&self) -> Vec<u32> {
+        let (parents, _) = self.identities.entries();
+        let mut users: Vec<u32> = parents.into_iter().map(|(_, user)| user).collect();
+        users.sort_unstable();
+        users.dedup();
+        users
+    }
+
     /// All ids of a user, in order.
     pub fn ids_of_user(&self, user: u32) -> Vec<String> {
         let all = self.identities.members(user).iter().chain([&user]);

@@ -2,13 +2,15 @@
 
 use crate::api::Json;
 use crate::limits::{
-    LIST_ELEMENT_COUNT_MAX, NESTING_DEPTH_MAX, PROPERTY_COUNT_MAX, PROPERTY_NAME_SIZE_MAX,
+    EVENT_SIZE_MAX, LIST_ELEMENT_COUNT_MAX, NESTING_DEPTH_MAX, PROPERTY_COUNT_MAX, PROPERTY_NAME_SIZE_MAX,
     STRING_VALUE_SIZE_MAX,
 };
 use crate::model::Value;
 
 /// The property that names what was cut of an event.
 const TRUNCATED: &str = "$truncated";
+/// Bytes of all texts of an event: with names, numbers and escapes it still fits what an event of ours may be.
+const TEXT_SIZE_MAX: usize = EVENT_SIZE_MAX / 2;
 /// Names that it tells.
 const TRUNCATED_COUNT_MAX: usize = 50;
 
@@ -20,6 +22,8 @@ pub(super) struct Flat {
     nulls: Vec<String>,
     /// Names of what was cut or left out.
     truncated: Vec<String>,
+    /// Bytes of texts taken in.
+    text_size: usize,
 }
 
 impl Flat {
@@ -99,7 +103,8 @@ impl Flat {
     }
 
     fn text(&mut self, name: &str, text: &str) -> Value {
-        let kept = cut(text, STRING_VALUE_SIZE_MAX);
+        let kept = cut(text, STRING_VALUE_SIZE_MAX.min(TEXT_SIZE_MAX - self.text_size));
+        self.text_size += kept.len();
         if kept.len() < text.len() && self.truncated.last().is_none_or(|last| last != name) {
             self.truncated.push(name.to_owned());
         }

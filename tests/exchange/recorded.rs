@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use crate::server::TestServer;
+use crate::support::server::TestServer;
 
 /// Each SDK with the users and accounts of its story.
 const STORIES: [(&str, &[&str], &[&str]); 19] = [

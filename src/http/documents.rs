@@ -3,6 +3,7 @@
 use hyper::StatusCode;
 use serde_json::json;
 
+use super::bridge::Lane;
 use super::handlers::Call;
 use super::media::require_json;
 use super::respond::{self, Reply};
@@ -18,8 +19,9 @@ impl Call<'_> {
         let list = move |store: &Store| match kind {
             DocumentKind::Cohort => store.list_cohorts(),
             DocumentKind::Query => store.list_queries(),
+            DocumentKind::Key => unreachable!("keys have addresses of their own"),
         };
-        Ok(respond::json(StatusCode::OK, &self.app.bridge.read(list).await?))
+        Ok(respond::json(StatusCode::OK, &self.app.bridge.read(Lane::Look, list).await?))
     }
 
     /// Stores a document, and tells it as it is stored.
@@ -32,6 +34,7 @@ impl Call<'_> {
             match kind {
                 DocumentKind::Cohort => Ok((store.put_cohort(&name, &body)?, store.get_cohort(&name)?)),
                 DocumentKind::Query => Ok((store.put_query(&name, &body)?, store.get_query(&name)?)),
+                DocumentKind::Key => unreachable!("keys have addresses of their own"),
             }
         };
         let (was_there, told) = self.app.bridge.write(put).await?;
@@ -41,7 +44,10 @@ impl Call<'_> {
 
     pub(super) async fn show_cohort(&mut self) -> Result<Reply, Problem> {
         let name = self.segment();
-        Ok(respond::json(StatusCode::OK, &self.app.bridge.read(move |store| store.get_cohort(&name)).await?))
+        Ok(respond::json(
+            StatusCode::OK,
+            &self.app.bridge.read(Lane::Look, move |store| store.get_cohort(&name)).await?,
+        ))
     }
 
     pub(super) async fn show_query(&mut self) -> Result<Reply, Problem> {
@@ -56,7 +62,7 @@ impl Call<'_> {
             return Err(Problem::invalid(detail).hint(format!("GET {address}.json runs the query")));
         }
         let show = move |store: &Store| store.get_query(&address);
-        Ok(respond::json(StatusCode::OK, &self.app.bridge.read(show).await?))
+        Ok(respond::json(StatusCode::OK, &self.app.bridge.read(Lane::Look, show).await?))
     }
 
     pub(super) async fn run_stored_query(&mut self) -> Result<Reply, Problem> {
@@ -80,6 +86,7 @@ impl Call<'_> {
         let delete = move |store: &Store| match kind {
             DocumentKind::Cohort => store.delete_cohort(&name),
             DocumentKind::Query => store.delete_query(&name),
+            DocumentKind::Key => unreachable!("keys have addresses of their own"),
         };
         self.app.bridge.write(delete).await?;
         Ok(respond::json(StatusCode::OK, &json!({"deleted": true})))

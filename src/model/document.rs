@@ -5,6 +5,8 @@
 pub enum DocumentKind {
     Cohort,
     Query,
+    /// A key of the server, as its hash. Its name is the key's id.
+    Key,
 }
 
 impl DocumentKind {
@@ -13,6 +15,7 @@ impl DocumentKind {
         match self {
             DocumentKind::Cohort => "cohort",
             DocumentKind::Query => "query",
+            DocumentKind::Key => "key",
         }
     }
 }

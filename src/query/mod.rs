@@ -67,7 +67,7 @@ mod weight;
 mod whole_paths;
 
 pub use breakdown::BreakdownPlan;
-pub use budget::{Budget, Charge, QueryOptions};
+pub use budget::{Budget, Charge, Courtesy, QueryOptions};
 pub use calendar::{Calendar, format_instant, local_date};
 pub use cohort::{Cohort, CohortBinder, CohortPlan};
 pub use funnel::Funnel;
@@ -78,6 +78,7 @@ pub use paths::{PathCell, PathTotals, Paths};
 pub use retention::{Retention, RetentionTotals};
 pub use retention_cells::RetentionCell;
 pub use scan::Scan;
+pub(crate) use scan::step_back;
 pub use segmentation::Segmentation;
 pub use segmentation_cells::SegmentationCell;
 pub use segmentation_totals::SegmentationTotals;

@@ -1,4 +1,4 @@
-//! Stored cohorts and queries, by name.
+//! Stored cohorts, queries and keys, by name.
 //!
 //! A definition is kept as the text that it came in; what it means is decided by who reads it. A static cohort is kept
 //! as the ordinals that its members had when it was stored. Ordinals are never given twice, so nothing has to be kept
@@ -14,6 +14,7 @@ use crate::model::DocumentKind;
 
 const COHORT: u8 = 1;
 const QUERY: u8 = 2;
+const KEY: u8 = 16;
 
 const TEXT: u8 = 1;
 const MEMBERS: u8 = 2;
@@ -54,6 +55,11 @@ impl Documents {
         all.take_while(move |((other, _), _)| *other == kind).map(|((_, name), document)| (&**name, document))
     }
 
+    /// How many there are of all kinds.
+    pub fn count(&self) -> u64 {
+        self.by_name.len() as u64
+    }
+
     /// Stores a document in the place of the one of this name, or takes that away.
     pub fn set(&mut self, kind: DocumentKind, name: String, document: Option<Document>) {
         match document {
@@ -87,6 +93,7 @@ impl Documents {
             let kind = match reader.u8()? {
                 COHORT => DocumentKind::Cohort,
                 QUERY => DocumentKind::Query,
+                KEY => DocumentKind::Key,
                 _ => return Err(reader.malformed("the kind of a document is unknown")),
             };
             let name = reader.text()?.to_owned();
@@ -105,6 +112,7 @@ fn kind_code(kind: DocumentKind) -> u8 {
     match kind {
         DocumentKind::Cohort => COHORT,
         DocumentKind::Query => QUERY,
+        DocumentKind::Key => KEY,
     }
 }
 

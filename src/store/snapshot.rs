@@ -143,6 +143,11 @@ impl Store {
         Some(Identity { user, is_single: view.identities.members(user).is_empty() })
     }
 
+    /// What is stored by name, as of now. Cheap: nothing is read or sorted for it.
+    pub fn documents(&self) -> Arc<Documents> {
+        Arc::clone(&self.inner.view.read().documents)
+    }
+
     /// Bytes that changes in memory take, roughly.
     pub fn memory_size(&self) -> u64 {
         use std::sync::atomic::Ordering::Relaxed;

@@ -6,6 +6,8 @@
 
 mod apply;
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -18,6 +20,7 @@ use hyper::header::{
 use hyper::http::request::Parts;
 use hyper::{Method, Response, StatusCode};
 
+use super::access::Access;
 use super::body;
 use super::handlers::{App, now};
 use super::respond::{Refusal, Reply};
@@ -55,18 +58,32 @@ impl App {
                 Problem::new(ProblemClass::MethodNotAllowed, detail).hint(format!("it takes {allow}"));
             return Err(Refusal { problem, allow: Some(allow) });
         }
+        // Whoever may not write however it goes on is told before the body is read. Where keys are asked for, this one's
+        // may be in the body.
+        let (store, keeper) = (self.bridge.store(), Arc::clone(&self.doorkeeper));
+        let asks_for_key = endpoint.is_write() && keeper.asks_for_keys(store);
+        if !asks_for_key {
+            keeper.admit(store, Access::Open, parts)?;
+        }
         let received = body::read(incoming, &parts.headers, &self.bodies).await?;
         let headers = parts.headers.iter();
         let headers = headers
             .filter_map(|(name, value)| Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned())));
         let (headers, query) = (headers.collect(), parts.uri.query().unwrap_or_default().to_owned());
-        let state = std::sync::Arc::clone(&self.dialects);
+        let (state, asked) = (Arc::clone(&self.dialects), parts.headers.clone());
         let answered = self.bridge.write(move |store| {
-            let call = match Call::new(endpoint, &query, headers, received.raw()) {
+            let call = received.as_it_came(|body, size_max, grow| {
+                Call::new(endpoint, &query, headers, body, size_max, grow)
+            });
+            let call = match call {
                 Ok(call) => call,
                 Err((answer, problem)) => return Ok((answer, Some(problem))),
             };
-            let read = call.read(now(), &state.recent).and_then(|reading| {
+            let admitted = match asks_for_key {
+                true => keeper.admit_writer(store, &asked, call.keys().iter().map(String::as_str)),
+                false => Ok(()),
+            };
+            let read = admitted.and_then(|()| call.read(now(), &state.recent)).and_then(|reading| {
                 apply::apply(store, &state, reading.writes)?;
                 Ok(reading.answer)
             });

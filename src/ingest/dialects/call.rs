@@ -3,7 +3,7 @@
 use super::answer::{self, Answer, MixpanelForm};
 use super::endpoint::{Dialect, Endpoint};
 use super::recent::RecentIds;
-use super::wire::{decode_base64, parse_form, unwrap};
+use super::wire::{Grow, decode_base64, parse_form, unwrap};
 use super::writes::{Reader, Writes, text};
 use super::{amplitude, cloudevents, lenient, mixpanel, posthog, segment, snowplow};
 use crate::api::{Json, Problem};
@@ -32,12 +32,15 @@ pub struct Reading {
 }
 
 impl Call {
-    /// Reads the body, or the data in the address. `headers` have names in lower case.
+    /// Reads the body, or the data in the address; once unwrapped it has at most `size_max` bytes, and `grow` is told how
+    /// many before they are there. `headers` have names in lower case.
     pub fn new(
         endpoint: Endpoint,
         query: &str,
         headers: Vec<(String, String)>,
         body: &[u8],
+        size_max: usize,
+        grow: Grow<'_>,
     ) -> Result<Call, (Answer, Problem)> {
         let mut fields = parse_form(query);
         let mut call = Call {
@@ -56,7 +59,7 @@ impl Call {
         let in_address = fields.iter().position(|(name, _)| name == "data");
         let in_address = in_address.map(|at| fields.remove(at).1).filter(|_| body.is_empty());
         let payload = in_address.as_deref().map_or(body, str::as_bytes);
-        let unwrapped = unwrap(payload).and_then(|unwrapped| {
+        let unwrapped = unwrap(payload, size_max, grow).and_then(|unwrapped| {
             let is_empty = unwrapped.payload.trim_ascii().is_empty();
             let document = if is_empty { Ok(Json::Null) } else { lenient::parse(&unwrapped.payload) };
             Ok((unwrapped.fields, document?))
@@ -106,9 +109,10 @@ impl Call {
         }
     }
 
-    /// The key that it carries, wherever its SDK puts that.
-    pub fn key(&self) -> Option<String> {
-        self.key_in_headers().or_else(|| self.key_in_fields()).or_else(|| self.key_in_document())
+    /// The keys that it carries, wherever its SDK puts them.
+    pub fn keys(&self) -> Vec<String> {
+        let all = [self.key_in_headers(), self.key_in_fields(), self.key_in_document()];
+        all.into_iter().flatten().collect()
     }
 
     fn key_in_headers(&self) -> Option<String> {

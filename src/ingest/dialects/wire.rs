@@ -23,8 +23,11 @@ pub(super) struct Unwrapped<'a> {
     pub fields: Vec<(String, String)>,
 }
 
-/// Undoes compression, forms and base64 until JSON is left.
-pub(super) fn unwrap(body: &[u8]) -> Result<Unwrapped<'_>, Problem> {
+/// Who is told how large a body becomes before it does, and may refuse.
+pub type Grow<'a> = &'a mut dyn FnMut(usize) -> Result<(), Problem>;
+
+/// Undoes compression, forms and base64 until JSON is left, of at most `size_max` bytes.
+pub(super) fn unwrap<'b>(body: &'b [u8], size_max: usize, grow: Grow<'_>) -> Result<Unwrapped<'b>, Problem> {
     let mut fields = Vec::new();
     let mut payload = Cow::Borrowed(body);
     for _ in 0..WRAPPING_DEPTH_MAX {
@@ -34,11 +37,11 @@ pub(super) fn unwrap(body: &[u8]) -> Result<Unwrapped<'_>, Problem> {
         payload = if is_json {
             return Ok(Unwrapped { payload, fields });
         } else if payload.starts_with(&[0x1f, 0x8b]) {
-            Cow::Owned(decode_body(Some("gzip"), &payload)?.into_owned())
+            Cow::Owned(decode_body(Some("gzip"), &payload, size_max, grow)?.into_owned())
         } else if payload.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
-            Cow::Owned(decode_body(Some("zstd"), &payload)?.into_owned())
+            Cow::Owned(decode_body(Some("zstd"), &payload, size_max, grow)?.into_owned())
         } else if is_zlib(&payload) {
-            Cow::Owned(decode_zlib(&payload)?)
+            Cow::Owned(decode_zlib(&payload, size_max, grow)?)
         } else if let Some(text) = std::str::from_utf8(&payload).ok().filter(|text| is_form(text)) {
             let mut data = String::new();
             for (name, value) in parse_form(text) {
@@ -120,8 +123,20 @@ mod tests {
 
     use super::*;
 
+    fn unwrap(body: &[u8]) -> Result<Unwrapped<'_>, Problem> {
+        super::unwrap(body, 1 << 20, &mut |_| Ok(()))
+    }
+
     fn unwrapped(body: &[u8]) -> String {
         String::from_utf8(unwrap(body).unwrap().payload.into_owned()).unwrap()
+    }
+
+    #[test]
+    fn what_grows_past_its_bounds_is_refused() {
+        let bomb = zstd::encode_all(&vec![b' '; (1 << 20) + 1][..], 3).unwrap();
+        assert_eq!(unwrap(&bomb).unwrap_err().status(), 413);
+        let no_room = |_| Err(Problem::new(crate::api::ProblemClass::Busy, "full"));
+        assert_eq!(super::unwrap(&bomb, 1 << 30, &mut { no_room }).unwrap_err().status(), 429);
     }
 
     const EVENT: &str = r#"{"event":"a?>~ü"}"#;

@@ -80,7 +80,8 @@ fn a_store_read_back_answers_as_the_one_that_was_exported() {
                 );
             }
             for user in histories::USERS {
-                let told = |store: &Store| store.user(user, 1_000, None).unwrap().map(|user| user.to_string());
+                let told =
+                    |store: &Store| store.user(user, 1_000, None).unwrap().map(|user| user.to_string());
                 assert_eq!(told(&store), told(&again.store), "seed {seed}, {format:?}: {user}");
             }
         }

@@ -55,7 +55,10 @@ fn an_amplitude_export_arrives_out_of_its_zip() {
     let options = zip::write::SimpleFileOptions::default();
     zip.add_directory("7", options).unwrap();
     // Out of order, as archives may be.
-    for (name, text) in [("7/7_2026-03-01_10#1.json.gz", hour(&[&third])), ("7/7_2026-03-01_09#1.json.gz", hour(&[&first, &second]))] {
+    for (name, text) in [
+        ("7/7_2026-03-01_10#1.json.gz", hour(&[&third])),
+        ("7/7_2026-03-01_09#1.json.gz", hour(&[&first, &second])),
+    ] {
         zip.start_file(name, options).unwrap();
         zip.write_all(&text).unwrap();
     }
@@ -88,7 +91,13 @@ fn a_posthog_export_arrives_with_persons_as_users() {
         event("1", "$pageview", "anon", "p1", r#"{"$current_url":"/"}"#),
         event("2", "$identify", "ada", "p1", r#"{"$anon_distinct_id":"anon"}"#),
         event("3", "signed_up", "ada", "p1", r#"{"$groups":{"company":"acme"},"n":1}"#),
-        event("4", "$groupidentify", "ada", "p1", r#"{"$group_type":"company","$group_key":"acme","$group_set":{"name":"Acme"}}"#),
+        event(
+            "4",
+            "$groupidentify",
+            "ada",
+            "p1",
+            r#"{"$group_type":"company","$group_key":"acme","$group_set":{"name":"Acme"}}"#,
+        ),
         event("5", "opened", "ada-phone", "p1", "{}"),
         event("6", "opened", "bo", "p2", "{}"),
     ];
@@ -106,19 +115,26 @@ fn a_posthog_export_arrives_with_persons_as_users() {
 #[test]
 fn profiles_and_identities_come_as_tables_and_as_lines() {
     let directory = tempfile::tempdir().unwrap();
-    let customers = file(&directory, "customers.csv", b"email,plan,seats\nada@x.example,pro,3\nbo@x.example,,\n");
+    let customers =
+        file(&directory, "customers.csv", b"email,plan,seats\nada@x.example,pro,3\nbo@x.example,,\n");
     let users = Imported::of(&[&customers], &["--what", "users", "--map", "user=email"]);
     users.outcome.as_ref().unwrap();
     assert_eq!(users.user("ada@x.example")["profile"], json!({"plan": "pro", "seats": 3}));
     assert_eq!(users.summary.changes, 2);
-    let lines = concat!(r#"{"account":"acme","set":{"size":5},"add":{"n":1}}"#, "\n", r#"{"account":7}"#, "\n");
+    let lines =
+        concat!(r#"{"account":"acme","set":{"size":5},"add":{"n":1}}"#, "\n", r#"{"account":7}"#, "\n");
     let accounts = file(&directory, "accounts.ndjson", lines.as_bytes());
     let accounts = Imported::of(&[&accounts], &["--what", "accounts"]);
     assert_eq!(accounts.account("acme")["profile"], json!({"n": 1, "size": 5}));
-    assert!(accounts.rejects().contains("\"line\":2,\"reason\":\"expected account to be a string"), "{}", accounts.rejects());
+    assert!(
+        accounts.rejects().contains("\"line\":2,\"reason\":\"expected account to be a string"),
+        "{}",
+        accounts.rejects()
+    );
     let pairs = file(&directory, "pairs.csv", b"old,new\nanon,ada\n");
     let pairs = Imported::of(&[&pairs], &["--what", "identities", "--map", "from=old,into=new"]);
     pairs.outcome.as_ref().unwrap();
-    let is_same = pairs.store.identity("anon").map(|id| id.user) == pairs.store.identity("ada").map(|id| id.user);
+    let is_same =
+        pairs.store.identity("anon").map(|id| id.user) == pairs.store.identity("ada").map(|id| id.user);
     assert!(is_same && pairs.store.identity("ada").is_some());
 }

@@ -41,7 +41,8 @@ impl Imported {
         let directory = tempfile::tempdir().unwrap();
         let (data, rejects) = (directory.path().join("data"), directory.path().join("rejects"));
         let paths = paths.iter().map(|path| path.to_str().unwrap().to_owned());
-        let mut words = vec!["import".to_owned(), "--rejects".to_owned(), rejects.to_str().unwrap().to_owned()];
+        let mut words =
+            vec!["import".to_owned(), "--rejects".to_owned(), rejects.to_str().unwrap().to_owned()];
         words.extend(options.iter().map(|word| (*word).to_owned()).chain(paths));
         let args = Cli::try_parse_from(words).unwrap().import;
         let mut summary = ImportSummary::default();

@@ -24,7 +24,8 @@ fn write(
     columns: Vec<(&str, ArrayRef)>,
     properties: WriterPropertiesBuilder,
 ) -> PathBuf {
-    let batch = RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(n, a)| (n, a, true))).unwrap();
+    let batch =
+        RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(n, a)| (n, a, true))).unwrap();
     let path = directory.path().join(name);
     let properties = Some(properties.build());
     let mut writer = ArrowWriter::try_new(File::create(&path).unwrap(), batch.schema(), properties).unwrap();
@@ -46,17 +47,15 @@ fn columns() -> Vec<(&'static str, ArrayRef)> {
     lists.append(true);
     lists.append_null();
     let inner: Fields = vec![Field::new("city", DataType::Utf8, true)].into();
-    let address = StructArray::new(
-        inner,
-        vec![texts(&[Some("Rome"), Some("hidden")])],
-        Some(vec![true, false].into()),
-    );
+    let address =
+        StructArray::new(inner, vec![texts(&[Some("Rome"), Some("hidden")])], Some(vec![true, false].into()));
     vec![
         ("customer", texts(&[Some("ada"), Some("bo")])),
         ("what", texts(&[Some("bought"), Some("bought")])),
         (
             "at",
-            Arc::new(TimestampMicrosecondArray::from(vec![1_709_285_400_250_999, -1]).with_timezone("UTC")) as _,
+            Arc::new(TimestampMicrosecondArray::from(vec![1_709_285_400_250_999, -1]).with_timezone("UTC"))
+                as _,
         ),
         ("amount", Arc::new(Float64Array::from(vec![Some(9.99), Some(f64::NAN)])) as _),
         ("count", Arc::new(Int64Array::from(vec![Some(3), None])) as _),
@@ -103,9 +102,19 @@ fn every_type_and_compression_is_read() {
         Compression::BROTLI(Default::default()),
     ];
     for compression in compressions {
-        check(&write(&directory, "a.parquet", columns(), WriterProperties::builder().set_compression(compression)));
+        check(&write(
+            &directory,
+            "a.parquet",
+            columns(),
+            WriterProperties::builder().set_compression(compression),
+        ));
     }
-    check(&write(&directory, "plain.parquet", columns(), WriterProperties::builder().set_dictionary_enabled(false)));
+    check(&write(
+        &directory,
+        "plain.parquet",
+        columns(),
+        WriterProperties::builder().set_dictionary_enabled(false),
+    ));
     let bare = WriterProperties::builder().set_statistics_enabled(EnabledStatistics::None);
     check(&write(&directory, "no_name", columns(), bare.set_max_row_group_row_count(Some(1))));
 }
@@ -117,8 +126,9 @@ fn rows_come_in_order_over_row_groups_and_bad_ones_are_told() {
     let users: Vec<Option<String>> =
         (0..count).map(|row| (row % 1_000 != 7).then(|| format!("u{}", row % 50))).collect();
     let users: ArrayRef = Arc::new(StringArray::from(users));
-    let times: ArrayRef =
-        Arc::new(TimestampMillisecondArray::from((0..count).map(|row| 1_700_000_000_000 + row).collect::<Vec<_>>()));
+    let times: ArrayRef = Arc::new(TimestampMillisecondArray::from(
+        (0..count).map(|row| 1_700_000_000_000 + row).collect::<Vec<_>>(),
+    ));
     let numbers: ArrayRef = Arc::new(Int64Array::from((0..count).collect::<Vec<_>>()));
     let columns = || vec![("user", users.clone()), ("time", times.clone()), ("n", numbers.clone())];
     let properties = || WriterProperties::builder().set_max_row_group_row_count(Some(777));

@@ -4,14 +4,14 @@ use std::io::{self, BufReader, Read};
 use std::path::Path;
 
 use crate::api::{Problem, ProblemClass};
-use crate::io::open_outside;
+use crate::io::{OutsideFile, open_outside};
 
 /// Bytes that are read from the archive at once.
 const BUFFER_SIZE: usize = 64 << 10;
 
 /// The files of an archive, in the order of their names: exports name theirs by the hour.
 pub(super) struct ZippedFiles {
-    archive: zip::ZipArchive<BufReader<std::fs::File>>,
+    archive: zip::ZipArchive<BufReader<OutsideFile>>,
     /// The places of the files that are still to be read, the next one last.
     rest: Vec<usize>,
     /// The file being read, whole: an hour of events.

@@ -108,8 +108,11 @@ pub fn read_outside(path: &Path) -> io::Result<impl Read + Send + use<>> {
     File::open(path)
 }
 
+/// A user's file outside the store, to be read in any order.
+pub type OutsideFile = File;
+
 /// Opens a user's file outside the store for reading it in any order: Parquet, zip.
-pub fn open_outside(path: &Path) -> io::Result<File> {
+pub fn open_outside(path: &Path) -> io::Result<OutsideFile> {
     File::open(path)
 }
 

@@ -15,7 +15,8 @@ use std::io;
 use bytes::Bytes;
 
 pub use disk::{
-    Disk, is_directory_outside, make_outside, open_outside, read_outside, size_outside, write_outside,
+    Disk, OutsideFile, is_directory_outside, make_outside, open_outside, read_outside, size_outside,
+    write_outside,
 };
 
 /// The directory of one store.

@@ -224,7 +224,11 @@ fn an_sdk_writes_with_the_key_it_carries_and_without_one_not_at_all() {
     let places: [(&str, Option<&str>, &str); 9] = [
         ("/v1/track", Some("Basic"), r#"{"userId":"u","event":"e"}"#),
         ("/v1/batch", None, r#"{"writeKey":"KEY","batch":[{"type":"track","userId":"u","event":"e"}]}"#),
-        ("/i/v1/analytics/events", Some("Bearer"), r#"{"batch":[{"event":"e","uuid":"1","distinct_id":"u"}]}"#),
+        (
+            "/i/v1/analytics/events",
+            Some("Bearer"),
+            r#"{"batch":[{"event":"e","uuid":"1","distinct_id":"u"}]}"#,
+        ),
         ("/batch/", None, r#"{"api_key":"KEY","batch":[{"event":"e","distinct_id":"u"}]}"#),
         ("/track?verbose=1", None, r#"[{"event":"e","properties":{"distinct_id":"u","token":"KEY"}}]"#),
         ("/engage?verbose=1", None, r#"{"$token":"KEY","$distinct_id":"u","$set":{"a":1}}"#),
@@ -262,14 +266,18 @@ fn pages_of_any_origin_may_send_with_a_key() {
         key = store.create_key(Scope::Write, "", 0, &[1; KEY_RANDOM_SIZE]).unwrap().text;
     });
     let page = ("Origin", "https://shop.example");
-    let asks = [page, ("Access-Control-Request-Method", "POST"), ("Access-Control-Request-Headers", "content-type")];
+    let asks =
+        [page, ("Access-Control-Request-Method", "POST"), ("Access-Control-Request-Headers", "content-type")];
     let preflight = server.send("OPTIONS", "/e/", &asks, b"");
     assert_eq!(preflight.status, 204);
     assert_eq!(preflight.header("access-control-allow-origin"), Some("https://shop.example"));
     assert_eq!(preflight.header("access-control-allow-headers"), Some("content-type"));
     let body = format!(r#"{{"api_key":"{key}","batch":[{{"event":"e","distinct_id":"u"}}]}}"#);
     let answer = server.send("POST", "/e/", &[page], body.as_bytes());
-    assert_eq!((answer.status, answer.header("access-control-allow-origin")), (200, Some("https://shop.example")));
+    assert_eq!(
+        (answer.status, answer.header("access-control-allow-origin")),
+        (200, Some("https://shop.example"))
+    );
     // Without keys the server is for its own machine, and no page of elsewhere may use it.
     let open = TestServer::start();
     assert_eq!(open.send("POST", "/e/", &[page], body.as_bytes()).status, 403);

@@ -8,7 +8,6 @@ mod cells;
 mod columns;
 mod objects;
 
-use std::fs;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -29,7 +28,7 @@ use super::mapping::Mapping;
 use super::rows::{Filling, RowIds};
 use super::table::{Cell, Plan};
 use crate::api::{Problem, ProblemClass};
-use crate::io::open_outside;
+use crate::io::{OutsideFile, open_outside};
 
 /// Bytes of a row group's rows, uncompressed, that are decoded at once.
 const DECODED_SIZE: usize = 16 << 20;
@@ -38,7 +37,7 @@ const DECODED_ROW_COUNT_MAX: usize = 20_000;
 
 /// A Parquet file and what its columns become.
 pub(super) struct ParquetTable {
-    file: fs::File,
+    file: OutsideFile,
     metadata: ArrowReaderMetadata,
     /// The columns that are read, of those of the file.
     mask: ProjectionMask,

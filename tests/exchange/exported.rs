@@ -80,8 +80,14 @@ fn a_store_read_back_answers_as_the_one_that_was_exported() {
                 );
             }
             for user in histories::USERS {
-                let told =
-                    |store: &Store| store.user(user, 1_000, None).unwrap().map(|user| user.to_string());
+                let told = |store: &Store| {
+                    let mut told = crate::told(store.user(user, 1_000, None));
+                    // Events of one name and moment without ids are told in no order.
+                    if let Some(events) = told["events"].as_array_mut() {
+                        events.sort_by_key(|event| (event["time"].to_string(), event.to_string()));
+                    }
+                    told
+                };
                 assert_eq!(told(&store), told(&again.store), "seed {seed}, {format:?}: {user}");
             }
         }

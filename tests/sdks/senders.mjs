@@ -86,7 +86,7 @@ const senders = {
         distinct_id: `${me}-ada`, plan: "free", seats: 3, company: `${me}-acme`, time: seconds, $insert_id: `${me}-1`,
       }, end));
     }
-    await done((end) => client.track("Visited", { distinct_id: `${me}-anon`, path: "/?a>b~c", time: seconds }, end));
+    await done((end) => client.track("Visited", { distinct_id: `${me}-anon`, path: "/?a>b~c", time: seconds, $insert_id: `${me}-0` }, end));
     await done((end) => client.track_batch([
       { event: "Clicked", properties: { distinct_id: `${me}-ada`, number: 1, sign: "?>~", time: seconds, $insert_id: `${me}-2` } },
       { event: "Clicked", properties: { distinct_id: `${me}-ada`, number: 2, sign: "?>~", time: seconds, $insert_id: `${me}-3` } },

@@ -114,8 +114,8 @@ def write_with_polars(path):
 
 
 def write_with_duckdb(path):
-    table = pyarrow.table(columns())
-    duckdb.sql(f"COPY (SELECT * FROM table) TO '{path}' (FORMAT parquet, COMPRESSION gzip)")
+    shop = pyarrow.table(columns())
+    duckdb.sql(f"COPY (SELECT * FROM shop) TO '{path}' (FORMAT parquet, COMPRESSION gzip)")
 
 
 def main(program):

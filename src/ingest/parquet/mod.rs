@@ -9,6 +9,7 @@ mod columns;
 mod objects;
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,7 +21,8 @@ use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
 };
 use parquet::basic::{Encoding, PageType};
-use parquet::file::metadata::ColumnChunkMetaData;
+use parquet::errors::ParquetError;
+use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
 
 use self::columns::{Columns, leaves};
 pub(super) use self::objects::ParquetObjects;
@@ -55,18 +57,22 @@ impl ParquetTable {
     /// Opens the file. Fails if it is none, or if the mapping asks for columns that it does not have, or leaves an event
     /// without a name, a user or a time.
     pub fn open(path: &Path, mapping: &Mapping, consumed: Arc<AtomicU64>) -> Result<ParquetTable, Problem> {
-        let wrong = |error: parquet::errors::ParquetError| {
+        let wrong = |error: ParquetError| {
             Problem::invalid(format!("it is not a sound Parquet file: {error}"))
         };
         let file = open_outside(path).map_err(|error| Problem::new(ProblemClass::Io, error.to_string()))?;
+        let size = file.metadata().map_or(0, |metadata| metadata.len());
         // Without the schema of Arrow that writers leave in the file: what it adds (dictionaries, large strings) is
         // about their memory and not about ours.
         let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
-        let metadata = ArrowReaderMetadata::load(&file, options).map_err(wrong)?;
+        let metadata = sound(|| ArrowReaderMetadata::load(&file, options)).map_err(wrong)?;
+        if !is_within(metadata.metadata(), size) {
+            return Err(wrong(ParquetError::General("its columns lie outside it".to_owned())));
+        }
         let schema = with_dictionaries(&metadata);
         let options = ArrowReaderOptions::new().with_schema(schema);
-        let metadata =
-            ArrowReaderMetadata::try_new(Arc::clone(metadata.metadata()), options).map_err(wrong)?;
+        let metadata = sound(|| ArrowReaderMetadata::try_new(Arc::clone(metadata.metadata()), options));
+        let metadata = metadata.map_err(wrong)?;
 
         let leaves = leaves(metadata.schema().fields());
         let names = leaves.iter().map(|leaf| leaf.name.clone()).collect();
@@ -109,9 +115,14 @@ impl ParquetTable {
         }
         loop {
             if let Some(group) = &mut self.group {
-                match group.next() {
-                    Some(batch) => return batch.map(|batch| Some((batch, 0))).map_err(io::Error::other),
-                    None => self.group = None,
+                match sound(|| group.next().transpose().map_err(ParquetError::from)) {
+                    Ok(Some(batch)) => return Ok(Some((batch, 0))),
+                    Ok(None) => self.group = None,
+                    Err(error) => {
+                        // What a reader that stopped half way would give next, nobody knows.
+                        (self.group, self.next_group) = (None, usize::MAX);
+                        return Err(io::Error::other(error));
+                    }
                 }
             }
             let groups = self.metadata.metadata().row_groups();
@@ -122,16 +133,37 @@ impl ParquetTable {
                 self.file.try_clone()?,
                 self.metadata.clone(),
             );
-            let reader = builder
+            let builder = builder
                 .with_row_groups(vec![self.next_group])
                 .with_projection(self.mask.clone())
-                .with_batch_size(batch_size)
-                .build();
-            self.group = Some(reader.map_err(io::Error::other)?);
+                .with_batch_size(batch_size);
+            self.group = Some(sound(|| builder.build()).map_err(io::Error::other)?);
             self.consumed.fetch_add(group.compressed_size() as u64, Ordering::Relaxed);
             self.next_group += 1;
         }
     }
+}
+
+/// Reads, and turns the panic that the reader of a damaged file may end in into an error (`total-decoders`).
+fn sound<T>(read: impl FnOnce() -> Result<T, ParquetError>) -> Result<T, ParquetError> {
+    // What was half done by a panic is dropped and never looked at.
+    let read = catch_unwind(AssertUnwindSafe(read));
+    read.unwrap_or_else(|_| Err(ParquetError::General("its parts contradict each other".to_owned())))
+}
+
+/// Whether what the metadata says of sizes can be so in a file of `size` bytes. Nothing is reserved on the word of a
+/// length that cannot be.
+fn is_within(metadata: &ParquetMetaData, size: u64) -> bool {
+    let is_size = |stated: i64| u64::try_from(stated).is_ok_and(|stated| stated <= size);
+    metadata.row_groups().iter().all(|group| {
+        u32::try_from(group.num_rows()).is_ok()
+            && group.total_byte_size() >= 0
+            && group.columns().iter().all(|chunk| {
+                is_size(chunk.compressed_size())
+                    && is_size(chunk.data_page_offset())
+                    && chunk.dictionary_page_offset().is_none_or(is_size)
+            })
+    })
 }
 
 /// The places of the leaf columns that the plan reads.

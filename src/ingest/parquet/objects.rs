@@ -7,9 +7,11 @@ use arrow_array::RecordBatch;
 use parquet::arrow::arrow_reader::{
     ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
 };
+use parquet::errors::ParquetError;
 
 use super::cells::value_at;
 use super::columns::{leaf_array, leaves};
+use super::{is_within, sound};
 use crate::api::{Json, Problem, ProblemClass};
 use crate::io::open_outside;
 use crate::model::Value;
@@ -26,14 +28,19 @@ pub(in crate::ingest) struct ParquetObjects {
 
 impl ParquetObjects {
     pub fn open(path: &Path) -> Result<ParquetObjects, Problem> {
-        let wrong = |error: parquet::errors::ParquetError| {
+        let wrong = |error: ParquetError| {
             Problem::invalid(format!("it is not a sound Parquet file: {error}"))
         };
         let file = open_outside(path).map_err(|error| Problem::new(ProblemClass::Io, error.to_string()))?;
         let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
-        let builder = ParquetRecordBatchReaderBuilder::try_new_with_options(file, options).map_err(wrong)?;
+        let size = file.metadata().map_or(0, |metadata| metadata.len());
+        let builder = sound(|| ParquetRecordBatchReaderBuilder::try_new_with_options(file, options));
+        let builder = builder.map_err(wrong)?;
+        if !is_within(builder.metadata(), size) {
+            return Err(wrong(ParquetError::General("its columns lie outside it".to_owned())));
+        }
         let names = leaves(builder.schema().fields()).into_iter().map(|leaf| leaf.name).collect();
-        let reader = builder.with_batch_size(DECODED_ROW_COUNT).build().map_err(wrong)?;
+        let reader = sound(|| builder.with_batch_size(DECODED_ROW_COUNT).build()).map_err(wrong)?;
         Ok(ParquetObjects { reader, names, decoded: None })
     }
 
@@ -41,9 +48,10 @@ impl ParquetObjects {
     pub fn next_object(&mut self) -> io::Result<Option<Json>> {
         let (batch, row) = match self.decoded.take() {
             Some((batch, row)) if row < batch.num_rows() => (batch, row),
-            _ => match self.reader.next() {
-                None => return Ok(None),
-                Some(batch) => (batch.map_err(io::Error::other)?, 0),
+            _ => match sound(|| self.reader.next().transpose().map_err(ParquetError::from)) {
+                Ok(None) => return Ok(None),
+                Ok(Some(batch)) => (batch, 0),
+                Err(error) => return Err(io::Error::other(error)),
             },
         };
         let field = |name: &String| {

@@ -67,8 +67,8 @@ def read_with_duckdb(directory):
         source = f"{reader}('{directory}/events.{end}')"
         amount = "CAST(json_extract_string(properties::JSON, '$.amount') AS DECIMAL(18,2))"
         query = f"SELECT count(*), count(DISTINCT \"user\"), sum({amount}) FILTER (event = 'purchase') FROM {source}"
-        check_read(f"DuckDB {end}", *duckdb.sql(query).fetchone())
-        kind = duckdb.sql(f'SELECT typeof("time") FROM {source} LIMIT 1').fetchone()[0]
+        check_read(f"DuckDB {end}", *duckdb.sql(query).fetchall()[0])
+        kind = duckdb.sql(f'SELECT typeof("time") FROM {source} LIMIT 1').fetchall()[0][0]
         assert kind.startswith("TIMESTAMP"), f"the time in {end} is a {kind}"
 
 

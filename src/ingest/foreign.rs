@@ -106,7 +106,6 @@ impl ForeignReader {
     }
 
     /// The next thing in the file, or why it is none, with how it stands there.
-    #[expect(clippy::type_complexity, reason = "read in one place")]
     fn next_item(&mut self) -> std::io::Result<Option<(Result<Json, Problem>, String)>> {
         match &mut self.source {
             ForeignSource::Parquet(objects) => {

@@ -77,7 +77,10 @@ impl App {
             });
             let call = match call {
                 Ok(call) => call,
-                Err((answer, problem)) => return Ok((answer, Some(problem))),
+                Err(refused) => {
+                    let (answer, problem) = *refused;
+                    return Ok((answer, Some(problem)));
+                }
             };
             let admitted = match asks_for_key {
                 true => keeper.admit_writer(store, &asked, call.keys().iter().map(String::as_str)),

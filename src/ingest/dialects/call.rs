@@ -41,7 +41,7 @@ impl Call {
         body: &[u8],
         size_max: usize,
         grow: Grow<'_>,
-    ) -> Result<Call, (Answer, Problem)> {
+    ) -> Result<Call, Box<(Answer, Problem)>> {
         let mut fields = parse_form(query);
         let mut call = Call {
             endpoint,
@@ -80,7 +80,7 @@ impl Call {
             }
             Err(problem) => {
                 call.fields = fields;
-                Err((call.refusal(&problem), problem))
+                Err(Box::new((call.refusal(&problem), problem)))
             }
         }
     }

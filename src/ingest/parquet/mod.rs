@@ -57,9 +57,8 @@ impl ParquetTable {
     /// Opens the file. Fails if it is none, or if the mapping asks for columns that it does not have, or leaves an event
     /// without a name, a user or a time.
     pub fn open(path: &Path, mapping: &Mapping, consumed: Arc<AtomicU64>) -> Result<ParquetTable, Problem> {
-        let wrong = |error: ParquetError| {
-            Problem::invalid(format!("it is not a sound Parquet file: {error}"))
-        };
+        let wrong =
+            |error: ParquetError| Problem::invalid(format!("it is not a sound Parquet file: {error}"));
         let file = open_outside(path).map_err(|error| Problem::new(ProblemClass::Io, error.to_string()))?;
         let size = file.metadata().map_or(0, |metadata| metadata.len());
         // Without the schema of Arrow that writers leave in the file: what it adds (dictionaries, large strings) is

@@ -28,9 +28,8 @@ pub(in crate::ingest) struct ParquetObjects {
 
 impl ParquetObjects {
     pub fn open(path: &Path) -> Result<ParquetObjects, Problem> {
-        let wrong = |error: ParquetError| {
-            Problem::invalid(format!("it is not a sound Parquet file: {error}"))
-        };
+        let wrong =
+            |error: ParquetError| Problem::invalid(format!("it is not a sound Parquet file: {error}"));
         let file = open_outside(path).map_err(|error| Problem::new(ProblemClass::Io, error.to_string()))?;
         let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
         let size = file.metadata().map_or(0, |metadata| metadata.len());

@@ -30,6 +30,8 @@ pub const BATCH_EVENT_COUNT_MAX: usize = 100_000;
 pub const BODY_SIZE_MAX: usize = 32 << 20;
 /// Bytes of a request body after decompression.
 pub const BODY_DECODED_SIZE_MAX: usize = 128 << 20;
+/// Members of a gzip body: as many as the largest body has in the common block form of 64 KiB a member, and more.
+pub const GZIP_MEMBER_COUNT_MAX: usize = 4_096;
 /// Window of a zstd body, as a power of two: 8 MiB, what RFC 9659 allows for HTTP.
 pub const ZSTD_WINDOW_LOG_MAX: u32 = 23;
 
@@ -109,6 +111,16 @@ const _: () = assert!(RETENTION_AT_LEAST_MAX < u32::MAX as i64);
 
 /// Intervals of a trailing period of a stickiness: ten years of days.
 pub const STICKINESS_INTERVAL_COUNT_MAX: i64 = 3_660;
+
+/// Events that drivers may try. The rows of each are read once.
+pub const DRIVER_CANDIDATE_COUNT_MAX: usize = 10_000;
+/// Thresholds that drivers may try on each event: each is a row.
+pub const DRIVER_THRESHOLD_COUNT_MAX: usize = 100;
+
+/// Signals of one score: each is a column.
+pub const PQL_SIGNAL_COUNT_MAX: usize = 50;
+/// Days on which a behaviour of a score is judged, to tell when leads were qualified: each is a cohort of its own.
+pub const PQL_DAY_COUNT_MAX: usize = 1_000;
 
 /// Ids that a cohort may list.
 pub const COHORT_USER_COUNT_MAX: usize = 1_000_000;
@@ -223,3 +235,18 @@ pub const ACCOUNT_USER_COUNT_TOLD: usize = 100;
 pub const SCHEMA_TOP_VALUE_COUNT: usize = 10;
 /// Distinct values of a property above which the schema tells no top values: it is an id, not a category.
 pub const SCHEMA_DISTINCT_VALUE_COUNT_MAX: usize = 10_000;
+
+/// Events of deleted users that are recognised when they are sent again. Their marks are written with each
+/// checkpoint, 16 bytes each.
+pub const DELETED_EVENT_MARK_COUNT_MAX: usize = 1 << 20;
+/// Time by which the clock may run ahead of what it should show before expiry no longer believes it: more than
+/// clocks are corrected by, and more than a change of summer time would be if anybody made that mistake.
+pub const CLOCK_JUMP_MAX: Duration = Duration::from_secs(2 * 3600);
+/// Time that a store may have been closed for expiry to believe the clock unasked.
+pub const CLOSED_TIME_MAX: Duration = Duration::from_secs(31 * 86_400);
+/// Pause between two looks for what has expired: what queries see does not wait for it, only the bytes do.
+pub const EXPIRY_PAUSE: Duration = Duration::from_secs(600);
+/// Expired rows of a segment, in percent, from which it is written anew without them.
+pub const EXPIRED_ROWS_PERCENT_MIN: u64 = 25;
+/// Bytes of the name of a backup: it is the name of a directory.
+pub const BACKUP_NAME_SIZE_MAX: usize = 100;

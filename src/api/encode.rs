@@ -81,12 +81,24 @@ fn json(answer: &Answer) -> String {
     write!(out, "],\n \"rows\": {},\n \"statistics\": {{\"elapsed_ms\": ", table.row_count())
         .expect("strings take writes");
     write_float(&mut out, round_to_micros(statistics.elapsed_ms));
-    writeln!(
+    write!(
         out,
-        ", \"events_scanned\": {}, \"segments\": {}, \"users\": {}, \"snapshot\": {}}}}}",
+        ", \"events_scanned\": {}, \"segments\": {}, \"users\": {}, \"snapshot\": {}",
         statistics.events_scanned, statistics.segments, statistics.users, statistics.snapshot
     )
     .expect("strings take writes");
+    if let Some(ignored) = statistics.ignored {
+        write!(out, ", \"ignored\": {ignored}").expect("strings take writes");
+    }
+    if !statistics.degraded.is_empty() {
+        out.push_str(", \"degraded\": [");
+        for (index, file) in statistics.degraded.iter().enumerate() {
+            out.push_str(if index > 0 { ", " } else { "" });
+            push_string(&mut out, file);
+        }
+        out.push(']');
+    }
+    out.push_str("}}\n");
     out
 }
 
@@ -239,8 +251,15 @@ pub fn decode(body: &Json) -> Result<Answer, Problem> {
         segments: count("segments")?,
         users: count("users")?,
         snapshot: count("snapshot")?,
+        ignored: statistics.json().get("ignored").map(|count| decode_count(&count.root())).transpose()?,
+        degraded: decode_names(statistics.json().get("degraded"))?,
     };
     Ok(Answer { table, statistics })
+}
+
+fn decode_names(names: Option<&Json>) -> Result<Vec<String>, Problem> {
+    let Some(names) = names else { return Ok(Vec::new()) };
+    names.root().array()?.iter().map(|name| name.string().map(str::to_owned)).collect()
 }
 
 /// Every column type and its name.
@@ -316,8 +335,14 @@ mod tests {
             Cell::Float(f64::NAN),
             Cell::Bool(false),
         ]);
-        let statistics =
-            Statistics { elapsed_ms: 1.900_04, events_scanned: 7, segments: 2, users: 3, snapshot: 9 };
+        let statistics = Statistics {
+            elapsed_ms: 1.900_04,
+            events_scanned: 7,
+            segments: 2,
+            users: 3,
+            snapshot: 9,
+            ..Statistics::default()
+        };
         Answer { table, statistics }
     }
 

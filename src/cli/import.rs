@@ -179,6 +179,8 @@ pub struct ImportSummary {
     pub accepted: u64,
     /// Rows that the store had already.
     pub duplicates: u64,
+    /// Rows older than the store keeps them, which are not stored.
+    pub expired: u64,
     pub rejected: u64,
     /// Changes to profiles, and pairs of ids.
     pub changes: u64,
@@ -299,6 +301,7 @@ fn import_file(
                 let receipt = sink.ingest(batch).map_err(stored_so_far)?;
                 summary.accepted += receipt.accepted;
                 summary.duplicates += receipt.duplicates;
+                summary.expired += receipt.expired;
             }
             summary.rejected += rejected.len() as u64;
             rejected.iter().try_for_each(|row| rejects.write(&name, row))?;
@@ -367,6 +370,9 @@ impl std::fmt::Display for ImportSummary {
         )?;
         if self.changes > 0 {
             write!(f, "; {} profiles and identities", grouped(self.changes))?;
+        }
+        if self.expired > 0 {
+            write!(f, "; {} had expired and are not stored", grouped(self.expired))?;
         }
         for (index, path) in self.rejects.iter().enumerate() {
             write!(f, "{}{}", if index == 0 { "; rejects in " } else { ", " }, path.display())?;

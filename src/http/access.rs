@@ -17,7 +17,6 @@ use super::routes::Action;
 use crate::Store;
 use crate::api::{Problem, ProblemClass};
 use crate::keys::Scope;
-use crate::model::DocumentKind;
 
 /// The parameter in which a page may send its write key: `navigator.sendBeacon` sets no headers.
 pub(super) const KEY_PARAMETER: &str = "key";
@@ -44,16 +43,17 @@ pub(super) fn needed(action: Action) -> Access {
         | Action::ShowCohort
         | Action::ShowQuery
         | Action::RunQuery
+        | Action::ListDocuments(_)
+        | Action::ShowGrowthModel
         | Action::ShowMetrics => Access::Key(Scope::Read),
-        Action::ListDocuments(kind) => match kind {
-            DocumentKind::Key => Access::Key(Scope::Admin),
-            _ => Access::Key(Scope::Read),
-        },
         Action::DeleteUser
         | Action::PutDocument(_)
         | Action::DeleteDocument(_)
+        | Action::PutGrowthModel
+        | Action::DeleteGrowthModel
         | Action::Seal
         | Action::Compact
+        | Action::Backup
         | Action::ListKeys
         | Action::CreateKey
         | Action::RevokeKey => Access::Key(Scope::Admin),

@@ -5,6 +5,7 @@ use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -57,6 +58,7 @@ pub struct Server {
     listener: TcpListener,
     address: SocketAddr,
     settings: Settings,
+    backups: PathBuf,
 }
 
 impl Server {
@@ -82,7 +84,12 @@ impl Server {
         let listener = TcpListener::bind(listen).map_err(io)?;
         listener.set_nonblocking(true).map_err(io)?;
         let address = listener.local_addr().map_err(io)?;
-        Ok(Server { listener, address, settings })
+        Ok(Server { listener, address, settings, backups: PathBuf::from("flywheel-backups") })
+    }
+
+    /// Puts backups that are asked for below this directory.
+    pub fn with_backups(self, backups: PathBuf) -> Server {
+        Server { backups, ..self }
     }
 
     /// The address taken, with its true port.
@@ -134,7 +141,7 @@ impl Server {
         stop: impl Future<Output = ()> + Send,
     ) -> Result<(), Problem> {
         self.check_keys(&store)?;
-        let Server { listener, address, settings } = self;
+        let Server { listener, address, settings, backups } = self;
         let tls = match (&settings.tls_cert, &settings.tls_key) {
             (Some(certificates), Some(key)) => Some(tls::acceptor(certificates, key)?),
             _ => None,
@@ -173,6 +180,7 @@ impl Server {
             metrics: Metrics::default(),
             settings,
             is_stopping: AtomicBool::new(false),
+            backups,
         });
         let listener = {
             let _context = runtime.enter();
@@ -335,7 +343,7 @@ async fn serve_connection<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
 /// Answers a request, whatever happens.
 async fn answer(app: &App, request: Request<Incoming>) -> Reply {
     let begun = Instant::now();
-    app.metrics.requests_begun.add(1);
+    let _in_flight = app.metrics.begin();
     let (parts, mut incoming) = request.into_parts();
     let id = request_id(&parts.headers);
     let route = app.routes.find(&parts.method, parts.uri.path()).ok().map(|found| found.route);

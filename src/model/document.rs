@@ -5,6 +5,8 @@
 pub enum DocumentKind {
     Cohort,
     Query,
+    /// The one growth model, which has the same name in every store.
+    GrowthModel,
     /// A key of the server, as its hash. Its name is the key's id.
     Key,
 }
@@ -15,6 +17,7 @@ impl DocumentKind {
         match self {
             DocumentKind::Cohort => "cohort",
             DocumentKind::Query => "query",
+            DocumentKind::GrowthModel => "growth model",
             DocumentKind::Key => "key",
         }
     }

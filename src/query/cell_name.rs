@@ -27,16 +27,18 @@ const FIELDS: [&str; crate::limits::BREAKDOWN_PROPERTY_COUNT_MAX] =
 impl SlotName {
     /// Reads the name of a row: a field for each of so many properties.
     pub fn read_all(fields: &mut Fields<'_>, property_count: usize) -> Result<Vec<SlotName>, Problem> {
-        let read = |name: &'static str| {
-            let is_null = fields.has(name);
-            match fields.optional(name) {
-                Some(node) if *node.json() == Json::String(OTHER.to_owned()) => Ok(SlotName::Other),
-                Some(node) => node.scalar().map(SlotName::Value),
-                None if is_null => Ok(SlotName::Null),
-                None => fields.required(name).map(|_| SlotName::Null),
-            }
-        };
-        FIELDS.into_iter().take(property_count).map(read).collect()
+        FIELDS.into_iter().take(property_count).map(|name| SlotName::read(fields, name)).collect()
+    }
+
+    /// Reads the name of a row in one property from the field of that name.
+    pub fn read(fields: &mut Fields<'_>, name: &'static str) -> Result<SlotName, Problem> {
+        let is_null = fields.has(name);
+        match fields.optional(name) {
+            Some(node) if *node.json() == Json::String(OTHER.to_owned()) => Ok(SlotName::Other),
+            Some(node) => node.scalar().map(SlotName::Value),
+            None if is_null => Ok(SlotName::Null),
+            None => fields.required(name).map(|_| SlotName::Null),
+        }
     }
 }
 
@@ -47,6 +49,10 @@ pub fn read_bucket(
     buckets: Range<usize>,
     as_of: TimeMs,
 ) -> Result<usize, Problem> {
+    // The one bucket of a whole range is told at the date that it begins on, at whatever time of the day.
+    if buckets.len() == 1 && *node.json() == Json::String(calendar.label(buckets.start)) {
+        return Ok(buckets.start);
+    }
     let time = TimeExpr::parse(node)?.resolve(as_of, calendar.zone());
     let bucket = calendar.bucket_of(time).filter(|bucket| calendar.start(*bucket) == time);
     bucket.filter(|bucket| buckets.contains(bucket)).ok_or_else(|| {
@@ -99,5 +105,14 @@ mod tests {
             "its rows go from 1970-01-05 to 1970-01-19"
         );
         assert!(bucket("1970-01-05", 1..3).is_err());
+    }
+
+    #[test]
+    fn a_whole_range_is_named_by_its_date() {
+        let range = DAY_MS + 5..9 * DAY_MS;
+        let calendar = Calendar::new(Interval::Total, &TimeZone::UTC, WeekStart::Monday, range).unwrap();
+        let bucket = |text: &str| read_bucket(&Json::String(text.to_owned()).root(), &calendar, 0..1, 0);
+        assert_eq!(bucket("1970-01-02").unwrap(), 0);
+        assert!(bucket("1970-01-03").is_err());
     }
 }

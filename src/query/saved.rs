@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::answer::now;
 use super::bound::Bound;
 use super::cohort::CohortPlan;
+use super::growth_model::counted;
 use super::{Analysis, Binder, Partial, Scan, Task};
 use crate::Store;
 use crate::api::{Answer, Json, Problem, ProblemClass, QueryKind, QueryRequest, nearest};
@@ -29,15 +30,20 @@ impl Store {
         let request = QueryRequest::parse(&request).map_err(placed)?;
         let QueryKind::Cohort(query) = &request.kind else { unreachable!("the request is one of a cohort") };
         let scope = request.common.resolve(now())?;
-        let snapshot = self.snapshot();
-        let scan = Scan::new(&snapshot, request.common.entity, scope.history());
+        let history = scope.history();
         if !new.is_static {
             let text = text_of(&new.definition)?;
-            Binder::for_definition(&scan, &scope, name).cohort(&query.cohort).map_err(placed)?;
+            self.read(|snapshot| {
+                let scan = Scan::new(snapshot, request.common.entity, history);
+                Binder::for_definition(&scan, &scope, name).cohort(&query.cohort).map_err(placed)
+            })?;
             return self.put_text(DocumentKind::Cohort, name, text);
         }
-        let plan = Binder::new(&scan, &scope).cohort(&query.cohort).map_err(placed)?;
-        let ordinals = scan.run(&Members { plan })?;
+        let ordinals = self.read(|snapshot| {
+            let scan = Scan::new(snapshot, request.common.entity, history);
+            let plan = Binder::new(&scan, &scope).cohort(&query.cohort).map_err(placed)?;
+            scan.run(&Members { plan })
+        })?;
         if ordinals.len() as u64 > STATIC_COHORT_USER_COUNT_MAX {
             let detail = format!(
                 "the cohort has {} members; a static one has at most {STATIC_COHORT_USER_COUNT_MAX}",
@@ -77,7 +83,8 @@ impl Store {
         let text = text_of(body)?;
         let scope = request.common.resolve(now())?;
         let snapshot = self.snapshot();
-        let scan = Scan::new(&snapshot, request.common.entity, scope.history());
+        let entity = counted(&request, &snapshot, request.common.entity)?;
+        let scan = Scan::new(&snapshot, entity, scope.history());
         Bound::new(&request, &mut Binder::new(&scan, &scope))?;
         self.put_text(DocumentKind::Query, name, text)
     }
@@ -208,7 +215,7 @@ fn check_name(name: &str) -> Result<(), Problem> {
     }
 }
 
-fn text_of(definition: &Json) -> Result<String, Problem> {
+pub(super) fn text_of(definition: &Json) -> Result<String, Problem> {
     let text = definition.to_string();
     if text.len() > DOCUMENT_SIZE_MAX {
         let detail =
@@ -228,7 +235,7 @@ fn no_such(snapshot: &Snapshot<'_>, kind: DocumentKind, name: &str) -> Problem {
 }
 
 /// The definition that a document holds: all but static cohorts do.
-fn definition_of(document: &Document) -> Result<Json, Problem> {
+pub(super) fn definition_of(document: &Document) -> Result<Json, Problem> {
     match document {
         Document::Text(text) => Json::parse(text.as_bytes()),
         Document::Members(_) => Err(Problem::new(ProblemClass::Corrupt, "a stored query is a set of users")),
@@ -327,7 +334,11 @@ mod tests {
     }
 
     fn open(directory: &tempfile::TempDir) -> Store {
-        Store::open_with(&directory.path().join("store"), StoreOptions { background: false }).unwrap()
+        Store::open_with(
+            &directory.path().join("store"),
+            StoreOptions { background: false, ..StoreOptions::default() },
+        )
+        .unwrap()
     }
 
     #[test]

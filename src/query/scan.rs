@@ -25,6 +25,8 @@ pub struct Scan<'s> {
     /// All times that are seen.
     history: Range<TimeMs>,
     rows_scanned: Arc<AtomicU64>,
+    /// Events that the answer could not use; `None` if it is one that uses all.
+    ignored: OnceLock<u64>,
     by_account: Arc<AccountRows>,
     meter: Meter,
 }
@@ -36,6 +38,7 @@ impl<'s> Scan<'s> {
             entity,
             history,
             rows_scanned: Arc::default(),
+            ignored: OnceLock::new(),
             by_account: Arc::default(),
             meter: Meter::default(),
         }
@@ -53,9 +56,15 @@ impl<'s> Scan<'s> {
             entity: self.entity,
             history,
             rows_scanned: Arc::clone(&self.rows_scanned),
+            ignored: OnceLock::new(),
             by_account: Arc::clone(&self.by_account),
             meter: self.meter.clone(),
         }
+    }
+
+    /// The same query, asked of others.
+    pub(super) fn counting(&self, entity: Entity) -> Scan<'s> {
+        Scan { entity, ..self.seeing(self.history()) }
     }
 
     pub(super) fn meter(&self) -> &Meter {
@@ -84,6 +93,16 @@ impl<'s> Scan<'s> {
         self.rows_scanned.load(Ordering::Relaxed)
     }
 
+    /// Events that the answer could not use, where it may meet such.
+    pub fn ignored(&self) -> Option<u64> {
+        self.ignored.get().copied()
+    }
+
+    /// Says how many events the answer could not use, once.
+    pub(super) fn tell_ignored(&self, count: u64) {
+        self.ignored.get_or_init(|| count);
+    }
+
     pub(super) fn count_rows(&self, count: usize) {
         self.rows_scanned.fetch_add(count as u64, Ordering::Relaxed);
     }
@@ -109,17 +128,19 @@ impl<'s> Scan<'s> {
         for (_, live) in self.segments(RowKind::Events) {
             for group in live.segment.groups() {
                 let meta = group.meta();
-                if !self.history.contains(&meta.time_min) || first.is_some_and(|first| first <= meta.time_min)
-                {
+                let start = self.history.start.max(self.snapshot.expired_before);
+                let is_behind = meta.time_max < start || meta.time_min >= self.history.end;
+                if is_behind || first.is_some_and(|first| first <= meta.time_min) {
                     continue;
                 }
                 let mut least = Some(meta.time_min);
-                if !live.dead.is_empty() {
+                if !live.dead.is_empty() || meta.time_min < start {
                     let (mut users, mut times) = (Vec::new(), Vec::new());
                     group.users()?.read_u32(0..group.row_count(), &mut users);
                     group.times()?.read(0..group.row_count(), &mut times);
                     let alive = users.iter().zip(&times).filter(|(user, _)| !live.dead.contains(**user));
-                    least = alive.map(|(_, time)| meta.time_min + *time as i64).min();
+                    let times = alive.map(|(_, time)| meta.time_min + *time as i64);
+                    least = times.filter(|time| *time >= start).min();
                 }
                 first = least.filter(|least| self.history.contains(least)).into_iter().chain(first).min();
             }

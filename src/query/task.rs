@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
+use super::clip::Clip;
 use super::columns;
 use super::merge_runs::{merge_rows, merge_runs};
 use super::scan::Scan;
@@ -27,16 +28,18 @@ pub struct Task<'a> {
     index: u32,
     /// What conditions on users were found to hold for, by the place of the condition in memory.
     by_filter: RefCell<HashMap<*const UserFilter, Rc<TaskSet>>>,
+    /// What of each user's events is shown: what all of these show.
+    clips: Vec<Rc<Clip>>,
 }
 
 impl<'a> Task<'a> {
     pub(super) fn new(scan: &'a Scan<'a>, index: u32) -> Task<'a> {
-        Task { scan, entity: scan.entity(), index, by_filter: RefCell::default() }
+        Task { scan, entity: scan.entity(), index, by_filter: RefCell::default(), clips: Vec::new() }
     }
 
     /// A task of users, whoever is counted.
     pub(super) fn of_users(scan: &'a Scan<'a>, index: u32) -> Task<'a> {
-        Task { scan, entity: Entity::User, index, by_filter: RefCell::default() }
+        Task { scan, entity: Entity::User, index, by_filter: RefCell::default(), clips: Vec::new() }
     }
 
     /// The kind of rows that hold the profiles of those whom the task has.
@@ -53,7 +56,18 @@ impl<'a> Task<'a> {
 
     /// The same users, seen as another scan of the snapshot sees them.
     pub(super) fn on<'b>(&self, scan: &'b Scan<'b>) -> Task<'b> {
-        Task::new(scan, self.index)
+        Task { clips: self.clips.clone(), ..Task::new(scan, self.index) }
+    }
+
+    /// The same users, with so much of their events.
+    pub(super) fn clipped(&self, clip: Rc<Clip>) -> Task<'a> {
+        let clips = self.clips.iter().cloned().chain([clip]).collect();
+        Task { clips, ..Task::new(self.scan, self.index) }
+    }
+
+    /// Whether only a part of each user's events is shown, which day sets know nothing of.
+    pub(super) fn is_clipped(&self) -> bool {
+        !self.clips.is_empty()
     }
 
     /// The first ordinal of the task.
@@ -87,6 +101,24 @@ impl<'a> Task<'a> {
         range: Range<TimeMs>,
         with_refs: bool,
     ) -> Result<Rows, Problem> {
+        if !self.is_clipped() {
+            return self.unclipped_rows(selection, range, with_refs);
+        }
+        let all = self.unclipped_rows(selection, range, true)?;
+        let mut rows = self.clips.iter().fold(all, |rows, clip| clip.apply(&rows));
+        if !with_refs {
+            rows.refs = Vec::new();
+        }
+        rows.charge = self.scan.meter().charge(rows.size())?;
+        Ok(rows)
+    }
+
+    fn unclipped_rows(
+        &self,
+        selection: &Selection,
+        range: Range<TimeMs>,
+        with_refs: bool,
+    ) -> Result<Rows, Problem> {
         let meter = self.scan.meter();
         meter.check()?;
         if self.entity == Entity::Account {
@@ -102,6 +134,7 @@ impl<'a> Task<'a> {
                 ends.push(rows.keys.len());
             }
         }
+        rows.is_of_one_group = ends.len() <= 1;
         match with_refs {
             true => merge_rows(&mut rows.keys, &mut rows.refs, &ends),
             false => merge_runs(&mut rows.keys, &ends),
@@ -119,13 +152,14 @@ impl<'a> Task<'a> {
         with_refs: bool,
         f: &mut dyn FnMut(&Rows) -> Result<(), Problem>,
     ) -> Result<(), Problem> {
-        if self.entity == Entity::Account {
+        // What is shown of users is decided for all of their rows at once.
+        if self.entity == Entity::Account || self.is_clipped() {
             return f(&self.rows(selection, range, with_refs)?);
         }
         let meter = self.scan.meter();
         for bound in &selection.groups {
             meter.check()?;
-            let mut rows = Rows::default();
+            let mut rows = Rows { is_of_one_group: true, ..Rows::default() };
             self.read_group(bound, &range, with_refs, &mut rows)?;
             rows.charge = meter.charge(rows.size())?;
             f(&rows)?;
@@ -142,6 +176,7 @@ impl<'a> Task<'a> {
     ) -> Result<(), Problem> {
         let group = self.scan.group(bound.segment, bound.group);
         let meta = group.meta();
+        let range = range.start.max(self.scan.snapshot().expired_before)..range.end;
         if range.is_empty() || meta.time_max < range.start || meta.time_min >= range.end {
             return Ok(());
         }
@@ -217,6 +252,23 @@ impl<'a> Task<'a> {
     /// Users active on days of UTC since 1970, any event. Days ascend; a user comes once for a day.
     pub fn active_days(&self, days: Range<i32>, f: &mut dyn FnMut(i32, &[u16])) -> Result<(), Problem> {
         debug_assert!(self.entity == Entity::User, "day sets are of users");
+        debug_assert!(!self.is_clipped(), "day sets are of all events");
+        let expired_before = self.scan.snapshot().expired_before;
+        if expired_before > i64::from(days.start) * DAY_MS {
+            // Of the day that the end of what is expired lies in, rows tell.
+            let cut_day = expired_before.div_euclid(DAY_MS);
+            if cut_day < i64::from(days.end) {
+                let rest = expired_before..(cut_day + 1) * DAY_MS;
+                let rows = self.rows(&Selection::every_event(self.scan), rest, false)?;
+                let mut users: Vec<u16> = rows.keys.iter().map(|key| key_user(*key)).collect();
+                users.dedup();
+                if !users.is_empty() {
+                    f(cut_day as i32, &users);
+                }
+            }
+            let first = (cut_day + 1).min(i64::from(days.end)) as i32;
+            return if first < days.end { self.active_days(first..days.end, f) } else { Ok(()) };
+        }
         let mut entries: Vec<u32> = Vec::new();
         let mut ends = Vec::new();
         for (_, live) in self.scan.segments(RowKind::Events) {
@@ -271,6 +323,9 @@ impl<'a> Task<'a> {
 
     /// Users that have an event that is seen, or a profile, ascending.
     pub fn known_users(&self) -> Result<Vec<u16>, Problem> {
+        if self.is_clipped() {
+            return Task::new(self.scan, self.index).known_users();
+        }
         let mut known = TaskSet::new();
         let every_event = Selection::every_event(self.scan);
         let mut from_rows = self.scan.history();

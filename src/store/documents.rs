@@ -14,6 +14,7 @@ use crate::model::DocumentKind;
 
 const COHORT: u8 = 1;
 const QUERY: u8 = 2;
+const GROWTH_MODEL: u8 = 3;
 const KEY: u8 = 16;
 
 const TEXT: u8 = 1;
@@ -93,6 +94,7 @@ impl Documents {
             let kind = match reader.u8()? {
                 COHORT => DocumentKind::Cohort,
                 QUERY => DocumentKind::Query,
+                GROWTH_MODEL => DocumentKind::GrowthModel,
                 KEY => DocumentKind::Key,
                 _ => return Err(reader.malformed("the kind of a document is unknown")),
             };
@@ -112,6 +114,7 @@ fn kind_code(kind: DocumentKind) -> u8 {
     match kind {
         DocumentKind::Cohort => COHORT,
         DocumentKind::Query => QUERY,
+        DocumentKind::GrowthModel => GROWTH_MODEL,
         DocumentKind::Key => KEY,
     }
 }

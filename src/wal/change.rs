@@ -10,6 +10,7 @@ const MERGES: u8 = 4;
 const DELETION: u8 = 5;
 const COHORT: u8 = 6;
 const QUERY: u8 = 7;
+const GROWTH_MODEL: u8 = 8;
 const KEY: u8 = 16;
 
 const REMOVED: u8 = 1;
@@ -73,6 +74,7 @@ impl Change {
                 out.u8(match kind {
                     DocumentKind::Cohort => COHORT,
                     DocumentKind::Query => QUERY,
+                    DocumentKind::GrowthModel => GROWTH_MODEL,
                     DocumentKind::Key => KEY,
                 });
                 out.text(name);
@@ -103,10 +105,11 @@ impl Change {
                 }
             }
             DELETION => Change::Deletion { user: reader.text()?.to_owned() },
-            kind @ (COHORT | QUERY | KEY) => {
+            kind @ (COHORT | QUERY | GROWTH_MODEL | KEY) => {
                 let kind = match kind {
                     COHORT => DocumentKind::Cohort,
                     QUERY => DocumentKind::Query,
+                    GROWTH_MODEL => DocumentKind::GrowthModel,
                     _ => DocumentKind::Key,
                 };
                 let name = reader.text()?.to_owned();
@@ -266,6 +269,7 @@ mod tests {
             document(DocumentKind::Cohort, DocumentContent::Members(vec!["ada".into(), "bo".into()])),
             document(DocumentKind::Query, DocumentContent::Text("{}".into())),
             document(DocumentKind::Cohort, DocumentContent::Removed),
+            document(DocumentKind::GrowthModel, DocumentContent::Text("{}".into())),
             document(DocumentKind::Key, DocumentContent::Text("{}".into())),
             Change::Events { arrival: 7, batch },
             Change::Profiles { arrival: 9, entity: Entity::Account, writes: vec![write] },

@@ -161,6 +161,7 @@ impl Server {
             let receipt = receipt(&self.send("events", Bytes::from(body), have_ids)?)?;
             total.accepted += receipt.accepted;
             total.duplicates += receipt.duplicates;
+            total.expired += receipt.expired;
         }
         Ok(total)
     }
@@ -227,7 +228,7 @@ fn receipt(body: &[u8]) -> Result<Receipt, Problem> {
     };
     let (accepted, duplicates) =
         (count("accepted").ok_or_else(strange)?, count("duplicates").ok_or_else(strange)?);
-    Ok(Receipt { accepted, duplicates })
+    Ok(Receipt { accepted, duplicates, expired: count("expired").unwrap_or(0) })
 }
 
 /// The server's own words on why it did not take the events.

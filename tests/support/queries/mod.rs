@@ -1,6 +1,8 @@
 //! Random queries about a history: every kind and option that the reference answers.
 
 mod conditions;
+mod growth;
+mod growth_flows;
 
 use flywheeldb::api::Json;
 use flywheeldb::model::{DAY_MS, HOUR_MS, MINUTE_MS, TimeMs};
@@ -34,13 +36,15 @@ type Fields = Vec<(String, Json)>;
 impl Asker<'_> {
     /// Throws a query of any kind.
     pub fn query(&mut self) -> Json {
-        match self.dice.below(13) {
+        match self.dice.below(20) {
             0 | 1 => self.segmentation(),
             2..=4 => self.funnel(),
             5..=7 => self.retention(),
             8 => self.lifecycle(),
             9 => self.stickiness(),
             10 | 11 => self.paths(),
+            12..=15 => self.growth(),
+            16..=18 => self.growth_flows(),
             _ => self.cohort_query(),
         }
     }

@@ -6,8 +6,10 @@ use flywheeldb::api::Json;
 use flywheeldb::model::{Event, Number, Value};
 
 use super::Refusal;
+use super::calendar::duration;
 use super::filter::{On, value_of};
 use super::question::{Question, count, field, text};
+use super::signups::{Signup, members_within};
 use crate::support::reading;
 use crate::support::tables::Row;
 
@@ -43,18 +45,47 @@ const LIMIT_UNLESS_SAID: usize = 25;
 
 impl Split {
     pub fn read(question: &Question) -> Result<Split, Refusal> {
+        Split::read_of_signups(question, &[])
+    }
+
+    /// The same where cohorts may be judged on the first days after each sign-up.
+    pub fn read_of_signups(question: &Question, signups: &[Signup]) -> Result<Split, Refusal> {
         let parts = match question.field("breakdown") {
             None => Vec::new(),
             Some(Json::Array(parts)) => {
-                parts.iter().map(|part| Part::read(question, part)).collect::<Result<_, _>>()?
+                parts.iter().map(|part| Part::read(question, part, signups)).collect::<Result<_, _>>()?
             }
-            Some(part) => vec![Part::read(question, part)?],
+            Some(part) => vec![Part::read(question, part, signups)?],
         };
         Ok(Split { parts })
     }
 
     pub fn is_none(&self) -> bool {
         self.parts.is_empty()
+    }
+
+    /// How many labels a key has.
+    pub fn part_count(&self) -> usize {
+        self.parts.len()
+    }
+
+    /// The rows that somebody counts in by what it is itself, whatever it did.
+    pub fn keys_of_profile(&self, question: &Question, id: &str) -> BTreeSet<Key> {
+        let mut keys = BTreeSet::from([Key::new()]);
+        for part in &self.parts {
+            let labels = match part {
+                Part::Property { property, .. } => {
+                    let value = question.reference.profile_value(question.entity, id, property);
+                    labels_of(value.filter(|value| !value.elements().is_empty()))
+                }
+                Part::Cohorts(cohorts) => labels_of_cohorts(cohorts, Some(id)),
+            };
+            let longer = |key: &Key| -> Vec<Key> {
+                labels.iter().map(|label| key.iter().chain([label]).cloned().collect()).collect()
+            };
+            keys = keys.iter().flat_map(longer).collect();
+        }
+        keys
     }
 
     /// Whether a property is one of events.
@@ -89,8 +120,20 @@ impl Split {
         keys_of: impl Fn(&T) -> BTreeSet<Key>,
         rank: impl Fn(&[&T]) -> Option<Number>,
     ) -> Vec<BTreeSet<Key>> {
+        let keys: Vec<BTreeSet<Key>> = things.iter().map(&keys_of).collect();
+        let folding = self.folding(things, keys_of, rank);
+        keys.iter().map(|keys| folding.keys(keys)).collect()
+    }
+
+    /// Which values are kept, to fold other things by.
+    pub fn folding<T>(
+        &self,
+        things: &[T],
+        keys_of: impl Fn(&T) -> BTreeSet<Key>,
+        rank: impl Fn(&[&T]) -> Option<Number>,
+    ) -> Folding {
         let keys: Vec<BTreeSet<Key>> = things.iter().map(keys_of).collect();
-        let kept: Vec<BTreeSet<Value>> = (0..self.parts.len())
+        let kept = (0..self.parts.len())
             .map(|part| {
                 let mut by_value: BTreeMap<Value, Vec<&T>> = BTreeMap::new();
                 for (thing, keys) in things.iter().zip(&keys) {
@@ -108,15 +151,7 @@ impl Split {
                 ranked.into_iter().take(self.parts[part].limit()).map(|(_, value)| value).collect()
             })
             .collect();
-        let fold_label = |part: usize, label: &Label| match label {
-            Label::Value(value) if !kept[part].contains(value) => Label::Other,
-            label => label.clone(),
-        };
-        let fold_key = |key: &Key| -> Key {
-            key.iter().enumerate().map(|(part, label)| fold_label(part, label)).collect()
-        };
-        let is_somewhere = |key: &&Key| !key.contains(&Label::Nowhere);
-        keys.iter().map(|keys| keys.iter().filter(is_somewhere).map(fold_key).collect()).collect()
+        Folding { kept }
     }
 
     /// The rows to tell: those that something is in; without a breakdown the one row, whatever is in it.
@@ -140,10 +175,35 @@ impl Split {
     }
 }
 
+/// The values of each property that are kept.
+pub struct Folding {
+    kept: Vec<BTreeSet<Value>>,
+}
+
+impl Folding {
+    /// The keys after folding, without those that are nowhere.
+    pub fn keys(&self, keys: &BTreeSet<Key>) -> BTreeSet<Key> {
+        let is_somewhere = |key: &&Key| !key.contains(&Label::Nowhere);
+        let fold_label = |part: usize, label: &Label| match label {
+            Label::Value(value) if !self.kept[part].contains(value) => Label::Other,
+            label => label.clone(),
+        };
+        let fold_key = |key: &Key| -> Key {
+            key.iter().enumerate().map(|(part, label)| fold_label(part, label)).collect()
+        };
+        keys.iter().filter(is_somewhere).map(fold_key).collect()
+    }
+}
+
 impl Part {
-    fn read(question: &Question, json: &Json) -> Result<Part, Refusal> {
+    fn read(question: &Question, json: &Json, signups: &[Signup]) -> Result<Part, Refusal> {
         if let Some(Json::Object(cohorts)) = field(json, "cohorts") {
-            let cohorts = cohorts.iter().map(|(name, cohort)| Ok((name.clone(), question.members(cohort)?)));
+            let within = field(json, "within").map(duration).transpose()?;
+            let members = |cohort: &Json| match within {
+                Some(within) => members_within(question, signups, cohort, within),
+                None => question.members(cohort),
+            };
+            let cohorts = cohorts.iter().map(|(name, cohort)| Ok((name.clone(), members(cohort)?)));
             return Ok(Part::Cohorts(cohorts.collect::<Result<_, Refusal>>()?));
         }
         let property = text(json, "property")?;
@@ -162,18 +222,22 @@ impl Part {
 
     fn labels(&self, question: &Question, event: &Event) -> Vec<Label> {
         match self {
-            Part::Property { on, property, .. } => match value_of(question, *on, property, event) {
-                Some(value) => value.elements().iter().cloned().map(Label::Value).collect(),
-                None => vec![Label::Missing],
-            },
-            Part::Cohorts(cohorts) => {
-                let is_in = |members: &BTreeSet<String>| {
-                    question.owner(event).is_some_and(|owner| members.contains(owner))
-                };
-                let own = cohorts.iter().filter(|(_, members)| is_in(members));
-                let labels: Vec<Label> = own.map(|(name, _)| Label::Value(name.as_str().into())).collect();
-                if labels.is_empty() { vec![Label::Nowhere] } else { labels }
-            }
+            Part::Property { on, property, .. } => labels_of(value_of(question, *on, property, event)),
+            Part::Cohorts(cohorts) => labels_of_cohorts(cohorts, question.owner(event)),
         }
     }
+}
+
+fn labels_of(value: Option<&Value>) -> Vec<Label> {
+    match value {
+        Some(value) => value.elements().iter().cloned().map(Label::Value).collect(),
+        None => vec![Label::Missing],
+    }
+}
+
+fn labels_of_cohorts(cohorts: &[(String, BTreeSet<String>)], owner: Option<&str>) -> Vec<Label> {
+    let is_in = |members: &BTreeSet<String>| owner.is_some_and(|owner| members.contains(owner));
+    let own = cohorts.iter().filter(|(_, members)| is_in(members));
+    let labels: Vec<Label> = own.map(|(name, _)| Label::Value(name.as_str().into())).collect();
+    if labels.is_empty() { vec![Label::Nowhere] } else { labels }
 }

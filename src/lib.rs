@@ -1,11 +1,12 @@
 //! FlywheelDB: an embedded, self-hosted event store that answers product-analytics questions exactly.
 //!
 //! The crate is a row of rooms, and each knows only rooms further left (docs/architecture.md):
-//! `model`, `api`, `format`, `io`, `wal`, `segment`, `store`, `query`, `ingest`, `keys`, `settings`, `http`, `cli`.
+//! `model`, `api`, `format`, `io`, `wal`, `segment`, `store`, `query`, `ingest`, `export`, `keys`, `settings`, `http`, `cli`.
 
 pub mod api;
 pub mod cli;
 pub mod demo;
+pub mod export;
 pub mod format;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]

@@ -35,6 +35,13 @@ pub const GZIP_MEMBER_COUNT_MAX: usize = 4_096;
 /// Window of a zstd body, as a power of two: 8 MiB, what RFC 9659 allows for HTTP.
 pub const ZSTD_WINDOW_LOG_MAX: u32 = 23;
 
+/// Bytes of one file in a zip archive, decompressed: an hour of an export, which is read into memory.
+pub const ARCHIVED_FILE_SIZE_MAX: usize = 1 << 30;
+
+/// Ids of sendings of SDKs that are remembered, of those whose time or effect an id alone does not fix: 5 MB, hours
+/// of retries.
+pub const RECENT_ID_COUNT_MAX: usize = 100_000;
+
 /// Steps in one funnel. A set of steps is kept in a `u64`, one bit a step.
 pub const FUNNEL_STEP_COUNT_MAX: usize = 64;
 const _: () = assert!(FUNNEL_STEP_COUNT_MAX <= u64::BITS as usize);

@@ -5,6 +5,7 @@
 
 mod config;
 mod demo;
+mod export;
 pub mod import;
 mod keys;
 mod log;
@@ -54,6 +55,8 @@ enum Command {
     Serve(serve::ServeArgs),
     /// Imports events from files.
     Import(import::ImportArgs),
+    /// Exports events, profiles and identities to files.
+    Export(export::ExportArgs),
     /// Answers a query: a body of POST /v1/query/{kind} with its "kind".
     Query(query::QueryArgs),
     /// Shows the events there are, and their properties.
@@ -113,6 +116,7 @@ fn run(cli: Cli) -> Result<(), Problem> {
         Command::Demo(args) => demo::run(args, settings),
         Command::Serve(args) => serve::run(args, settings),
         Command::Import(args) => import::run(args, data),
+        Command::Export(args) => export::run(args, data),
         Command::Query(args) => query::run(args, data),
         Command::Schema(args) => look::schema(args, data),
         Command::User(args) => look::user(args, data),

@@ -93,12 +93,23 @@ pub(super) struct ReceivedBody {
 impl ReceivedBody {
     /// Undoes the content encoding, and hands the bytes to `parse`. Takes time: not for an async worker.
     pub fn decoded<T>(&self, parse: impl FnOnce(&[u8]) -> Result<T, Problem>) -> Result<T, Problem> {
+        self.as_it_came(|bytes, size_max, grow| {
+            parse(&decode_body(self.encoding.as_deref(), bytes, size_max, grow)?)
+        })
+    }
+
+    /// Hands the bytes as they came to `parse`, which knows their encoding by looking at them, with the bounds of
+    /// [`decode_body`].
+    pub fn as_it_came<T>(
+        &self,
+        parse: impl FnOnce(&[u8], usize, &mut dyn FnMut(usize) -> Result<(), Problem>) -> T,
+    ) -> T {
         let (size_max, sent) = {
             let share = self.share.lock();
             (share.room.decoded_size_max, self.bytes.len())
         };
         let mut grow = |decoded: usize| self.share.lock().grow_to(sent + 2 * decoded);
-        parse(&decode_body(self.encoding.as_deref(), &self.bytes, size_max, &mut grow)?)
+        parse(&self.bytes, size_max, &mut grow)
     }
 }
 

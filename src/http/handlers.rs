@@ -18,6 +18,7 @@ use super::access::{Doorkeeper, needed};
 use super::body::{self, BodyRoom, ReceivedBody};
 use super::bridge::{Bridge, Lane};
 use super::connections::Connections;
+use super::dialects::{DialectState, endpoint_of};
 use super::media::{body_form, require_json, wanted_format};
 use super::metrics::Metrics;
 use super::parameters::Parameters;
@@ -61,6 +62,7 @@ pub(super) struct App {
     pub routes: Routes,
     pub bodies: BodyRoom,
     pub validator: Validator,
+    pub dialects: Arc<DialectState>,
     pub doorkeeper: Arc<Doorkeeper>,
     pub connections: Arc<Connections>,
     pub metrics: Metrics,
@@ -110,6 +112,9 @@ pub(super) struct Call<'a> {
 impl App {
     /// Answers a request. Reads of its body what it needs.
     pub async fn answer(&self, parts: &Parts, incoming: &mut Incoming) -> Result<Reply, Refusal> {
+        if let Some(endpoint) = endpoint_of(parts) {
+            return self.answer_dialect(endpoint, parts, incoming).await;
+        }
         let Found { route, segment } = self.routes.find(&parts.method, parts.uri.path())?;
         self.doorkeeper.admit(self.bridge.store(), needed(route.action), parts)?;
         let parameters = Parameters::parse(parts.uri.query(), route.parameters)?;

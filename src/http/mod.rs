@@ -8,6 +8,8 @@
 //! [`Problem`](crate::api::Problem) on its way out, a panic as well; `farewell` tells those that have no request.
 //! `metrics`, `process` and `readiness` tell operators how it goes.
 //!
+//! `dialects` answers the SDKs of other products at their own addresses.
+//!
 //! `client` is the other side: what the command line asks a server with.
 //!
 //! Async begins and ends here. Nothing in this room waits for a disk or computes on an async worker.
@@ -17,6 +19,7 @@ mod body;
 mod bridge;
 mod client;
 mod connections;
+mod dialects;
 mod documents;
 mod farewell;
 mod framing;

@@ -170,6 +170,7 @@ impl Server {
             routes: Routes::new(),
             bodies: BodyRoom::new(&settings),
             validator: Validator::new(),
+            dialects: Arc::default(),
             doorkeeper: Arc::new(Doorkeeper::new(
                 &store,
                 !address.ip().is_loopback(),

@@ -41,6 +41,15 @@ pub fn decode_body<'a>(
     }
 }
 
+/// Undoes zlib's compression, which HTTP calls `deflate` and only SDKs send; bounds as for [`decode_body`].
+pub(super) fn decode_zlib(
+    body: &[u8],
+    size_max: usize,
+    grow: &mut dyn FnMut(usize) -> Result<(), Problem>,
+) -> Result<Vec<u8>, Problem> {
+    read_bounded("zlib", flate2::read::ZlibDecoder::new(body), size_max, grow)
+}
+
 /// Reads the members of a gzip body one after the other, as one.
 ///
 /// Each costs a decoder made anew, and twenty bytes suffice for an empty one: a body of nothing but those would keep a

@@ -65,7 +65,7 @@ pub(crate) use dictionary::IdFile;
 pub use documents::{Document, Documents};
 pub use health::{Health, MissingFile};
 pub use rows::{FullRow, UserRows, profile_cells, rows_of};
-pub use snapshot::Snapshot;
+pub use snapshot::{Identity, Snapshot};
 pub use status::{StoreSize, StoreTelemetry};
 pub use view::LiveSegment;
 

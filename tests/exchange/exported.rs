@@ -28,6 +28,9 @@ fn does(store: &Store, act: &Act) {
         Act::Delete(user) => {
             store.delete_user(user).unwrap();
         }
+        Act::Model(model) => {
+            store.put_growth_model(model).unwrap();
+        }
         Act::Seal => store.seal().unwrap(),
         Act::Compact => store.compact().unwrap(),
         Act::Reopen | Act::Ask(_) => {}

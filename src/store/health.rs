@@ -65,14 +65,14 @@ impl Watch {
     /// Fails if a file of ids is damaged, or a segment turned out to be since the watch began.
     fn check<'a>(
         self,
-        segments: impl Iterator<Item = &'a Segment>,
+        mut segments: impl Iterator<Item = &'a Segment>,
         dictionaries: [&Dictionary; 2],
     ) -> Result<(), Damage> {
         io::check_mappings();
         match io::fault_count() {
             0 => return Ok(()),
             count if count == self.faults_before => {}
-            _ => segments.map(Segment::check_mapped).collect::<Result<(), Damage>>()?,
+            _ => segments.try_for_each(Segment::check_mapped)?,
         }
         dictionaries.into_iter().flat_map(Dictionary::files).try_for_each(|file| file.check_mapped())
     }

@@ -5,13 +5,17 @@
 //! with `parameters`, `media` and `body` to read it, `bridge` to cross from async to the blocking store,
 //! `validator` to spare an asker the answer it has, and `respond` to answer. Every error is a [`Problem`](crate::api::Problem) on its way out, a panic as well.
 //!
+//! `console` is the page for people, `arrivals` what it shows of events as they come.
+//!
 //! `client` is the other side: what the command line asks a server with.
 //!
 //! Async begins and ends here. Nothing in this room waits for a disk or computes on an async worker.
 
+mod arrivals;
 mod body;
 mod bridge;
 mod client;
+mod console;
 mod documents;
 mod handlers;
 mod media;

@@ -28,6 +28,9 @@ pub(super) enum Action {
     ShowQuery,
     DeleteDocument(DocumentKind),
     RunQuery,
+    /// A file of the console, or without a name its page.
+    ShowConsole,
+    ShowArrivals,
     ShowHealth,
     ShowReadiness,
     Seal,
@@ -92,6 +95,9 @@ static ROUTES: &[Route] = &[
     route(Method::POST, "/v1/queries/{name}/run", &["format", "timeout_ms"], Action::RunQuery),
     route(Method::POST, "/v1/admin/seal", &[], Action::Seal),
     route(Method::POST, "/v1/admin/compact", &[], Action::Compact),
+    route(Method::GET, "/v1/arrivals", &["after", "limit"], Action::ShowArrivals),
+    route(Method::GET, "/", &[], Action::ShowConsole),
+    route(Method::GET, "/console/{file}", &[], Action::ShowConsole),
     route(Method::GET, "/healthz", &[], Action::ShowHealth),
     route(Method::GET, "/readyz", &[], Action::ShowReadiness),
 ];
@@ -166,6 +172,7 @@ mod tests {
         let routes = Routes::new();
         let find = |method, path| routes.find(&method, path).unwrap();
         assert_eq!(find(Method::POST, "/v1/events").route.action, Action::WriteEvents);
+        assert_eq!(find(Method::GET, "/").route.action, Action::ShowConsole);
         assert_eq!(find(Method::HEAD, "/healthz").route.action, Action::ShowHealth);
         let found = find(Method::DELETE, "/v1/users/a%2Fb%20c");
         assert_eq!((found.route.action, found.segment.as_deref()), (Action::DeleteUser, Some("a/b c")));
@@ -177,7 +184,7 @@ mod tests {
         let refusal = routes.find(&Method::POST, "/v1/event").unwrap_err();
         assert_eq!(refusal.problem.status(), 404);
         assert_eq!(refusal.problem.hint.as_deref(), Some("did you mean /v1/events?"));
-        assert_eq!(routes.find(&Method::GET, "/").unwrap_err().problem.status(), 404);
+        assert_eq!(routes.find(&Method::GET, "/index").unwrap_err().problem.status(), 404);
         assert_eq!(routes.find(&Method::GET, "/v1/users/").unwrap_err().problem.status(), 404);
     }
 

@@ -22,6 +22,7 @@ use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::arrivals::Arrivals;
 use super::body::{self, BodyBudget};
 use super::bridge::{Bridge, bug};
 use super::handlers::App;
@@ -110,6 +111,7 @@ impl Server {
             routes: Routes::new(),
             bodies: BodyBudget::default(),
             validator: Validator::new(),
+            arrivals: Arc::new(Arrivals::default()),
             is_stopping: AtomicBool::new(false),
         });
         let listener = {

@@ -46,7 +46,8 @@ function yAxis(scaled, width, write) {
 }
 
 function xAxis(labels, x, width, height) {
-  const fits = Math.max(1, Math.floor((width - MARGIN.left - MARGIN.right) / 74));
+  const longest = Math.max(...labels.map((label) => String(label).length), 1);
+  const fits = Math.max(1, Math.floor((width - MARGIN.left - MARGIN.right) / (longest * 6.6 + 22)));
   const every = Math.max(1, Math.ceil(labels.length / fits));
   return labels.map((label, index) => {
     if (index % every) return null;

@@ -20,6 +20,7 @@ use super::body::{self, BodyBudget, ReceivedBody};
 use super::bridge::{Asker, Bridge};
 use super::console;
 use super::media::{body_form, require_json, wanted_format};
+use super::openapi;
 use super::origin;
 use super::parameters::Parameters;
 use super::respond::{self, Refusal, Reply};
@@ -101,6 +102,7 @@ impl App {
             Action::ShowQuery => call.show_query().await,
             Action::DeleteDocument(kind) => call.delete_document(kind).await,
             Action::RunQuery => call.run_stored_query().await,
+            Action::ShowOpenApi => Ok(respond::json_text(openapi::document_text())),
             Action::ShowConsole => console::show(call.segment.as_deref(), &parts.headers),
             Action::ShowArrivals => call.show_arrivals(),
             Action::ShowHealth => Ok(respond::json(StatusCode::OK, &json!({"status": "ok"}))),

@@ -5,7 +5,7 @@
 //! with `parameters`, `media` and `body` to read it, `bridge` to cross from async to the blocking store,
 //! `validator` to spare an asker the answer it has, and `respond` to answer. Every error is a [`Problem`](crate::api::Problem) on its way out, a panic as well.
 //!
-//! `console` is the page for people, `arrivals` what it shows of events as they come.
+//! `openapi` describes all of it, `console` is the page for people, `arrivals` what it shows of events as they come.
 //!
 //! `client` is the other side: what the command line asks a server with.
 //!
@@ -19,6 +19,7 @@ mod console;
 mod documents;
 mod handlers;
 mod media;
+mod openapi;
 mod origin;
 mod parameters;
 mod respond;

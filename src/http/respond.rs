@@ -36,6 +36,11 @@ pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Reply {
     reply(status, "application/json", text)
 }
 
+/// Tells JSON that is written already.
+pub(super) fn json_text(text: &'static str) -> Reply {
+    reply(StatusCode::OK, "application/json", text)
+}
+
 /// Tells a result that is encoded already, and the tag by which the asker may ask whether it still holds.
 pub(super) fn table(format: Format, encoded: Vec<u8>, tag: Option<&str>) -> Reply {
     let mut reply = reply(StatusCode::OK, format.content_type(), encoded);

@@ -31,6 +31,7 @@ pub(super) enum Action {
     /// A file of the console, or without a name its page.
     ShowConsole,
     ShowArrivals,
+    ShowOpenApi,
     ShowHealth,
     ShowReadiness,
     Seal,
@@ -40,8 +41,8 @@ pub(super) enum Action {
 /// An address and a method. A GET is a HEAD too.
 #[derive(Debug)]
 pub(super) struct Route {
-    path: &'static str,
-    method: Method,
+    pub path: &'static str,
+    pub method: Method,
     /// Query parameters that it takes.
     pub parameters: &'static [&'static str],
     pub action: Action,
@@ -96,11 +97,19 @@ static ROUTES: &[Route] = &[
     route(Method::POST, "/v1/admin/seal", &[], Action::Seal),
     route(Method::POST, "/v1/admin/compact", &[], Action::Compact),
     route(Method::GET, "/v1/arrivals", &["after", "limit"], Action::ShowArrivals),
+    route(Method::GET, "/v1/openapi.json", &[], Action::ShowOpenApi),
     route(Method::GET, "/", &[], Action::ShowConsole),
     route(Method::GET, "/console/{file}", &[], Action::ShowConsole),
     route(Method::GET, "/healthz", &[], Action::ShowHealth),
     route(Method::GET, "/readyz", &[], Action::ShowReadiness),
 ];
+
+impl Route {
+    /// All that there are; those of one address are neighbours.
+    pub fn all() -> &'static [Route] {
+        ROUTES
+    }
+}
 
 /// Finds routes by address.
 #[derive(Debug)]

@@ -116,6 +116,10 @@ struct Described<'a> {
     place: String,
 }
 
+fn alternatives(schema: &Value) -> Option<&Vec<Value>> {
+    schema["oneOf"].as_array().or_else(|| schema["anyOf"].as_array())
+}
+
 impl<'a> Walk<'a> {
     fn resolved(&self, described: Described<'a>) -> Described<'a> {
         let Some(target) = described.schema["$ref"].as_str() else { return described };
@@ -126,17 +130,15 @@ impl<'a> Walk<'a> {
     }
 
     /// The schema that describes `value`: of alternatives the one that can.
-    fn chosen(&self, described: Described<'a>, value: &Value) -> Described<'a> {
+    fn chosen(&self, described: Described<'a>, value: &Value) -> Option<Described<'a>> {
         let described = self.resolved(described);
-        let Some(alternatives) = described.schema["oneOf"].as_array() else { return described };
-        for (index, schema) in alternatives.iter().enumerate() {
+        let Some(alternatives) = alternatives(described.schema) else {
+            return self.fits(&described, value).then_some(described);
+        };
+        alternatives.iter().enumerate().find_map(|(index, schema)| {
             let place = format!("{}/{index}", described.place);
-            let alternative = self.chosen(Described { schema, place }, value);
-            if self.fits(&alternative, value) {
-                return alternative;
-            }
-        }
-        panic!("{} describes no {value}", described.place);
+            self.chosen(Described { schema, place }, value)
+        })
     }
 
     fn fits(&self, described: &Described<'a>, value: &Value) -> bool {
@@ -181,8 +183,9 @@ impl<'a> Walk<'a> {
         path: &str,
         refused: &dyn Fn(&str) -> Vec<String>,
     ) {
+        let place = described.place.clone();
         let described = self.chosen(described, value);
-        assert!(self.fits(&described, value), "{} does not describe {value}", described.place);
+        let described = described.unwrap_or_else(|| panic!("{place} does not describe {value}"));
         match value {
             Value::Object(fields) => {
                 if described.schema["additionalProperties"] == json!(false) {
@@ -227,7 +230,7 @@ impl<'a> Walk<'a> {
             schema,
             place: format!("{}{name}", described.place),
         };
-        let alternatives = described.schema["oneOf"].as_array().into_iter().flatten();
+        let alternatives = alternatives(described.schema).into_iter().flatten();
         let mut all: Vec<Described<'a>> =
             alternatives.enumerate().map(|(index, schema)| inner(format!("/{index}"), schema)).collect();
         let properties = described.schema["properties"].as_object().into_iter().flatten();

@@ -15,7 +15,7 @@ use std::sync::OnceLock;
 use serde_json::{Map, Value, json};
 
 use self::queries::KindOfQuery;
-use self::schema::{any_list, integer, one_of, reference, text, words};
+use self::schema::{any_list, any_of, integer, one_of, reference, text, words};
 use super::handlers::QUERY_KINDS;
 use super::routes::{Action, Route};
 use crate::api::Format;
@@ -264,7 +264,7 @@ fn describe(action: Action, kind: Option<&KindOfQuery>) -> About {
         Action::ListDocuments(DocumentKind::Query) => plain("listQueries", store, "The stored queries", told),
         Action::PutDocument(DocumentKind::Cohort) => with(
             plain("putCohort", store, "Stores a cohort", told),
-            one_of("The cohort, or an object that has it.", [reference("Cohort"), reference("NewCohort")]),
+            any_of("The cohort, or an object that has it.", [reference("Cohort"), reference("NewCohort")]),
             vec![
                 ("As it is at each use", json!({"did": "project_created", "from": "-30d"})),
                 ("As it is now", json!({"cohort": {"did": "project_created"}, "static": true})),
@@ -329,6 +329,10 @@ fn path_parameters(path: &str) -> Vec<Value> {
 fn parameter(name: &str, action: Action, kind: Option<&KindOfQuery>) -> Value {
     let formats = Format::WORDS.map(|(word, _)| word);
     let (schema, example) = match (name, action) {
+        // Only for an answer; the definition takes none of them.
+        (other, Action::ShowQuery) => {
+            (text(&format!("Said otherwise than the query says: {other}.")), Value::Null)
+        }
         ("on_error", _) => (
             words("skip stores the good events of a batch with bad ones.", &["reject", "skip"]),
             json!("skip"),
@@ -355,10 +359,6 @@ fn parameter(name: &str, action: Action, kind: Option<&KindOfQuery>) -> Value {
             let query = json!({"name": "q", "in": "query", "required": true, "description": "The query.",
                 "content": {"application/json": {"schema": reference(kind.schema), "example": kind.examples[0].1}}});
             return query;
-        }
-        // Only for an answer; the definition takes none of them.
-        (other, Action::ShowQuery) => {
-            (text(&format!("Said otherwise than the query says: {other}.")), Value::Null)
         }
         (other, _) => panic!("the parameter {other} is not described"),
     };

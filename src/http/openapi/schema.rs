@@ -38,6 +38,11 @@ pub(super) fn one_of<const N: usize>(about: &str, schemas: [Value; N]) -> Value 
     json!({"description": about, "oneOf": schemas.to_vec()})
 }
 
+/// Where a value may be described by several.
+pub(super) fn any_of<const N: usize>(about: &str, schemas: [Value; N]) -> Value {
+    json!({"description": about, "anyOf": schemas.to_vec()})
+}
+
 pub(super) fn list(items: Value, least: usize, most: usize) -> Value {
     json!({"type": "array", "items": items, "minItems": least, "maxItems": most})
 }

@@ -76,12 +76,10 @@ pub(super) fn schemas() -> Vec<(&'static str, Value)> {
 }
 
 fn counting() -> Vec<(&'static str, Value)> {
-    let of_property = ["sum", "avg", "min", "max", "median", "p90", "p95", "p99"].map(|word| {
-        object("Of the numbers of a property.", [(format!("{word}!").as_str(), reference("PropertyName"))])
-    });
+    let of_property = ["sum", "avg", "min", "max", "median", "p90", "p95", "p99"];
+    let of_property = of_property.map(|word| (word, reference("PropertyName"))).to_vec();
     let words =
         words("Of events and users.", &["events", "users", "accounts", "per_user", "first_time_users"]);
-    let measures: Vec<Value> = std::iter::once(words).chain(of_property).collect();
     vec![
         (
             "SegmentationQuery",
@@ -118,7 +116,8 @@ fn counting() -> Vec<(&'static str, Value)> {
                 ],
             ),
         ),
-        ("Measure", json!({"description": "What is measured; events unless said.", "oneOf": measures})),
+        ("Measure", one_of("What is measured; events unless said.", [words, reference("PropertyMeasure")])),
+        ("PropertyMeasure", one_field(extended("Of the numbers of a property: one of them.", of_property))),
     ]
 }
 
@@ -300,12 +299,15 @@ fn coming_back() -> Vec<(&'static str, Value)> {
             "ReturnMeasure",
             one_of(
                 "What is told of who was back; users unless said.",
-                [
-                    json!({"const": "users"}),
-                    object("Of a property, over their return events.", [("sum!", reference("PropertyName"))]),
-                    object("The same for each member.", [("average!", reference("PropertyName"))]),
-                ],
+                [json!({"const": "users"}), reference("PropertyReturnMeasure")],
             ),
+        ),
+        (
+            "PropertyReturnMeasure",
+            one_field(object(
+                "Of the numbers of a property, over the return events: one of them.",
+                [("sum", reference("PropertyName")), ("average", reference("PropertyName"))],
+            )),
         ),
         (
             "LifecycleQuery",

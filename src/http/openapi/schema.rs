@@ -18,6 +18,13 @@ pub(super) fn extended(about: &str, fields: Vec<(&str, Value)>) -> Value {
     schema
 }
 
+/// An object that has one of its fields.
+pub(super) fn one_field(mut object: Value) -> Value {
+    object["minProperties"] = json!(1);
+    object["maxProperties"] = json!(1);
+    object
+}
+
 /// An object of an answer: a later release may tell more.
 pub(super) fn open_object(about: &str, fields: &[(&str, Value)]) -> Value {
     let properties: Map<String, Value> =

@@ -103,6 +103,16 @@ const _: () = assert!(RETENTION_AT_LEAST_MAX < u32::MAX as i64);
 /// Intervals of a trailing period of a stickiness: ten years of days.
 pub const STICKINESS_INTERVAL_COUNT_MAX: i64 = 3_660;
 
+/// Events that drivers may try. The rows of each are read once.
+pub const DRIVER_CANDIDATE_COUNT_MAX: usize = 10_000;
+/// Thresholds that drivers may try on each event: each is a row.
+pub const DRIVER_THRESHOLD_COUNT_MAX: usize = 100;
+
+/// Signals of one score: each is a column.
+pub const PQL_SIGNAL_COUNT_MAX: usize = 50;
+/// Days on which a behaviour of a score is judged, to tell when leads were qualified: each is a cohort of its own.
+pub const PQL_DAY_COUNT_MAX: usize = 1_000;
+
 /// Ids that a cohort may list.
 pub const COHORT_USER_COUNT_MAX: usize = 1_000_000;
 

@@ -1,11 +1,13 @@
 //! How a result is split by a property, or by cohorts.
 
 use super::filter::{On, parse_on, parse_property};
+use super::funnel::parse_duration;
 use super::{CohortExpr, Fields, Json, Node, Problem};
 use crate::limits::{
     BREAKDOWN_COHORT_COUNT_MAX, BREAKDOWN_LIMIT_DEFAULT, BREAKDOWN_LIMIT_MAX, BREAKDOWN_PROPERTY_COUNT_MAX,
     FUNNEL_STEP_COUNT_MAX,
 };
+use crate::model::DurationMs;
 
 /// One thing to split by.
 #[derive(Clone, Debug)]
@@ -17,6 +19,17 @@ pub struct Breakdown {
     pub limit: usize,
     /// Which event's value is a user's, where several events make up one outcome; `None` if it is not said.
     pub attribution: Option<Attribution>,
+    /// Cohorts are judged on so much of each user's events from its sign-up on; on all of them without it.
+    pub within: Option<DurationMs>,
+}
+
+/// What a breakdown may have beside its source, by the kind of query.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Extra {
+    None,
+    Attribution,
+    /// Queries that count from a sign-up.
+    Within,
 }
 
 /// Which event of an attempt at a funnel gives it its value.
@@ -56,8 +69,7 @@ pub enum BreakdownSource {
 }
 
 impl Breakdown {
-    /// `has_attribution`: the field `attribution` may be there.
-    fn parse(node: &Node<'_>, has_attribution: bool) -> Result<Breakdown, Problem> {
+    fn parse(node: &Node<'_>, extra: Extra) -> Result<Breakdown, Problem> {
         let mut fields = node.object()?;
         let (source, on, limit) = if fields.has("cohorts") {
             let cohorts = parse_cohorts(&fields.required("cohorts")?)?;
@@ -72,28 +84,52 @@ impl Breakdown {
             };
             (BreakdownSource::Property(property), on, limit)
         };
-        let attribution = match has_attribution {
-            true => fields.optional("attribution").map(|word| Attribution::parse(&word)).transpose()?,
-            false => None,
+        let attribution = match extra {
+            Extra::Attribution => {
+                fields.optional("attribution").map(|word| Attribution::parse(&word)).transpose()?
+            }
+            Extra::None | Extra::Within => None,
+        };
+        let within = match (extra, &source) {
+            (Extra::Within, BreakdownSource::Cohorts(_)) => {
+                fields.optional("within").map(|within| parse_duration(&within)).transpose()?
+            }
+            _ => None,
         };
         fields.finish()?;
-        Ok(Breakdown { source, on, limit, attribution })
+        Ok(Breakdown { source, on, limit, attribution, within })
     }
 
-    /// The properties of the field `breakdown`: none, one or a list.
+    /// The properties of the field `breakdown`: none, one or a list. `has_attribution`: the field `attribution` may be
+    /// there.
     pub(super) fn parse_list(
         fields: &mut Fields<'_>,
         has_attribution: bool,
     ) -> Result<Vec<Breakdown>, Problem> {
+        Breakdown::parse_all(fields, if has_attribution { Extra::Attribution } else { Extra::None })
+    }
+
+    /// The same for queries that count from a sign-up: cohorts may be judged within a time from it.
+    pub(super) fn parse_of_signups(fields: &mut Fields<'_>) -> Result<Vec<Breakdown>, Problem> {
+        Breakdown::parse_all(fields, Extra::Within)
+    }
+
+    fn parse_all(fields: &mut Fields<'_>, extra: Extra) -> Result<Vec<Breakdown>, Problem> {
         let Some(node) = fields.optional("breakdown") else { return Ok(Vec::new()) };
-        let Json::Array(_) = node.json() else { return Ok(vec![Breakdown::parse(&node, has_attribution)?]) };
+        let Json::Array(_) = node.json() else { return Ok(vec![Breakdown::parse(&node, extra)?]) };
         let list = node.array()?;
         if list.is_empty() || list.len() > BREAKDOWN_PROPERTY_COUNT_MAX {
             return Err(
                 node.problem(format!("a breakdown is by 1 to {BREAKDOWN_PROPERTY_COUNT_MAX} properties"))
             );
         }
-        list.iter().map(|item| Breakdown::parse(item, has_attribution)).collect()
+        list.iter().map(|item| Breakdown::parse(item, extra)).collect()
+    }
+
+    /// By a property of events, whatever values it has.
+    pub fn by_all_values(property: &str) -> Breakdown {
+        let source = BreakdownSource::Property(property.to_owned());
+        Breakdown { source, on: On::Event, limit: usize::MAX, attribution: None, within: None }
     }
 
     /// The name of the column of the breakdown with this index.

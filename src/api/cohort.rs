@@ -1,9 +1,7 @@
 //! Cohorts, sets of users by what they did and are, and the query `cohort`.
 
 use super::request::parse_range;
-use super::{
-    Common, Fields, Filter, Json, Node, Problem, QueryKind, QueryRequest, Scope, Selector, TimeRange, nearest,
-};
+use super::{Common, Fields, Filter, Json, Node, Problem, QueryRequest, Scope, Selector, TimeRange, nearest};
 use crate::limits::{COHORT_USER_COUNT_MAX, FILTER_DEPTH_MAX, FUNNEL_STEP_COUNT_MAX, RESULT_ROW_COUNT_MAX};
 use crate::model::Entity;
 
@@ -67,8 +65,6 @@ pub struct ResultCell {
     pub inherits_zone: bool,
     /// The same for the first day of weeks.
     pub inherits_week_start: bool,
-    /// The same for whom it counts.
-    pub inherits_entity: bool,
     /// The object of `result`, whose fields beside `kind` and `query` name the cell.
     pub fields: Json,
     /// The place of that object.
@@ -120,11 +116,9 @@ impl ResultCell {
         let query = fields.required("query")?;
         let mut inner = query.object()?;
         let request = QueryRequest::parse_kind(&kind, &mut inner)?;
-        let counts_accounts = matches!(&request.kind, QueryKind::Funnel(funnel) if funnel.counts_accounts);
         let cell = ResultCell {
             inherits_zone: !inner.has("timezone"),
             inherits_week_start: !inner.has("week_start"),
-            inherits_entity: !inner.has("entity") && !counts_accounts,
             request,
             fields: node.json().clone(),
             path: node.path().to_owned(),
@@ -158,14 +152,7 @@ impl ResultCell {
         })?;
         let last_step = Json::Number((step_count as i64).into());
         let fields = Json::Object(vec![("step".to_owned(), last_step)]);
-        Ok(ResultCell {
-            request,
-            inherits_zone: true,
-            inherits_week_start: true,
-            inherits_entity: true,
-            fields,
-            path,
-        })
+        Ok(ResultCell { request, inherits_zone: true, inherits_week_start: true, fields, path })
     }
 
     /// What the query has in common with all, beside the query around it, which counts `entity`.
@@ -177,7 +164,7 @@ impl ResultCell {
         if self.inherits_week_start {
             common.week_start = outer.week_start;
         }
-        if self.inherits_entity {
+        if !common.has_entity {
             common.entity = entity;
         }
         common
@@ -261,6 +248,7 @@ fn not_a_cohort(node: &Node<'_>) -> Problem {
 
 #[cfg(test)]
 mod tests {
+    use super::super::QueryKind;
     use super::*;
 
     fn parse(rest: &str) -> Result<CohortQuery, Problem> {

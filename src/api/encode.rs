@@ -81,12 +81,16 @@ fn json(answer: &Answer) -> String {
     write!(out, "],\n \"rows\": {},\n \"statistics\": {{\"elapsed_ms\": ", table.row_count())
         .expect("strings take writes");
     write_float(&mut out, round_to_micros(statistics.elapsed_ms));
-    writeln!(
+    write!(
         out,
-        ", \"events_scanned\": {}, \"segments\": {}, \"users\": {}, \"snapshot\": {}}}}}",
+        ", \"events_scanned\": {}, \"segments\": {}, \"users\": {}, \"snapshot\": {}",
         statistics.events_scanned, statistics.segments, statistics.users, statistics.snapshot
     )
     .expect("strings take writes");
+    if let Some(ignored) = statistics.ignored {
+        write!(out, ", \"ignored\": {ignored}").expect("strings take writes");
+    }
+    out.push_str("}}\n");
     out
 }
 
@@ -239,6 +243,7 @@ pub fn decode(body: &Json) -> Result<Answer, Problem> {
         segments: count("segments")?,
         users: count("users")?,
         snapshot: count("snapshot")?,
+        ignored: statistics.json().get("ignored").map(|count| decode_count(&count.root())).transpose()?,
     };
     Ok(Answer { table, statistics })
 }
@@ -316,8 +321,14 @@ mod tests {
             Cell::Float(f64::NAN),
             Cell::Bool(false),
         ]);
-        let statistics =
-            Statistics { elapsed_ms: 1.900_04, events_scanned: 7, segments: 2, users: 3, snapshot: 9 };
+        let statistics = Statistics {
+            elapsed_ms: 1.900_04,
+            events_scanned: 7,
+            segments: 2,
+            users: 3,
+            snapshot: 9,
+            ignored: None,
+        };
         Answer { table, statistics }
     }
 

@@ -156,13 +156,31 @@ impl std::error::Error for Problem {}
 
 /// Returns the candidate nearest to `word`, if one is near enough to be what was meant.
 pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    near(word, candidates).min().map(|(_, candidate)| candidate)
+}
+
+/// Returns the `count` candidates nearest to `word`, nearest first, of those that are near enough to be what was meant.
+pub fn nearest_few<'a>(
+    word: &str,
+    candidates: impl IntoIterator<Item = &'a str>,
+    count: usize,
+) -> Vec<&'a str> {
+    let mut near: Vec<(usize, &str)> = near(word, candidates).collect();
+    near.sort_unstable();
+    near.into_iter().take(count).map(|(_, candidate)| candidate).collect()
+}
+
+/// The candidates that are near enough to be what was meant, and how far each is.
+fn near<'a>(
+    word: &str,
+    candidates: impl IntoIterator<Item = &'a str>,
+) -> impl Iterator<Item = (usize, &'a str)> {
     let word_lower = word.to_lowercase();
+    let word_length = word.len();
     candidates
         .into_iter()
-        .map(|candidate| (edit_distance(&word_lower, &candidate.to_lowercase()), candidate))
-        .filter(|(distance, candidate)| *distance <= 1 + candidate.len().max(word.len()) / 3)
-        .min()
-        .map(|(_, candidate)| candidate)
+        .map(move |candidate| (edit_distance(&word_lower, &candidate.to_lowercase()), candidate))
+        .filter(move |(distance, candidate)| *distance <= 1 + candidate.len().max(word_length) / 3)
 }
 
 /// The least number of insertions, deletions, replacements and swaps of neighbours between two words (optimal

@@ -6,8 +6,9 @@ use jiff::tz::TimeZone;
 
 use super::time_expr::parse_zone;
 use super::{
-    CohortQuery, Fields, Filter, FunnelQuery, Json, LifecycleQuery, Node, PathsQuery, Problem,
-    RetentionQuery, SegmentationQuery, StickinessQuery, TimeExpr, TimeRange,
+    ActivationQuery, CohortQuery, ConversionQuery, DriversQuery, Fields, Filter, FunnelQuery, Json,
+    LifecycleQuery, Node, OverviewQuery, PathsQuery, PqlQuery, Problem, RetentionQuery, RevenueQuery,
+    SegmentationQuery, StickinessQuery, TimeExpr, TimeRange, UsageLimitsQuery, ViralityQuery,
 };
 use crate::limits::TIME_MIN_MS;
 use crate::model::{Entity, TimeMs};
@@ -28,6 +29,14 @@ pub enum QueryKind {
     Lifecycle(LifecycleQuery),
     Stickiness(StickinessQuery),
     Cohort(CohortQuery),
+    Activation(ActivationQuery),
+    Conversion(ConversionQuery),
+    Drivers(DriversQuery),
+    Pql(PqlQuery),
+    Revenue(RevenueQuery),
+    Virality(ViralityQuery),
+    UsageLimits(UsageLimitsQuery),
+    Overview(OverviewQuery),
 }
 
 /// The words of the kinds, in the order of the documentation.
@@ -40,9 +49,21 @@ enum Kind {
     Lifecycle,
     Stickiness,
     Cohort,
+    Activation,
+    Conversion,
+    Drivers,
+    Pql,
+    Revenue,
+    Virality,
+    UsageLimits,
+    Overview,
 }
 
-const KINDS: [(&str, Kind); 7] = [
+/// The words of who is counted.
+pub(super) const ENTITIES: [(&str, Entity); 2] =
+    [(Entity::User.name(), Entity::User), (Entity::Account.name(), Entity::Account)];
+
+const KINDS: [(&str, Kind); 15] = [
     ("segmentation", Kind::Segmentation),
     ("funnel", Kind::Funnel),
     ("retention", Kind::Retention),
@@ -50,6 +71,14 @@ const KINDS: [(&str, Kind); 7] = [
     ("stickiness", Kind::Stickiness),
     ("paths", Kind::Paths),
     ("cohort", Kind::Cohort),
+    ("activation", Kind::Activation),
+    ("conversion", Kind::Conversion),
+    ("drivers", Kind::Drivers),
+    ("pql", Kind::Pql),
+    ("revenue", Kind::Revenue),
+    ("virality", Kind::Virality),
+    ("limits", Kind::UsageLimits),
+    ("overview", Kind::Overview),
 ];
 
 impl QueryRequest {
@@ -73,7 +102,7 @@ impl QueryRequest {
             Kind::Funnel => {
                 let (mut common, query) = (Common::parse(fields)?, FunnelQuery::parse(fields)?);
                 if query.counts_accounts {
-                    common.entity = Entity::Account;
+                    (common.entity, common.has_entity) = (Entity::Account, true);
                 }
                 (common, QueryKind::Funnel(query))
             }
@@ -86,23 +115,57 @@ impl QueryRequest {
             Kind::Cohort => {
                 (Common::parse_without_range(fields)?, QueryKind::Cohort(CohortQuery::parse(fields)?))
             }
+            Kind::Activation => {
+                (Common::parse(fields)?, QueryKind::Activation(ActivationQuery::parse(fields)?))
+            }
+            Kind::Conversion => {
+                (Common::parse(fields)?, QueryKind::Conversion(ConversionQuery::parse(fields)?))
+            }
+            Kind::Drivers => (Common::parse(fields)?, QueryKind::Drivers(DriversQuery::parse(fields)?)),
+            Kind::Pql => {
+                let common = Common::parse(fields)?;
+                let query = PqlQuery::parse(fields, common.entity)?;
+                (common, QueryKind::Pql(query))
+            }
+            Kind::Revenue => (Common::parse(fields)?, QueryKind::Revenue(RevenueQuery::parse(fields)?)),
+            Kind::Virality => (Common::parse(fields)?, QueryKind::Virality(ViralityQuery::parse(fields)?)),
+            Kind::Overview => (Common::parse(fields)?, QueryKind::Overview(OverviewQuery::parse(fields)?)),
+            Kind::UsageLimits => {
+                (Common::parse(fields)?, QueryKind::UsageLimits(UsageLimitsQuery::parse(fields)?))
+            }
         };
         Ok(QueryRequest { common, kind })
     }
 }
 
-/// What every query takes.
+/// What every query takes. The default is that of a body that says nothing.
 #[derive(Clone, Debug)]
 pub struct Common {
     pub range: TimeRange,
-    /// Who is counted.
+    /// Who is counted: users unless said.
     pub entity: Entity,
+    /// Whether the query says who is counted. If not, a part of the growth model may.
+    pub has_entity: bool,
     pub zone: TimeZone,
     pub week_start: WeekStart,
     /// The moment that `now`, `complete` and `in_progress` mean: the clock's unless given.
     pub as_of: Option<TimeExpr>,
     /// On all events of the query.
     pub filter: Option<Filter>,
+}
+
+impl Default for Common {
+    fn default() -> Common {
+        Common {
+            range: TimeRange { from: None, to: None, path: String::new() },
+            entity: Entity::User,
+            has_entity: false,
+            zone: TimeZone::UTC,
+            week_start: WeekStart::Monday,
+            as_of: None,
+            filter: None,
+        }
+    }
 }
 
 impl Common {
@@ -134,11 +197,10 @@ impl Common {
             None => WeekStart::Monday,
         };
         let as_of = fields.optional("as_of").map(|time| TimeExpr::parse(&time)).transpose()?;
-        let entity = fields.optional("entity").map_or(Ok(Entity::User), |entity| {
-            entity.word(&[(Entity::User.name(), Entity::User), (Entity::Account.name(), Entity::Account)])
-        })?;
-        let range = TimeRange { from: None, to: None, path: String::new() };
-        Ok(Common { range, entity, zone, week_start, as_of, filter: None })
+        let entity = fields.optional("entity").map(|entity| entity.word(&ENTITIES)).transpose()?;
+        let has_entity = entity.is_some();
+        let entity = entity.unwrap_or(Entity::User);
+        Ok(Common { entity, has_entity, zone, week_start, as_of, ..Common::default() })
     }
 
     /// Makes moments definite. `now` is the clock's time.
@@ -240,8 +302,12 @@ impl Interval {
 
     /// The same without `total`, where one bucket has no meaning.
     pub(super) fn parse_repeated(fields: &mut Fields<'_>) -> Result<Interval, Problem> {
-        let words = &INTERVALS[..INTERVALS.len() - 1];
-        fields.optional("interval").map_or(Ok(Interval::Day), |interval| interval.word(words))
+        fields.optional("interval").map_or(Ok(Interval::Day), |interval| Interval::parse_unit(&interval))
+    }
+
+    /// Reads a unit of the calendar.
+    pub(super) fn parse_unit(node: &Node<'_>) -> Result<Interval, Problem> {
+        node.word(&INTERVALS[..INTERVALS.len() - 1])
     }
 }
 

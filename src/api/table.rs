@@ -111,6 +111,9 @@ pub struct Statistics {
     pub users: u64,
     /// The number of the last change that the answer saw.
     pub snapshot: u64,
+    /// Events that say nothing that the query could use, where such may be: subscription events without a valid
+    /// `mrr`.
+    pub ignored: Option<u64>,
 }
 
 /// A result and what it took.

@@ -73,6 +73,16 @@ impl TimeExpr {
         Ok(text.parse().ok().filter(|_| text.len() == 10).map_or(TimeExpr::At(time), TimeExpr::Date))
     }
 
+    /// Reads a span of the calendar, `12mo`: the moment so long before another. At least one unit.
+    pub(super) fn parse_span(node: &Node<'_>) -> Result<TimeExpr, Problem> {
+        let text = node.string()?;
+        let back = parse_back(text).filter(|back| !matches!(back, TimeExpr::Back { count: 0, .. }));
+        back.ok_or_else(|| {
+            let problem = node.problem(format!("{text:?} is not a span of time"));
+            problem.hint("for example \"12mo\", \"1y\", \"4w\" or \"90d\"")
+        })
+    }
+
     /// The moment, given what now is. Earlier than all times that can be stored becomes the earliest of them.
     pub fn resolve(self, now: TimeMs, zone: &TimeZone) -> TimeMs {
         match self {

@@ -1,4 +1,4 @@
-//! The addresses of stored cohorts and queries.
+//! The addresses of stored cohorts and queries, and of the growth model.
 
 use hyper::StatusCode;
 use serde_json::json;
@@ -8,30 +8,61 @@ use super::media::require_json;
 use super::respond::{self, Reply};
 use crate::Store;
 use crate::api::{Format, Json, Problem};
-use crate::model::{DocumentKind, Number};
+use crate::model::Number;
 
 /// The parameter of an address that says how a query runs and not what it asks.
 const RUN_PARAMETER: &str = "timeout_ms";
 
+/// Documents that have names in addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Named {
+    Cohort,
+    Query,
+}
+
 impl Call<'_> {
-    pub(super) async fn list_documents(&mut self, kind: DocumentKind) -> Result<Reply, Problem> {
+    /// Stores the growth model, and tells it with what it may have meant otherwise.
+    pub(super) async fn put_growth_model(&mut self) -> Result<Reply, Problem> {
+        require_json(&self.parts.headers)?;
+        let received = self.body().await?;
+        let put = move |store: &Store| {
+            let body = received.decoded(Json::parse)?;
+            let (was_there, warnings) = store.put_growth_model(&body)?;
+            let told = vec![("model".to_owned(), body), ("warnings".to_owned(), Json::Array(warnings))];
+            Ok((was_there, Json::Object(told)))
+        };
+        let (was_there, told) = self.app.bridge.write(put).await?;
+        let status = if was_there { StatusCode::OK } else { StatusCode::CREATED };
+        Ok(respond::json(status, &told))
+    }
+
+    pub(super) async fn show_growth_model(&mut self) -> Result<Reply, Problem> {
+        Ok(respond::json(StatusCode::OK, &self.app.bridge.read(Store::get_growth_model).await?))
+    }
+
+    pub(super) async fn delete_growth_model(&mut self) -> Result<Reply, Problem> {
+        self.app.bridge.write(Store::delete_growth_model).await?;
+        Ok(respond::json(StatusCode::OK, &json!({"deleted": true})))
+    }
+
+    pub(super) async fn list_documents(&mut self, kind: Named) -> Result<Reply, Problem> {
         let list = move |store: &Store| match kind {
-            DocumentKind::Cohort => store.list_cohorts(),
-            DocumentKind::Query => store.list_queries(),
+            Named::Cohort => store.list_cohorts(),
+            Named::Query => store.list_queries(),
         };
         Ok(respond::json(StatusCode::OK, &self.app.bridge.read(list).await?))
     }
 
     /// Stores a document, and tells it as it is stored.
-    pub(super) async fn put_document(&mut self, kind: DocumentKind) -> Result<Reply, Problem> {
+    pub(super) async fn put_document(&mut self, kind: Named) -> Result<Reply, Problem> {
         let name = self.segment();
         require_json(&self.parts.headers)?;
         let received = self.body().await?;
         let put = move |store: &Store| {
             let body = received.decoded(Json::parse)?;
             match kind {
-                DocumentKind::Cohort => Ok((store.put_cohort(&name, &body)?, store.get_cohort(&name)?)),
-                DocumentKind::Query => Ok((store.put_query(&name, &body)?, store.get_query(&name)?)),
+                Named::Cohort => Ok((store.put_cohort(&name, &body)?, store.get_cohort(&name)?)),
+                Named::Query => Ok((store.put_query(&name, &body)?, store.get_query(&name)?)),
             }
         };
         let (was_there, told) = self.app.bridge.write(put).await?;
@@ -75,11 +106,11 @@ impl Call<'_> {
         asked.run(self.app, query).await
     }
 
-    pub(super) async fn delete_document(&mut self, kind: DocumentKind) -> Result<Reply, Problem> {
+    pub(super) async fn delete_document(&mut self, kind: Named) -> Result<Reply, Problem> {
         let name = self.segment();
         let delete = move |store: &Store| match kind {
-            DocumentKind::Cohort => store.delete_cohort(&name),
-            DocumentKind::Query => store.delete_query(&name),
+            Named::Cohort => store.delete_cohort(&name),
+            Named::Query => store.delete_query(&name),
         };
         self.app.bridge.write(delete).await?;
         Ok(respond::json(StatusCode::OK, &json!({"deleted": true})))

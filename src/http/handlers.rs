@@ -35,8 +35,23 @@ use crate::model::{Entity, TimeMs, checked_time, parse_time};
 use crate::query::{Budget, QueryOptions};
 
 /// The kinds of queries that have an address.
-pub const QUERY_KINDS: [&str; 7] =
-    ["segmentation", "funnel", "retention", "lifecycle", "stickiness", "paths", "cohort"];
+pub const QUERY_KINDS: [&str; 15] = [
+    "segmentation",
+    "funnel",
+    "retention",
+    "lifecycle",
+    "stickiness",
+    "paths",
+    "cohort",
+    "activation",
+    "conversion",
+    "drivers",
+    "pql",
+    "revenue",
+    "virality",
+    "limits",
+    "overview",
+];
 
 /// What requests are answered with.
 #[derive(Debug)]
@@ -101,6 +116,9 @@ impl App {
             Action::ShowCohort => call.show_cohort().await,
             Action::ShowQuery => call.show_query().await,
             Action::DeleteDocument(kind) => call.delete_document(kind).await,
+            Action::PutGrowthModel => call.put_growth_model().await,
+            Action::ShowGrowthModel => call.show_growth_model().await,
+            Action::DeleteGrowthModel => call.delete_growth_model().await,
             Action::RunQuery => call.run_stored_query().await,
             Action::ShowOpenApi => Ok(respond::json_text(openapi::document_text())),
             Action::ShowConsole => console::show(call.segment.as_deref(), &parts.headers),

@@ -2,10 +2,11 @@
 
 use hyper::Method;
 
+use super::documents::Named;
 use super::parameters::percent_decode;
 use super::respond::Refusal;
 use crate::api::{Problem, ProblemClass, nearest};
-use crate::model::{DocumentKind, Entity};
+use crate::model::Entity;
 
 /// What a request asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,17 +22,20 @@ pub(super) enum Action {
     /// A query in the parameter `q`.
     QueryInAddress,
     ShowSchema,
-    ListDocuments(DocumentKind),
-    PutDocument(DocumentKind),
+    ListDocuments(Named),
+    PutDocument(Named),
     ShowCohort,
     /// The definition, or with a format at the end of the name the answer.
     ShowQuery,
-    DeleteDocument(DocumentKind),
+    DeleteDocument(Named),
     RunQuery,
     /// A file of the console, or without a name its page.
     ShowConsole,
     ShowArrivals,
     ShowOpenApi,
+    PutGrowthModel,
+    ShowGrowthModel,
+    DeleteGrowthModel,
     ShowHealth,
     ShowReadiness,
     Seal,
@@ -85,15 +89,18 @@ static ROUTES: &[Route] = &[
     route(Method::POST, "/v1/query/{kind}", &["format", "timeout_ms"], Action::Query),
     route(Method::GET, "/v1/query/{kind}", &["q", "format", "timeout_ms"], Action::QueryInAddress),
     route(Method::GET, "/v1/schema", &[], Action::ShowSchema),
-    route(Method::GET, "/v1/cohorts", &[], Action::ListDocuments(DocumentKind::Cohort)),
-    route(Method::PUT, "/v1/cohorts/{name}", &[], Action::PutDocument(DocumentKind::Cohort)),
+    route(Method::GET, "/v1/cohorts", &[], Action::ListDocuments(Named::Cohort)),
+    route(Method::PUT, "/v1/cohorts/{name}", &[], Action::PutDocument(Named::Cohort)),
     route(Method::GET, "/v1/cohorts/{name}", &[], Action::ShowCohort),
-    route(Method::DELETE, "/v1/cohorts/{name}", &[], Action::DeleteDocument(DocumentKind::Cohort)),
-    route(Method::GET, "/v1/queries", &[], Action::ListDocuments(DocumentKind::Query)),
-    route(Method::PUT, "/v1/queries/{name}", &[], Action::PutDocument(DocumentKind::Query)),
+    route(Method::DELETE, "/v1/cohorts/{name}", &[], Action::DeleteDocument(Named::Cohort)),
+    route(Method::GET, "/v1/queries", &[], Action::ListDocuments(Named::Query)),
+    route(Method::PUT, "/v1/queries/{name}", &[], Action::PutDocument(Named::Query)),
     route(Method::GET, "/v1/queries/{name}", OVERRIDES, Action::ShowQuery),
-    route(Method::DELETE, "/v1/queries/{name}", &[], Action::DeleteDocument(DocumentKind::Query)),
+    route(Method::DELETE, "/v1/queries/{name}", &[], Action::DeleteDocument(Named::Query)),
     route(Method::POST, "/v1/queries/{name}/run", &["format", "timeout_ms"], Action::RunQuery),
+    route(Method::PUT, "/v1/growth-model", &[], Action::PutGrowthModel),
+    route(Method::GET, "/v1/growth-model", &[], Action::ShowGrowthModel),
+    route(Method::DELETE, "/v1/growth-model", &[], Action::DeleteGrowthModel),
     route(Method::POST, "/v1/admin/seal", &[], Action::Seal),
     route(Method::POST, "/v1/admin/compact", &[], Action::Compact),
     route(Method::GET, "/v1/arrivals", &["after", "limit"], Action::ShowArrivals),

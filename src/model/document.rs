@@ -5,6 +5,8 @@
 pub enum DocumentKind {
     Cohort,
     Query,
+    /// The one growth model, which has the same name in every store.
+    GrowthModel,
 }
 
 impl DocumentKind {
@@ -13,6 +15,7 @@ impl DocumentKind {
         match self {
             DocumentKind::Cohort => "cohort",
             DocumentKind::Query => "query",
+            DocumentKind::GrowthModel => "growth model",
         }
     }
 }

@@ -39,7 +39,7 @@ pub enum Entity {
 
 impl Entity {
     /// The word that requests and results use.
-    pub fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             Entity::User => "user",
             Entity::Account => "account",

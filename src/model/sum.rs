@@ -58,6 +58,23 @@ impl ExactSum {
         }
     }
 
+    /// Takes another sum away.
+    pub fn subtract(&mut self, other: &ExactSum) {
+        let mut negated = other.clone();
+        // Of the mantissas only the least has no opposite; a sum that reached it is halved without loss.
+        match negated.mantissa.checked_neg() {
+            Some(mantissa) => negated.mantissa = mantissa,
+            None => {
+                self.add_scaled(-(negated.mantissa / 2), i32::from(negated.exponent));
+                negated.mantissa = -(negated.mantissa / 2);
+            }
+        }
+        if let Some(big) = &mut negated.overflow {
+            big.digits = (-big.value()).to_string();
+        }
+        self.merge(&negated);
+    }
+
     /// The sum, with all its decimals.
     pub fn total(&self) -> Decimal {
         let mut total = Decimal { mantissa: BigInt::from(self.mantissa), exponent: i32::from(self.exponent) };
@@ -193,6 +210,17 @@ mod tests {
         assert_eq!(sum_of(&["2500000", "315.63"]).total().to_string(), "2500315.63");
         assert_eq!(sum_of(&[]).total().to_string(), "0");
         assert_eq!(sum_of(&["5", "-5"]).total().to_string(), "0");
+    }
+
+    #[test]
+    fn what_was_added_can_be_taken_away() {
+        let terms = ["1e300", "0.01", "-7", "99999999999999999999999999999999999999"];
+        let mut sum = sum_of(&terms);
+        sum.add_scaled(i128::MIN, 0);
+        let mut rest = sum_of(&["0.5"]);
+        rest.merge(&sum);
+        rest.subtract(&sum);
+        assert_eq!(rest.total().to_string(), "0.5");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use super::{Selection, Task, key_user};
+use super::{Selection, Task, key_time, key_user};
 use crate::api::Problem;
 use crate::model::{DAY_MS, TimeMs};
 
@@ -28,6 +28,18 @@ pub fn visit_active_days(
         visit(part.start.div_euclid(DAY_MS) as i32, &users);
         Ok(())
     };
+    if task.is_clipped() {
+        let rows = task.rows(every_event, range, false)?;
+        let mut of_days: Vec<(i32, u16)> =
+            rows.keys.iter().map(|key| (key_time(*key).div_euclid(DAY_MS) as i32, key_user(*key))).collect();
+        of_days.sort_unstable();
+        of_days.dedup();
+        for of_day in of_days.chunk_by(|a, b| a.0 == b.0) {
+            let users: Vec<u16> = of_day.iter().map(|(_, user)| *user).collect();
+            visit(of_day[0].0, &users);
+        }
+        return Ok(());
+    }
     let (head, days, tail) = cut_at_days(range);
     visit_cut_day(head, visit)?;
     if !days.is_empty() {

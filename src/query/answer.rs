@@ -3,6 +3,7 @@
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use super::bound::Bound;
+use super::growth_model::counted;
 use super::{Binder, QueryOptions, Scan};
 use crate::Store;
 use crate::api::{Answer, Json, Problem, QueryRequest, Statistics};
@@ -28,8 +29,8 @@ impl Store {
         let request = QueryRequest::parse(query)?;
         let scope = request.common.resolve(options.now.unwrap_or_else(now))?;
         let snapshot = self.snapshot();
-        let scan =
-            Scan::new(&snapshot, request.common.entity, scope.history()).within(options.budget.clone());
+        let entity = counted(&request, &snapshot, request.common.entity)?;
+        let scan = Scan::new(&snapshot, entity, scope.history()).within(options.budget.clone());
         let mut bound = Bound::new(&request, &mut Binder::new(&scan, &scope))?;
         bound.fold(&scan)?;
         let table = bound.run(&scan)?;
@@ -39,6 +40,7 @@ impl Store {
             segments: snapshot.segments.len() as u64,
             users: snapshot.user_count(),
             snapshot: snapshot.number,
+            ignored: scan.ignored(),
         };
         Ok(Answer { table, statistics })
     }

@@ -59,10 +59,10 @@ pub fn find_foundings(
 }
 
 /// A value in the order of rows, in which null is last.
-type Label<'a> = (bool, Option<&'a Value>);
+pub(super) type Label<'a> = (bool, Option<&'a Value>);
 
-/// The rows of the result that a birth belongs to, in their order, by their names.
-fn combinations<'a>(row: usize, codes: &[Codes], labels: &[&'a [Value]]) -> Vec<Vec<Label<'a>>> {
+/// The rows of the result that an event belongs to, in their order, by their names.
+pub(super) fn combinations<'a>(row: usize, codes: &[Codes], labels: &[&'a [Value]]) -> Vec<Vec<Label<'a>>> {
     let mut combinations: Vec<Vec<Label<'a>>> = vec![Vec::new()];
     for (codes, labels) in codes.iter().zip(labels) {
         let label = |code: &u32| (*code == NULL_CODE, labels.get(*code as usize));

@@ -1,8 +1,9 @@
 //! A query of any kind, bound to a snapshot: to be answered, or to tell who is counted in a cell.
 
+use super::signups::Signups;
 use super::{
-    Binder, BreakdownPlan, Cohort, Funnel, Lifecycle, PathWalk, Paths, Retention, Scan, Segmentation,
-    Selection, Stickiness, WholePaths,
+    Attainment, Binder, BreakdownPlan, Cohort, Drivers, Funnel, Lifecycle, Overview, PathWalk, Paths, Pql,
+    Retention, Revenue, Scan, Segmentation, Selection, Stickiness, UsageLimits, Virality, WholePaths,
 };
 use crate::api::{Breakdown, Problem, QueryKind, QueryRequest, Selector, Table};
 
@@ -17,6 +18,13 @@ pub enum Bound {
     Paths(Paths),
     WholePaths(WholePaths),
     Cohort(Cohort),
+    Attainment(Attainment),
+    Drivers(Drivers),
+    Pql(Pql),
+    Revenue(Revenue),
+    Virality(Virality),
+    UsageLimits(UsageLimits),
+    Overview(Box<Overview>),
 }
 
 impl Bound {
@@ -63,6 +71,18 @@ impl Bound {
                 let plan = binder.cohort(&query.cohort)?;
                 Bound::Cohort(Cohort::new(plan, query.select.clone(), scan.entity()))
             }
+            QueryKind::Activation(query) => {
+                Bound::Attainment(Attainment::of_activation(query, filter, binder)?)
+            }
+            QueryKind::Conversion(query) => {
+                Bound::Attainment(Attainment::of_conversion(query, filter, binder)?)
+            }
+            QueryKind::Drivers(query) => Bound::Drivers(Drivers::bind(query, filter, binder)?),
+            QueryKind::Pql(query) => Bound::Pql(Pql::bind(query, filter, binder)?),
+            QueryKind::Revenue(query) => Bound::Revenue(Revenue::bind(query, filter, binder)?),
+            QueryKind::Virality(query) => Bound::Virality(Virality::bind(query, filter, binder)?),
+            QueryKind::Overview(query) => Bound::Overview(Box::new(Overview::bind(query, filter, binder)?)),
+            QueryKind::UsageLimits(query) => Bound::UsageLimits(UsageLimits::bind(query, filter, binder)?),
         })
     }
 
@@ -89,7 +109,28 @@ impl Bound {
                 let totals = scan.run(&paths.totals())?;
                 paths.fold(totals);
             }
-            Bound::Funnel(_) | Bound::WholePaths(_) | Bound::Cohort(_) => {}
+            Bound::Revenue(revenue) => {
+                let split = revenue.totals().map(|totals| scan.run(&totals)).transpose()?;
+                split.into_iter().for_each(|split| revenue.fold(split));
+            }
+            Bound::Virality(virality) => {
+                let split = virality.totals().map(|totals| scan.run(&totals)).transpose()?;
+                split.into_iter().for_each(|split| virality.fold(split));
+                let invitations = scan.run(virality.events())?;
+                virality.prepare(invitations);
+            }
+            Bound::Overview(overview) => {
+                let split = overview.totals().map(|totals| scan.run(&totals)).transpose()?;
+                split.map_or(Ok(()), |split| overview.fold(split))?;
+                overview.prepare(scan)?;
+            }
+            Bound::UsageLimits(limits) => {
+                let split = limits.totals().map(|totals| scan.run(&totals)).transpose()?;
+                split.into_iter().for_each(|split| limits.fold(split));
+            }
+            Bound::Attainment(attainment) => fold_signups(attainment.signups_mut(), scan)?,
+            Bound::Drivers(drivers) => fold_signups(drivers.births_mut(), scan)?,
+            Bound::Funnel(_) | Bound::WholePaths(_) | Bound::Cohort(_) | Bound::Pql(_) => {}
         }
         Ok(())
     }
@@ -116,8 +157,29 @@ impl Bound {
             Bound::Paths(paths) => scan.run(paths),
             Bound::WholePaths(paths) => scan.run(paths),
             Bound::Cohort(cohort) => scan.run(cohort),
+            Bound::Attainment(attainment) => match attainment.curve() {
+                Some(curve) => scan.run(&curve),
+                None => scan.run(attainment),
+            },
+            Bound::Drivers(drivers) => scan.run(drivers),
+            Bound::Pql(pql) => scan.run(pql),
+            Bound::Revenue(revenue) => {
+                let statements = scan.run(revenue)?;
+                scan.tell_ignored(statements.ignored_count);
+                revenue.table(&statements)
+            }
+            Bound::Virality(virality) => scan.run(virality),
+            Bound::UsageLimits(limits) => scan.run(limits),
+            Bound::Overview(overview) => overview.run(scan),
         }
     }
+}
+
+/// Decides which values of a breakdown have rows of their own.
+fn fold_signups(signups: &mut Signups, scan: &Scan<'_>) -> Result<(), Problem> {
+    let split = signups.totals().map(|totals| scan.run(&totals)).transpose()?;
+    split.into_iter().for_each(|split| signups.fold(split));
+    Ok(())
 }
 
 fn plans(breakdowns: &[Breakdown], binder: &mut Binder<'_>) -> Result<Vec<BreakdownPlan>, Problem> {

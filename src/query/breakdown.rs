@@ -135,18 +135,31 @@ impl BreakdownPlan {
     pub(super) fn codes(&self, task: &Task<'_>, rows: &Rows) -> Result<Codes, Problem> {
         match &self.source {
             PlanSource::Property(plan) => plan.codes(task, rows),
-            PlanSource::Cohorts(filters) => codes_of_cohorts(filters, task, rows),
+            PlanSource::Cohorts(filters) => {
+                codes_of_cohorts(filters, task, rows.keys.iter().map(|key| key_user(*key)))
+            }
+        }
+    }
+
+    /// The codes of some of those whom the task has, by what they are themselves: their own profiles, or cohorts.
+    pub(super) fn codes_of_users(&self, task: &Task<'_>, users: &[u16]) -> Result<Codes, Problem> {
+        match &self.source {
+            PlanSource::Property(plan) => plan.codes_of_users(task, users),
+            PlanSource::Cohorts(filters) => codes_of_cohorts(filters, task, users.iter().copied()),
         }
     }
 }
 
-fn codes_of_cohorts(filters: &[Arc<UserFilter>], task: &Task<'_>, rows: &Rows) -> Result<Codes, Problem> {
+fn codes_of_cohorts(
+    filters: &[Arc<UserFilter>],
+    task: &Task<'_>,
+    users: impl ExactSizeIterator<Item = u16>,
+) -> Result<Codes, Problem> {
     let sets = filters.iter().map(|filter| task.users_of(filter)).collect::<Result<Vec<_>, _>>()?;
-    let mut codes = Vec::with_capacity(rows.keys.len());
-    let mut offsets = Vec::with_capacity(rows.keys.len() + 1);
+    let mut codes = Vec::with_capacity(users.len());
+    let mut offsets = Vec::with_capacity(users.len() + 1);
     offsets.push(0);
-    for key in &rows.keys {
-        let user = key_user(*key);
+    for user in users {
         codes.extend((0..).zip(&sets).filter(|(_, set)| set.contains(user)).map(|(code, _)| code));
         offsets.push(codes.len() as u32);
     }
@@ -237,8 +250,30 @@ impl PropertyPlan {
         } else {
             self.row_entries(scan, rows)?
         };
+        Ok(self.codes_of_entries(entries))
+    }
+
+    /// The codes of users of the task, or accounts, by their own profiles.
+    fn codes_of_users(&self, task: &Task<'_>, users: &[u16]) -> Result<Codes, Problem> {
+        let entries = match self.on {
+            On::Account => {
+                let entry = |user: &u16| {
+                    entry_at(&self.by_account, u64::from(task.user_base() + u32::from(*user)) + 1)
+                };
+                users.iter().map(entry).collect()
+            }
+            On::User | On::Event => {
+                debug_assert!(self.on == On::User, "users are not events");
+                let of_task = self.profile_entries(task.scan(), RowKind::UserProfiles, task.ordinals())?;
+                users.iter().map(|user| of_task[usize::from(*user)]).collect()
+            }
+        };
+        Ok(self.codes_of_entries(entries))
+    }
+
+    fn codes_of_entries(&self, entries: Vec<Entry>) -> Codes {
         if self.lists.is_empty() {
-            return Ok(Codes::one_per_row(entries));
+            return Codes::one_per_row(entries);
         }
         let mut codes = Vec::with_capacity(entries.len());
         let mut offsets = Vec::with_capacity(entries.len() + 1);
@@ -251,7 +286,7 @@ impl PropertyPlan {
             }
             offsets.push(codes.len() as u32);
         }
-        Ok(Codes::lists(codes, offsets))
+        Codes::lists(codes, offsets)
     }
 
     /// The entry of each row, by a column of its group.

@@ -27,16 +27,18 @@ const FIELDS: [&str; crate::limits::BREAKDOWN_PROPERTY_COUNT_MAX] =
 impl SlotName {
     /// Reads the name of a row: a field for each of so many properties.
     pub fn read_all(fields: &mut Fields<'_>, property_count: usize) -> Result<Vec<SlotName>, Problem> {
-        let read = |name: &'static str| {
-            let is_null = fields.has(name);
-            match fields.optional(name) {
-                Some(node) if *node.json() == Json::String(OTHER.to_owned()) => Ok(SlotName::Other),
-                Some(node) => node.scalar().map(SlotName::Value),
-                None if is_null => Ok(SlotName::Null),
-                None => fields.required(name).map(|_| SlotName::Null),
-            }
-        };
-        FIELDS.into_iter().take(property_count).map(read).collect()
+        FIELDS.into_iter().take(property_count).map(|name| SlotName::read(fields, name)).collect()
+    }
+
+    /// Reads the name of a row in one property from the field of that name.
+    pub fn read(fields: &mut Fields<'_>, name: &'static str) -> Result<SlotName, Problem> {
+        let is_null = fields.has(name);
+        match fields.optional(name) {
+            Some(node) if *node.json() == Json::String(OTHER.to_owned()) => Ok(SlotName::Other),
+            Some(node) => node.scalar().map(SlotName::Value),
+            None if is_null => Ok(SlotName::Null),
+            None => fields.required(name).map(|_| SlotName::Null),
+        }
     }
 }
 

@@ -4,7 +4,8 @@ use std::ops::Range;
 
 use super::bound::Bound;
 use super::{
-    FunnelCell, LifecycleCell, PathCell, RetentionCell, SegmentationCell, StickinessCell, Task, TaskSet,
+    AttainmentCell, DriversCell, FunnelCell, LifecycleCell, OverviewCell, PathCell, PqlCell, RetentionCell,
+    RevenueCell, SegmentationCell, StickinessCell, Task, TaskSet, UsageLimitsCell, ViralityCell,
     WholePathCell,
 };
 use crate::api::{Problem, ResultCell};
@@ -30,6 +31,13 @@ enum AnyCell {
     WholePath(WholePathCell),
     /// All members of a cohort.
     Cohort,
+    Attainment(AttainmentCell),
+    Drivers(DriversCell),
+    Pql(PqlCell),
+    Revenue(RevenueCell),
+    Virality(ViralityCell),
+    UsageLimits(UsageLimitsCell),
+    Overview(OverviewCell),
 }
 
 impl CellPlan {
@@ -50,6 +58,13 @@ impl CellPlan {
             Bound::Paths(paths) => AnyCell::Path(paths.cell(&mut fields)?),
             Bound::WholePaths(paths) => AnyCell::WholePath(paths.cell(&mut fields)?),
             Bound::Cohort(_) => AnyCell::Cohort,
+            Bound::Attainment(attainment) => AnyCell::Attainment(attainment.cell(&mut fields)?),
+            Bound::Drivers(drivers) => AnyCell::Drivers(drivers.read_cell(&mut fields)?),
+            Bound::Pql(pql) => AnyCell::Pql(pql.cell(&mut fields)?),
+            Bound::Revenue(revenue) => AnyCell::Revenue(revenue.cell(&mut fields)?),
+            Bound::Virality(virality) => AnyCell::Virality(virality.cell(&mut fields)?),
+            Bound::Overview(overview) => AnyCell::Overview(overview.cell(&mut fields)?),
+            Bound::UsageLimits(limits) => AnyCell::UsageLimits(limits.cell(&mut fields)?),
         };
         fields.finish()?;
         Ok(CellPlan { bound, cell, history })
@@ -76,6 +91,13 @@ impl CellPlan {
             (Bound::Paths(paths), AnyCell::Path(cell)) => paths.members(task, cell),
             (Bound::WholePaths(paths), AnyCell::WholePath(cell)) => paths.members(task, cell),
             (Bound::Cohort(cohort), AnyCell::Cohort) => cohort.members(task),
+            (Bound::Attainment(attainment), AnyCell::Attainment(cell)) => attainment.members(task, cell),
+            (Bound::Drivers(drivers), AnyCell::Drivers(cell)) => drivers.members(task, cell),
+            (Bound::Pql(pql), AnyCell::Pql(cell)) => pql.members(task, cell),
+            (Bound::Revenue(revenue), AnyCell::Revenue(cell)) => revenue.members(task, cell),
+            (Bound::Virality(virality), AnyCell::Virality(cell)) => virality.members(task, cell),
+            (Bound::Overview(overview), AnyCell::Overview(cell)) => overview.members(task, cell),
+            (Bound::UsageLimits(limits), AnyCell::UsageLimits(cell)) => limits.members(task, cell),
             _ => unreachable!("the cell is one of the query's own kind"),
         }
     }

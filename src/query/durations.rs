@@ -32,7 +32,12 @@ impl Durations {
 
     /// The smallest with at least half of all at or below it (nearest rank), in milliseconds.
     pub fn median(&mut self) -> Option<u64> {
-        let rank = (self.short.len() + self.long.len()).div_ceil(2).checked_sub(1)?;
+        self.percentile(50)
+    }
+
+    /// The smallest with at least `percent` of all at or below it (nearest rank), in milliseconds.
+    pub fn percentile(&mut self, percent: usize) -> Option<u64> {
+        let rank = ((self.short.len() + self.long.len()) * percent).div_ceil(100).checked_sub(1)?;
         Some(match rank.checked_sub(self.short.len()) {
             None => u64::from(*self.short.select_nth_unstable(rank).1),
             Some(rank) => *self.long.select_nth_unstable(rank).1,
@@ -58,6 +63,15 @@ mod tests {
         assert_eq!(median(&[LONG, 5, 3]), Some(5));
         assert_eq!(median(&[LONG + 1, LONG, LONG + 2, 3]), Some(LONG));
         assert_eq!(median(&[LONG + 1, LONG, LONG + 2, 3, u64::MAX]), Some(LONG + 1));
+    }
+
+    #[test]
+    fn a_percentile_is_by_nearest_rank() {
+        let mut durations = Durations::default();
+        (1..=11).for_each(|ms| durations.push(ms));
+        assert_eq!(durations.percentile(90), Some(10));
+        assert_eq!(durations.percentile(91), Some(11));
+        assert_eq!(durations.percentile(1), Some(1));
     }
 
     #[test]

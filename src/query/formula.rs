@@ -1,20 +1,8 @@
 //! Works out formulas without rounding: what is told is the double nearest to the true value.
 
-use num_bigint::BigInt;
-
 use super::amount::Measured;
+use super::ratio::Ratio;
 use crate::api::{Formula, Operator};
-use crate::model::Decimal;
-
-/// Digits of a quotient that are worked out: more than a double tells apart.
-const QUOTIENT_DIGIT_COUNT: i64 = 30;
-
-/// A ratio of whole numbers, of which the second is above 0. It is not reduced: a formula is short.
-#[derive(Clone, Debug)]
-struct Ratio {
-    numerator: BigInt,
-    denominator: BigInt,
-}
 
 /// The value of a formula, given that of each series. What has a null in it, and x/0, is null.
 pub fn evaluate(formula: &Formula, series: &[Measured]) -> Option<f64> {
@@ -23,85 +11,30 @@ pub fn evaluate(formula: &Formula, series: &[Measured]) -> Option<f64> {
 
 fn ratio(formula: &Formula, series: &[Measured]) -> Option<Ratio> {
     Some(match formula {
-        Formula::Number(number) => Ratio::from(&Decimal::from(*number)),
+        Formula::Number(number) => Ratio::from(*number),
         Formula::Series(index) => match &series[*index] {
             Measured::Null => return None,
-            Measured::Count(count) => Ratio { numerator: BigInt::from(*count), denominator: BigInt::from(1) },
+            Measured::Count(count) => Ratio::new(*count, 1),
             Measured::Exact(decimal) => Ratio::from(decimal),
-            Measured::Share { total, count } => {
-                let total = Ratio::from(total);
-                Ratio { denominator: total.denominator * BigInt::from(*count), ..total }
-            }
+            Measured::Share { total, count } => Ratio::from(total).times(Ratio::new(1, *count)),
         },
-        Formula::Negated(inner) => {
-            let inner = ratio(inner, series)?;
-            Ratio { numerator: -inner.numerator, ..inner }
-        }
+        Formula::Negated(inner) => -ratio(inner, series)?,
         Formula::Pair(a, operator, b) => {
             let (a, b) = (ratio(a, series)?, ratio(b, series)?);
             match operator {
                 Operator::Plus => a.plus(b),
-                Operator::Minus => a.plus(Ratio { numerator: -b.numerator, ..b }),
-                Operator::Times => {
-                    Ratio { numerator: a.numerator * b.numerator, denominator: a.denominator * b.denominator }
-                }
+                Operator::Minus => a.minus(b),
+                Operator::Times => a.times(b),
                 Operator::Over => a.over(b)?,
             }
         }
     })
 }
 
-impl From<&Decimal> for Ratio {
-    fn from(decimal: &Decimal) -> Ratio {
-        let (mantissa, exponent) = decimal.parts();
-        let scale = BigInt::from(10).pow(exponent.unsigned_abs());
-        match exponent < 0 {
-            true => Ratio { numerator: mantissa.clone(), denominator: scale },
-            false => Ratio { numerator: mantissa * scale, denominator: BigInt::from(1) },
-        }
-    }
-}
-
-impl Ratio {
-    fn plus(self, other: Ratio) -> Ratio {
-        Ratio {
-            numerator: &self.numerator * &other.denominator + &other.numerator * &self.denominator,
-            denominator: self.denominator * other.denominator,
-        }
-    }
-
-    fn over(self, other: Ratio) -> Option<Ratio> {
-        if other.numerator == BigInt::ZERO {
-            return None;
-        }
-        let (numerator, denominator) =
-            (self.numerator * other.denominator, self.denominator * other.numerator);
-        let is_negative = denominator < BigInt::ZERO;
-        Some(match is_negative {
-            true => Ratio { numerator: -numerator, denominator: -denominator },
-            false => Ratio { numerator, denominator },
-        })
-    }
-
-    /// `None` beyond the magnitudes of a double.
-    fn to_f64(&self) -> Option<f64> {
-        let digit_count = |number: &BigInt| (number.bits() as f64 * std::f64::consts::LOG10_2) as i64;
-        let quotient_digits = digit_count(&self.numerator) - digit_count(&self.denominator);
-        let shift = QUOTIENT_DIGIT_COUNT - quotient_digits;
-        let scale = BigInt::from(10).pow(shift.unsigned_abs() as u32);
-        let quotient = match shift > 0 {
-            true => &self.numerator * scale / &self.denominator,
-            false => &self.numerator / (&self.denominator * scale),
-        };
-        let nearest: f64 = format!("{quotient}e{}", -shift).parse().expect("a decimal reads as a double");
-        nearest.is_finite().then_some(nearest)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Number;
+    use crate::model::{Decimal, Number};
 
     fn series(index: usize) -> Box<Formula> {
         Box::new(Formula::Series(index))

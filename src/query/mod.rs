@@ -8,6 +8,8 @@ mod account;
 mod activity;
 mod amount;
 mod answer;
+mod attainment;
+mod attainment_curve;
 mod births;
 mod bound;
 mod breakdown;
@@ -18,8 +20,11 @@ mod calendar;
 mod cell_laws;
 mod cell_name;
 mod cells;
+mod clip;
 mod cohort;
 mod columns;
+mod driver_table;
+mod drivers;
 mod durations;
 mod formula;
 mod funnel;
@@ -36,12 +41,24 @@ mod funnel_units;
 mod funnel_values;
 mod funnel_walk;
 mod grid;
+mod growth_model;
+mod invitations;
 mod lifecycle;
+mod overview;
+mod overview_users;
 mod path_walk;
 mod paths;
+mod pql;
+mod pql_days;
+mod pql_score;
+mod pql_signal;
+mod profile_numbers;
+mod ratio;
 mod retention;
 mod retention_cells;
 mod returns;
+mod revenue;
+mod revenue_book;
 mod rolling;
 mod saved;
 mod scan;
@@ -52,6 +69,7 @@ mod segmentation_counting;
 mod segmentation_table;
 mod segmentation_totals;
 mod selection;
+mod signups;
 mod split;
 mod stickiness;
 mod stickiness_plan;
@@ -60,22 +78,33 @@ mod tally;
 mod task;
 mod task_set;
 mod timeline;
+mod transitions;
+mod usage_limits;
 mod value_totals;
+mod virality;
+mod virality_cells;
 mod visits;
 mod weight;
 mod whole_paths;
 
+pub use attainment::{Attainment, AttainmentCell};
 pub use breakdown::BreakdownPlan;
 pub use budget::{Budget, Charge, QueryOptions};
 pub use calendar::{Calendar, format_instant, local_date};
 pub use cohort::{Cohort, CohortBinder, CohortPlan};
+pub use drivers::{Drivers, DriversCell};
 pub use funnel::Funnel;
 pub use funnel_cell::FunnelCell;
+pub use invitations::{InvitationEvents, Invitations};
 pub use lifecycle::{Lifecycle, LifecycleCell};
+pub use overview::{Overview, OverviewCell};
 pub use path_walk::PathWalk;
 pub use paths::{PathCell, PathTotals, Paths};
+pub use pql::{Pql, PqlCell};
 pub use retention::{Retention, RetentionTotals};
 pub use retention_cells::RetentionCell;
+pub use revenue::{Revenue, RevenueCell, RevenueTotals, Statements};
+pub use revenue_book::Statement;
 pub use scan::Scan;
 pub use segmentation::Segmentation;
 pub use segmentation_cells::SegmentationCell;
@@ -85,6 +114,9 @@ pub use split::{Codes, Fold, NULL_CODE, Split};
 pub use stickiness::{Stickiness, StickinessCell};
 pub use task::Task;
 pub use task_set::TaskSet;
+pub use usage_limits::{UsageLimitTotals, UsageLimits, UsageLimitsCell};
+pub use virality::Virality;
+pub use virality_cells::ViralityCell;
 pub use visits::VisitTotals;
 pub use whole_paths::{WholePathCell, WholePaths};
 
@@ -141,7 +173,7 @@ impl Rows {
 }
 
 /// A row of a segment of the snapshot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct RowRef {
     pub segment: u32,
     pub group: u32,

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::answer::now;
 use super::bound::Bound;
 use super::cohort::CohortPlan;
+use super::growth_model::counted;
 use super::{Analysis, Binder, Partial, Scan, Task};
 use crate::Store;
 use crate::api::{Answer, Json, Problem, ProblemClass, QueryKind, QueryRequest, nearest};
@@ -77,7 +78,8 @@ impl Store {
         let text = text_of(body)?;
         let scope = request.common.resolve(now())?;
         let snapshot = self.snapshot();
-        let scan = Scan::new(&snapshot, request.common.entity, scope.history());
+        let entity = counted(&request, &snapshot, request.common.entity)?;
+        let scan = Scan::new(&snapshot, entity, scope.history());
         Bound::new(&request, &mut Binder::new(&scan, &scope))?;
         self.put_text(DocumentKind::Query, name, text)
     }
@@ -208,7 +210,7 @@ fn check_name(name: &str) -> Result<(), Problem> {
     }
 }
 
-fn text_of(definition: &Json) -> Result<String, Problem> {
+pub(super) fn text_of(definition: &Json) -> Result<String, Problem> {
     let text = definition.to_string();
     if text.len() > DOCUMENT_SIZE_MAX {
         let detail =
@@ -228,7 +230,7 @@ fn no_such(snapshot: &Snapshot<'_>, kind: DocumentKind, name: &str) -> Problem {
 }
 
 /// The definition that a document holds: all but static cohorts do.
-fn definition_of(document: &Document) -> Result<Json, Problem> {
+pub(super) fn definition_of(document: &Document) -> Result<Json, Problem> {
     match document {
         Document::Text(text) => Json::parse(text.as_bytes()),
         Document::Members(_) => Err(Problem::new(ProblemClass::Corrupt, "a stored query is a set of users")),

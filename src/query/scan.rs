@@ -24,6 +24,8 @@ pub struct Scan<'s> {
     /// All times that are seen.
     history: Range<TimeMs>,
     rows_scanned: Arc<AtomicU64>,
+    /// Events that the answer could not use; `None` if it is one that uses all.
+    ignored: OnceLock<u64>,
     by_account: Arc<AccountRows>,
     meter: Meter,
 }
@@ -35,6 +37,7 @@ impl<'s> Scan<'s> {
             entity,
             history,
             rows_scanned: Arc::default(),
+            ignored: OnceLock::new(),
             by_account: Arc::default(),
             meter: Meter::default(),
         }
@@ -52,9 +55,15 @@ impl<'s> Scan<'s> {
             entity: self.entity,
             history,
             rows_scanned: Arc::clone(&self.rows_scanned),
+            ignored: OnceLock::new(),
             by_account: Arc::clone(&self.by_account),
             meter: self.meter.clone(),
         }
+    }
+
+    /// The same query, asked of others.
+    pub(super) fn counting(&self, entity: Entity) -> Scan<'s> {
+        Scan { entity, ..self.seeing(self.history()) }
     }
 
     pub(super) fn meter(&self) -> &Meter {
@@ -81,6 +90,16 @@ impl<'s> Scan<'s> {
     /// Rows of events read so far.
     pub fn rows_scanned(&self) -> u64 {
         self.rows_scanned.load(Ordering::Relaxed)
+    }
+
+    /// Events that the answer could not use, where it may meet such.
+    pub fn ignored(&self) -> Option<u64> {
+        self.ignored.get().copied()
+    }
+
+    /// Says how many events the answer could not use, once.
+    pub(super) fn tell_ignored(&self, count: u64) {
+        self.ignored.get_or_init(|| count);
     }
 
     pub(super) fn count_rows(&self, count: usize) {

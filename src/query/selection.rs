@@ -3,6 +3,7 @@
 //! A condition on a property of an event is decided once for each distinct value of a segment, and a row then takes a
 //! look in a table. A condition on the user is decided once for each user of a task.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,13 +14,14 @@ use super::bound::Bound;
 use super::cells::CellPlan;
 use super::cohort::{CohortBinder, CohortPlan};
 use super::scan::{CellPlace, Scan, profile_cells};
-use super::{Task, TaskSet};
+use super::{Task, TaskSet, growth_model};
 use crate::api::{
-    CohortExpr, EventName, Filter, Json, On, Op, Problem, ProblemClass, ResultCell, Scope, Selector, nearest,
+    CohortExpr, EventName, Filter, GrowthModel, Json, On, Op, Problem, ProblemClass, ResultCell, Scope,
+    Selector, nearest,
 };
 use crate::limits::{COHORT_DEPTH_MAX, COHORT_PART_COUNT_MAX};
 use crate::model::{DocumentKind, Entity, Number, Value};
-use crate::segment::{Column, RowKind};
+use crate::segment::{Column, Group, RowKind};
 use crate::store::Document;
 
 /// The events that a selector and the query's `where` mean, in one snapshot.
@@ -132,6 +134,10 @@ pub struct Binder<'a> {
     part_count: usize,
     /// Cohorts of accounts.
     by_cohort: HashMap<*const Filter, Arc<Vec<bool>>>,
+    /// The growth model of the store, once it is asked for.
+    stored_model: Option<Arc<GrowthModel>>,
+    /// Growth models that parts of the query come from; they stay in their places too.
+    models: Vec<Arc<GrowthModel>>,
 }
 
 impl<'a> Binder<'a> {
@@ -144,6 +150,8 @@ impl<'a> Binder<'a> {
             by_account: HashMap::new(),
             by_user: HashMap::new(),
             by_cohort: HashMap::new(),
+            stored_model: None,
+            models: Vec::new(),
             by_name: HashMap::new(),
             definitions: Vec::new(),
             names: Vec::new(),
@@ -158,6 +166,29 @@ impl<'a> Binder<'a> {
         Binder { names: vec![name.to_owned()], own_name_count: 1, ..Binder::new(scan, scope) }
     }
 
+    /// A binder for a part of the query that looks at other moments, or at others. What it binds is reported to this one
+    /// by [`Binder::count_parts`].
+    pub(super) fn inside<'b>(&self, scan: &'b Scan<'b>, scope: &'b Scope) -> Binder<'b> {
+        Binder {
+            names: self.names.clone(),
+            own_name_count: self.own_name_count,
+            stored_model: self.stored_model.clone(),
+            depth: self.depth,
+            part_count: self.part_count,
+            ..Binder::new(scan, scope)
+        }
+    }
+
+    /// Cohorts and conditions on users that were bound so far.
+    pub(super) fn part_count(&self) -> usize {
+        self.part_count
+    }
+
+    /// Takes over how many parts a binder [inside](Binder::inside) has come to.
+    pub(super) fn count_parts(&mut self, part_count: usize) {
+        self.part_count = part_count;
+    }
+
     pub(super) fn scan(&self) -> &'a Scan<'a> {
         self.scan
     }
@@ -166,11 +197,32 @@ impl<'a> Binder<'a> {
         self.scope
     }
 
+    /// The parts of a growth model that a query has itself, and for those that are missing the ones of the store's
+    /// model.
+    pub fn growth_model(&mut self, own: &GrowthModel) -> Result<Arc<GrowthModel>, Problem> {
+        let stored = match &self.stored_model {
+            Some(model) => Arc::clone(model),
+            None => Arc::new(growth_model::stored_model(self.scan.snapshot())?),
+        };
+        let model = Arc::new(own.clone().or(&stored));
+        self.stored_model = Some(stored);
+        // What the maps of this binder know by its place must stay there.
+        self.models.push(Arc::clone(&model));
+        Ok(model)
+    }
+
     /// The events of a selector that satisfy the query's `where`.
     pub fn selection(&mut self, selector: &Selector, filter: Option<&Filter>) -> Result<Selection, Problem> {
         let mut groups = Vec::new();
+        let has_any_name = selector.any_of.iter().any(|part| part.event == EventName::Any);
+        let names: BTreeSet<&str> = selector.any_of.iter().map(|part| part.event.as_str()).collect();
         for (segment, live) in self.scan.segments(RowKind::Events) {
-            for group in live.segment.groups() {
+            let candidates: Vec<Group<'_>> = match has_any_name {
+                true => live.segment.groups().collect(),
+                // Groups are in order of names, too.
+                false => names.iter().filter_map(|name| live.segment.group(name)).collect(),
+            };
+            for group in candidates {
                 let meant: Vec<_> = selector
                     .any_of
                     .iter()
@@ -450,7 +502,9 @@ impl CohortBinder for Binder<'_> {
             _ => problem,
         };
         let common = cell.common(self.scope, self.scan.entity());
-        if common.entity != self.scan.entity() {
+        let entity =
+            growth_model::counted(&cell.request, self.scan.snapshot(), common.entity).map_err(placed)?;
+        if entity != self.scan.entity() {
             let problem = Problem::invalid("the query of a cell counts whom the query around it counts");
             return Err(problem
                 .at(format!("{}/query", cell.path))
@@ -458,14 +512,10 @@ impl CohortBinder for Binder<'_> {
         }
         let scope = common.resolve(self.scope.as_of).map_err(placed)?;
         let scan = self.scan.seeing(scope.history());
-        let mut binder = Binder::new(&scan, &scope);
-        binder.names.clone_from(&self.names);
-        binder.own_name_count = self.own_name_count;
-        binder.depth = self.depth;
-        binder.part_count = self.part_count;
+        let mut binder = self.inside(&scan, &scope);
         binder.deeper()?;
         let mut bound = Bound::new(&cell.request, &mut binder).map_err(placed)?;
-        self.part_count = binder.part_count;
+        self.count_parts(binder.part_count());
         bound.prepare_cells(&scan).map_err(placed)?;
         Ok(CohortPlan::Result(Arc::new(CellPlan::new(bound, scope.history(), cell)?)))
     }

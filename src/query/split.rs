@@ -132,6 +132,16 @@ impl Split {
         Ok(Split { folds })
     }
 
+    /// The same with one property more.
+    pub fn with(&self, fold: Fold) -> Result<Split, Problem> {
+        Split::new(self.folds.iter().cloned().chain([fold]).collect())
+    }
+
+    /// The slot in all properties but the last.
+    pub fn without_last(&self, slot: u32) -> u32 {
+        slot / self.folds.last().map_or(1, |fold| fold.slot_count() as u32)
+    }
+
     /// Whether there is no breakdown.
     pub fn is_none(&self) -> bool {
         self.folds.is_empty()

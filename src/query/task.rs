@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
+use super::clip::Clip;
 use super::columns;
 use super::scan::Scan;
 use super::selection::{BoundGroup, UserFilter};
@@ -23,16 +24,18 @@ pub struct Task<'a> {
     index: u32,
     /// What conditions on users were found to hold for, by the place of the condition in memory.
     by_filter: RefCell<HashMap<*const UserFilter, Rc<TaskSet>>>,
+    /// What of each user's events is shown: what all of these show.
+    clips: Vec<Rc<Clip>>,
 }
 
 impl<'a> Task<'a> {
     pub(super) fn new(scan: &'a Scan<'a>, index: u32) -> Task<'a> {
-        Task { scan, entity: scan.entity(), index, by_filter: RefCell::default() }
+        Task { scan, entity: scan.entity(), index, by_filter: RefCell::default(), clips: Vec::new() }
     }
 
     /// A task of users, whoever is counted.
     pub(super) fn of_users(scan: &'a Scan<'a>, index: u32) -> Task<'a> {
-        Task { scan, entity: Entity::User, index, by_filter: RefCell::default() }
+        Task { scan, entity: Entity::User, index, by_filter: RefCell::default(), clips: Vec::new() }
     }
 
     /// The kind of rows that hold the profiles of those whom the task has.
@@ -49,7 +52,18 @@ impl<'a> Task<'a> {
 
     /// The same users, seen as another scan of the snapshot sees them.
     pub(super) fn on<'b>(&self, scan: &'b Scan<'b>) -> Task<'b> {
-        Task::new(scan, self.index)
+        Task { clips: self.clips.clone(), ..Task::new(scan, self.index) }
+    }
+
+    /// The same users, with so much of their events.
+    pub(super) fn clipped(&self, clip: Rc<Clip>) -> Task<'a> {
+        let clips = self.clips.iter().cloned().chain([clip]).collect();
+        Task { clips, ..Task::new(self.scan, self.index) }
+    }
+
+    /// Whether only a part of each user's events is shown, which day sets know nothing of.
+    pub(super) fn is_clipped(&self) -> bool {
+        !self.clips.is_empty()
     }
 
     /// The first ordinal of the task.
@@ -78,6 +92,24 @@ impl<'a> Task<'a> {
 
     /// Rows of all events that match, in `range`, sorted by key; `refs` filled if `with_refs`.
     pub fn rows(
+        &self,
+        selection: &Selection,
+        range: Range<TimeMs>,
+        with_refs: bool,
+    ) -> Result<Rows, Problem> {
+        if !self.is_clipped() {
+            return self.unclipped_rows(selection, range, with_refs);
+        }
+        let all = self.unclipped_rows(selection, range, true)?;
+        let mut rows = self.clips.iter().fold(all, |rows, clip| clip.apply(&rows));
+        if !with_refs {
+            rows.refs = Vec::new();
+        }
+        rows.charge = self.scan.meter().charge(rows.size())?;
+        Ok(rows)
+    }
+
+    fn unclipped_rows(
         &self,
         selection: &Selection,
         range: Range<TimeMs>,
@@ -186,6 +218,7 @@ impl<'a> Task<'a> {
     /// Users active on days of UTC since 1970, any event. Days ascend; a user comes once for a day.
     pub fn active_days(&self, days: Range<i32>, f: &mut dyn FnMut(i32, &[u16])) -> Result<(), Problem> {
         debug_assert!(self.entity == Entity::User, "day sets are of users");
+        debug_assert!(!self.is_clipped(), "day sets are of all events");
         let mut entries: Vec<u32> = Vec::new();
         let mut source_count = 0;
         for (_, live) in self.scan.segments(RowKind::Events) {
@@ -238,6 +271,9 @@ impl<'a> Task<'a> {
 
     /// Users that have an event that is seen, or a profile, ascending.
     pub fn known_users(&self) -> Result<Vec<u16>, Problem> {
+        if self.is_clipped() {
+            return Task::new(self.scan, self.index).known_users();
+        }
         let mut known = TaskSet::new();
         let every_event = Selection::every_event(self.scan);
         let mut from_rows = self.scan.history();

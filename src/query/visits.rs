@@ -51,6 +51,10 @@ impl Visits {
         self.split = split;
     }
 
+    pub fn selection(&self) -> &Selection {
+        &self.selection
+    }
+
     pub fn split(&self) -> &Split {
         &self.split
     }

@@ -14,6 +14,7 @@ use crate::model::DocumentKind;
 
 const COHORT: u8 = 1;
 const QUERY: u8 = 2;
+const GROWTH_MODEL: u8 = 3;
 
 const TEXT: u8 = 1;
 const MEMBERS: u8 = 2;
@@ -87,6 +88,7 @@ impl Documents {
             let kind = match reader.u8()? {
                 COHORT => DocumentKind::Cohort,
                 QUERY => DocumentKind::Query,
+                GROWTH_MODEL => DocumentKind::GrowthModel,
                 _ => return Err(reader.malformed("the kind of a document is unknown")),
             };
             let name = reader.text()?.to_owned();
@@ -105,6 +107,7 @@ fn kind_code(kind: DocumentKind) -> u8 {
     match kind {
         DocumentKind::Cohort => COHORT,
         DocumentKind::Query => QUERY,
+        DocumentKind::GrowthModel => GROWTH_MODEL,
     }
 }
 

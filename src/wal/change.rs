@@ -10,6 +10,7 @@ const MERGES: u8 = 4;
 const DELETION: u8 = 5;
 const COHORT: u8 = 6;
 const QUERY: u8 = 7;
+const GROWTH_MODEL: u8 = 8;
 
 const REMOVED: u8 = 1;
 const TEXT: u8 = 2;
@@ -72,6 +73,7 @@ impl Change {
                 out.u8(match kind {
                     DocumentKind::Cohort => COHORT,
                     DocumentKind::Query => QUERY,
+                    DocumentKind::GrowthModel => GROWTH_MODEL,
                 });
                 out.text(name);
                 encode_content(content, out);
@@ -101,8 +103,12 @@ impl Change {
                 }
             }
             DELETION => Change::Deletion { user: reader.text()?.to_owned() },
-            kind @ (COHORT | QUERY) => {
-                let kind = if kind == COHORT { DocumentKind::Cohort } else { DocumentKind::Query };
+            kind @ (COHORT | QUERY | GROWTH_MODEL) => {
+                let kind = match kind {
+                    COHORT => DocumentKind::Cohort,
+                    QUERY => DocumentKind::Query,
+                    _ => DocumentKind::GrowthModel,
+                };
                 let name = reader.text()?.to_owned();
                 Change::Document { kind, name, content: decode_content(&mut reader)? }
             }
@@ -260,6 +266,7 @@ mod tests {
             document(DocumentKind::Cohort, DocumentContent::Members(vec!["ada".into(), "bo".into()])),
             document(DocumentKind::Query, DocumentContent::Text("{}".into())),
             document(DocumentKind::Cohort, DocumentContent::Removed),
+            document(DocumentKind::GrowthModel, DocumentContent::Text("{}".into())),
             Change::Events { arrival: 7, batch },
             Change::Profiles { arrival: 9, entity: Entity::Account, writes: vec![write] },
             Change::Merges { merges },

@@ -36,6 +36,8 @@ pub struct History {
 
 pub const USERS: [&str; 7] = ["u1", "u2", "u3", "u4", "anon-1", "anon-2", "anon-3"];
 pub const ACCOUNTS: [&str; 3] = ["acme", "globex", "initech"];
+/// Ids that events name: of users, of an account, and of nobody.
+const NAMED: [&str; 8] = ["u1", "u2", "u3", "u4", "anon-1", "anon-2", "acme", "nobody"];
 pub const EVENTS: [&str; 4] = ["a", "b", "c", "d"];
 
 /// Moments that histories begin at: changes of clocks in Berlin, midnights of Berlin, Kolkata and UTC, the
@@ -164,6 +166,10 @@ fn properties(dice: &mut Dice) -> Vec<(String, Value)> {
     }
     if dice.percent(50) {
         properties.push(("mixed".to_owned(), scalar(dice)));
+    }
+    if dice.percent(50) {
+        let by = if dice.percent(90) { dice.pick(&NAMED).into() } else { scalar(dice) };
+        properties.push(("by".to_owned(), by));
     }
     if dice.percent(40) {
         let elements = (0..dice.below(4)).map(|_| scalar(dice)).collect();

@@ -46,6 +46,11 @@ pub fn items(json: Option<&Json>) -> &[Json] {
     }
 }
 
+/// A number as JSON writes it.
+pub fn number(text: &str) -> Json {
+    Json::Number(Number::parse(text).expect("it is written as a number"))
+}
+
 pub fn string(json: &Json) -> String {
     let Json::String(text) = json else { panic!("{json} is no string") };
     text.clone()

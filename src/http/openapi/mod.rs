@@ -5,6 +5,7 @@
 //! in it once more with a field that nobody knows, whereupon the parser names the fields that it does know. They must
 //! be those of the schema, no fewer and no more.
 
+mod growth;
 mod queries;
 mod schema;
 mod shared;
@@ -17,10 +18,11 @@ use serde_json::{Map, Value, json};
 use self::queries::KindOfQuery;
 use self::schema::{any_list, any_of, integer, one_of, reference, text, words};
 use super::handlers::QUERY_KINDS;
+use super::documents::Named;
 use super::routes::{Action, Route};
 use crate::api::Format;
 use crate::limits::{ARRIVAL_COUNT_MAX, QUERY_TIME_MAX, TIMELINE_EVENT_COUNT_MAX};
-use crate::model::{DocumentKind, Entity};
+use crate::model::Entity;
 
 /// The document as text.
 pub(super) fn document_text() -> &'static str {
@@ -29,7 +31,7 @@ pub(super) fn document_text() -> &'static str {
 }
 
 fn document(routes: &[Route]) -> Value {
-    let kinds = queries::kinds();
+    let kinds: Vec<KindOfQuery> = queries::kinds().into_iter().chain(growth::kinds()).collect();
     let mut paths: Map<String, Value> = Map::new();
     for route in routes {
         let mut add = |path: String, kind: Option<&KindOfQuery>| {
@@ -69,7 +71,7 @@ fn document(routes: &[Route]) -> Value {
 
 /// The schemas that the paths lead to.
 fn schemas_used(paths: &Value) -> Value {
-    let all: Vec<(&str, Value)> = shared::schemas().into_iter().chain(queries::schemas()).collect();
+    let all: Vec<(&str, Value)> = [shared::schemas(), queries::schemas(), growth::schemas()].concat();
     let mut used: BTreeSet<String> = BTreeSet::new();
     let mut open = vec![paths];
     while let Some(value) = open.pop() {
@@ -135,7 +137,7 @@ fn operation(route: &Route, kind: Option<&KindOfQuery>) -> Value {
             },
         },
     });
-    if let Action::PutDocument(_) = route.action {
+    if let Action::PutDocument(_) | Action::PutGrowthModel = route.action {
         operation["responses"]["201"] = answer(about.answer);
     }
     if !parameters.is_empty() {
@@ -258,11 +260,11 @@ fn describe(action: Action, kind: Option<&KindOfQuery>) -> About {
             let about = plain(&id, query, kind.about, Answer::Table);
             if in_address { about } else { with(about, reference(kind.schema), kind.examples.clone()) }
         }
-        Action::ListDocuments(DocumentKind::Cohort) => {
+        Action::ListDocuments(Named::Cohort) => {
             plain("listCohorts", store, "The stored cohorts", told)
         }
-        Action::ListDocuments(DocumentKind::Query) => plain("listQueries", store, "The stored queries", told),
-        Action::PutDocument(DocumentKind::Cohort) => with(
+        Action::ListDocuments(Named::Query) => plain("listQueries", store, "The stored queries", told),
+        Action::PutDocument(Named::Cohort) => with(
             plain("putCohort", store, "Stores a cohort", told),
             any_of("The cohort, or an object that has it.", [reference("Cohort"), reference("NewCohort")]),
             vec![
@@ -270,7 +272,7 @@ fn describe(action: Action, kind: Option<&KindOfQuery>) -> About {
                 ("As it is now", json!({"cohort": {"did": "project_created"}, "static": true})),
             ],
         ),
-        Action::PutDocument(DocumentKind::Query) => with(
+        Action::PutDocument(Named::Query) => with(
             plain("putQuery", store, "Stores a query of any kind", told),
             json!({"type": "object", "description": "A query with its kind.", "required": ["kind"],
                 "properties": {"kind": words("Its kind.", &QUERY_KINDS)}}),
@@ -286,15 +288,25 @@ fn describe(action: Action, kind: Option<&KindOfQuery>) -> About {
             "A stored query; with .csv, .json, .ndjson or .arrow after the name, its answer",
             told,
         ),
-        Action::DeleteDocument(DocumentKind::Cohort) => {
+        Action::DeleteDocument(Named::Cohort) => {
             plain("deleteCohort", store, "Forgets a cohort", told)
         }
-        Action::DeleteDocument(DocumentKind::Query) => plain("deleteQuery", store, "Forgets a query", told),
+        Action::DeleteDocument(Named::Query) => plain("deleteQuery", store, "Forgets a query", told),
         Action::RunQuery => with(
             plain("runQuery", store, "Runs a stored query, some of its fields said otherwise", Answer::Table),
             json!({"type": "object", "description": "Fields in the place of the query's own."}),
             vec![("A longer range", json!({"from": "-180d"}))],
         ),
+        Action::PutGrowthModel => with(
+            plain("putGrowthModel", store, "Stores the growth model", told),
+            reference("GrowthModel"),
+            vec![
+                ("With several events a part", growth::example_model_of_several()),
+                ("Each part", growth::example_model()),
+            ],
+        ),
+        Action::ShowGrowthModel => plain("showGrowthModel", store, "The growth model", told),
+        Action::DeleteGrowthModel => plain("deleteGrowthModel", store, "Forgets the growth model", told),
         Action::Seal => plain("seal", serve, "Moves everything in memory into segments", told),
         Action::Compact => {
             plain("compact", serve, "Joins segments, and drops the bytes of what was deleted", told)

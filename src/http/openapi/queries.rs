@@ -17,7 +17,7 @@ pub(super) struct KindOfQuery {
 }
 
 /// What each kind takes that has a range: all but cohorts and leads.
-fn common() -> Vec<(&'static str, Value)> {
+pub(super) fn common() -> Vec<(&'static str, Value)> {
     let mut fields = vec![
         ("from", about(reference("Time"), "The start; all history unless said.")),
         ("to", about(reference("Time"), "The end, not included; up to and including as_of unless said.")),
@@ -27,7 +27,7 @@ fn common() -> Vec<(&'static str, Value)> {
     fields
 }
 
-fn common_without_range() -> Vec<(&'static str, Value)> {
+pub(super) fn common_without_range() -> Vec<(&'static str, Value)> {
     vec![
         ("timezone", text("An IANA name; UTC unless said.")),
         ("week_start", words("monday unless said.", &["monday", "sunday"])),
@@ -43,7 +43,7 @@ fn common_without_range() -> Vec<(&'static str, Value)> {
 }
 
 /// A schema of a kind: its own fields, those of all kinds, and `kind`, which the address says as well.
-fn kind(
+pub(super) fn kind(
     name: &'static str,
     about: &str,
     own: Vec<(&'static str, Value)>,
@@ -53,16 +53,16 @@ fn kind(
     extended(about, [kind, own, shared].concat())
 }
 
-fn interval(about_it: &str) -> (&'static str, Value) {
+pub(super) fn interval(about_it: &str) -> (&'static str, Value) {
     ("interval", words(about_it, &INTERVALS))
 }
 
 /// Where one bucket over all of the range has no meaning.
-fn repeated_interval() -> (&'static str, Value) {
+pub(super) fn repeated_interval() -> (&'static str, Value) {
     ("interval", words("A day unless said.", &INTERVALS[..INTERVALS.len() - 1]))
 }
 
-fn breakdown() -> (&'static str, Value) {
+pub(super) fn breakdown() -> (&'static str, Value) {
     ("breakdown", reference("Breakdowns"))
 }
 

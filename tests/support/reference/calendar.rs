@@ -147,6 +147,14 @@ impl Calendar {
         })
     }
 
+    /// How results write an instant: with milliseconds where it has them.
+    pub fn instant(&self, time: TimeMs) -> Json {
+        let Json::String(second) = self.told(Interval::Minute, time) else { unreachable!("times are texts") };
+        let ms = time.rem_euclid(SECOND_MS);
+        let (clock, offset) = second.split_at("2024-03-01T09:00:00".len());
+        Json::String(if ms == 0 { second } else { format!("{clock}.{ms:03}{offset}") })
+    }
+
     /// The same local time some calendar days before.
     pub fn days_before(&self, time: TimeMs, days: i64) -> TimeMs {
         let then = self.local(time).checked_sub(days.days()).expect("tests stay within the calendar");
@@ -265,6 +273,7 @@ fn calendar_span(text: &str) -> Option<Span> {
         (count, "d") => Some(count.days()),
         (count, "w") => Some(count.weeks()),
         (count, "mo") => Some(count.months()),
+        (count, "y") => Some(count.years()),
         _ => None,
     }
 }

@@ -16,13 +16,18 @@ mod funnel;
 mod history;
 mod lifecycle;
 mod measure;
+mod overview;
 mod paths;
 mod question;
 mod retention;
+mod revenue;
 mod segmentation;
+mod signup;
 mod split;
 mod stickiness;
 mod successive;
+mod usage_limits;
+mod virality;
 mod visits;
 
 pub use history::Reference;
@@ -53,6 +58,10 @@ impl Reference {
                 "lifecycle" => lifecycle::answer(&Question::new(self, query)?),
                 "stickiness" => stickiness::answer(&Question::new(self, query)?),
                 "cohort" => cohort::answer(&Question::new(self, query)?),
+                "revenue" => revenue::answer(&Question::new(self, query)?),
+                "virality" => virality::answer(&Question::new(self, query)?),
+                "overview" => overview::answer(&Question::new(self, query)?),
+                "limits" => usage_limits::answer(&Question::new(self, query)?),
                 _ => Err(Refusal::NotCovered(format!("the kind {kind:?}"))),
             },
             _ => Err(Refusal::Invalid("a query has a kind".to_owned())),

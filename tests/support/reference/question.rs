@@ -9,7 +9,7 @@ use jiff::civil::Weekday;
 use super::calendar::{Calendar, Interval};
 use super::filter::{Filter, Selector};
 use super::history::Reference;
-use super::{Refusal, cohort};
+use super::{Refusal, cohort, revenue, usage_limits};
 
 /// A query on a history, with its shared fields read.
 pub struct Question<'a> {
@@ -50,7 +50,13 @@ impl<'a> Question<'a> {
             Some(time) => calendar.time(time, as_of)?,
             None => as_of + 1,
         };
-        let entity = match text(query, "entity")? {
+        let said = match (text(query, "entity")?, text(query, "kind")?) {
+            (Some(said), _) => Some(said),
+            (None, Some("revenue")) => revenue::entity(query),
+            (None, Some("limits")) => usage_limits::entity(query),
+            (None, _) => None,
+        };
+        let entity = match said {
             // A funnel that counts accounts is asked of accounts.
             None if query.get("count") == Some(&Json::String("accounts".to_owned())) => Entity::Account,
             None | Some("user") => Entity::User,
@@ -103,9 +109,12 @@ impl<'a> Question<'a> {
         self.text("interval")?.map(Interval::read).transpose()
     }
 
-    /// The start of the range; without `from`, the earliest event there is, or the range's end.
+    /// The start of the range; without `from`, the earliest event there is, or of an empty history its end.
     pub fn from(&self) -> TimeMs {
-        let earliest = || self.events.iter().map(|event| event.time).min().unwrap_or(self.to);
+        let earliest = || {
+            let first = self.events.iter().map(|event| event.time).min();
+            first.unwrap_or(self.as_of).min(self.to)
+        };
         self.from.unwrap_or_else(earliest)
     }
 
@@ -117,6 +126,19 @@ impl<'a> Question<'a> {
     /// Whether an event is of the query: `where` holds for it.
     pub fn takes(&self, event: &Event) -> bool {
         self.condition.as_ref().is_none_or(|condition| condition.holds_for_event(self, event))
+    }
+
+    /// Whether those conditions of `where` hold for somebody that are about whom the query counts, not about events.
+    pub fn lists(&self, id: &str) -> bool {
+        let conditions = match self.field("where") {
+            None => Vec::new(),
+            Some(filter) => conjuncts(filter),
+        };
+        let about = conditions.into_iter().filter(|json| usage_limits::is_about(json, self.entity));
+        about.into_iter().all(|json| {
+            let filter = Filter::read(self, json).expect("it was read before");
+            filter.holds_for_profile(self, id)
+        })
     }
 
     /// All events that a selector and `where` take, over all history.
@@ -142,6 +164,14 @@ impl<'a> Question<'a> {
     /// The members of a cohort. Neither the range nor `where` of the query matter to it.
     pub fn members(&self, cohort: &Json) -> Result<BTreeSet<String>, Refusal> {
         cohort::members(self, cohort)
+    }
+}
+
+/// The conditions that must all hold.
+fn conjuncts(filter: &Json) -> Vec<&Json> {
+    match field(filter, "all") {
+        Some(Json::Array(list)) => list.iter().flat_map(conjuncts).collect(),
+        _ => vec![filter],
     }
 }
 

@@ -57,6 +57,30 @@ impl Split {
         self.parts.is_empty()
     }
 
+    /// How many labels a key has.
+    pub fn part_count(&self) -> usize {
+        self.parts.len()
+    }
+
+    /// The rows that somebody counts in by what it is itself, whatever it did.
+    pub fn keys_of_profile(&self, question: &Question, id: &str) -> BTreeSet<Key> {
+        let mut keys = BTreeSet::from([Key::new()]);
+        for part in &self.parts {
+            let labels = match part {
+                Part::Property { property, .. } => {
+                    let value = question.reference.profile_value(question.entity, id, property);
+                    labels_of(value.filter(|value| !value.elements().is_empty()))
+                }
+                Part::Cohorts(cohorts) => labels_of_cohorts(cohorts, Some(id)),
+            };
+            let longer = |key: &Key| -> Vec<Key> {
+                labels.iter().map(|label| key.iter().chain([label]).cloned().collect()).collect()
+            };
+            keys = keys.iter().flat_map(longer).collect();
+        }
+        keys
+    }
+
     /// Whether a property is one of events.
     pub fn has_event_properties(&self) -> bool {
         self.parts.iter().any(|part| matches!(part, Part::Property { on: On::Event, .. }))
@@ -89,8 +113,20 @@ impl Split {
         keys_of: impl Fn(&T) -> BTreeSet<Key>,
         rank: impl Fn(&[&T]) -> Option<Number>,
     ) -> Vec<BTreeSet<Key>> {
+        let keys: Vec<BTreeSet<Key>> = things.iter().map(&keys_of).collect();
+        let folding = self.folding(things, keys_of, rank);
+        keys.iter().map(|keys| folding.keys(keys)).collect()
+    }
+
+    /// Which values are kept, to fold other things by.
+    pub fn folding<T>(
+        &self,
+        things: &[T],
+        keys_of: impl Fn(&T) -> BTreeSet<Key>,
+        rank: impl Fn(&[&T]) -> Option<Number>,
+    ) -> Folding {
         let keys: Vec<BTreeSet<Key>> = things.iter().map(keys_of).collect();
-        let kept: Vec<BTreeSet<Value>> = (0..self.parts.len())
+        let kept = (0..self.parts.len())
             .map(|part| {
                 let mut by_value: BTreeMap<Value, Vec<&T>> = BTreeMap::new();
                 for (thing, keys) in things.iter().zip(&keys) {
@@ -108,15 +144,7 @@ impl Split {
                 ranked.into_iter().take(self.parts[part].limit()).map(|(_, value)| value).collect()
             })
             .collect();
-        let fold_label = |part: usize, label: &Label| match label {
-            Label::Value(value) if !kept[part].contains(value) => Label::Other,
-            label => label.clone(),
-        };
-        let fold_key = |key: &Key| -> Key {
-            key.iter().enumerate().map(|(part, label)| fold_label(part, label)).collect()
-        };
-        let is_somewhere = |key: &&Key| !key.contains(&Label::Nowhere);
-        keys.iter().map(|keys| keys.iter().filter(is_somewhere).map(fold_key).collect()).collect()
+        Folding { kept }
     }
 
     /// The rows to tell: those that something is in; without a breakdown the one row, whatever is in it.
@@ -137,6 +165,26 @@ impl Split {
             Label::Nowhere => unreachable!("folding leaves these keys out"),
         };
         key.iter().enumerate().map(|(index, label)| (name(index), cell(label))).collect()
+    }
+}
+
+/// The values of each property that are kept.
+pub struct Folding {
+    kept: Vec<BTreeSet<Value>>,
+}
+
+impl Folding {
+    /// The keys after folding, without those that are nowhere.
+    pub fn keys(&self, keys: &BTreeSet<Key>) -> BTreeSet<Key> {
+        let is_somewhere = |key: &&Key| !key.contains(&Label::Nowhere);
+        let fold_label = |part: usize, label: &Label| match label {
+            Label::Value(value) if !self.kept[part].contains(value) => Label::Other,
+            label => label.clone(),
+        };
+        let fold_key = |key: &Key| -> Key {
+            key.iter().enumerate().map(|(part, label)| fold_label(part, label)).collect()
+        };
+        keys.iter().filter(is_somewhere).map(fold_key).collect()
     }
 }
 
@@ -162,18 +210,22 @@ impl Part {
 
     fn labels(&self, question: &Question, event: &Event) -> Vec<Label> {
         match self {
-            Part::Property { on, property, .. } => match value_of(question, *on, property, event) {
-                Some(value) => value.elements().iter().cloned().map(Label::Value).collect(),
-                None => vec![Label::Missing],
-            },
-            Part::Cohorts(cohorts) => {
-                let is_in = |members: &BTreeSet<String>| {
-                    question.owner(event).is_some_and(|owner| members.contains(owner))
-                };
-                let own = cohorts.iter().filter(|(_, members)| is_in(members));
-                let labels: Vec<Label> = own.map(|(name, _)| Label::Value(name.as_str().into())).collect();
-                if labels.is_empty() { vec![Label::Nowhere] } else { labels }
-            }
+            Part::Property { on, property, .. } => labels_of(value_of(question, *on, property, event)),
+            Part::Cohorts(cohorts) => labels_of_cohorts(cohorts, question.owner(event)),
         }
     }
+}
+
+fn labels_of(value: Option<&Value>) -> Vec<Label> {
+    match value {
+        Some(value) => value.elements().iter().cloned().map(Label::Value).collect(),
+        None => vec![Label::Missing],
+    }
+}
+
+fn labels_of_cohorts(cohorts: &[(String, BTreeSet<String>)], owner: Option<&str>) -> Vec<Label> {
+    let is_in = |members: &BTreeSet<String>| owner.is_some_and(|owner| members.contains(owner));
+    let own = cohorts.iter().filter(|(_, members)| is_in(members));
+    let labels: Vec<Label> = own.map(|(name, _)| Label::Value(name.as_str().into())).collect();
+    if labels.is_empty() { vec![Label::Nowhere] } else { labels }
 }

@@ -3,9 +3,10 @@
 //! A command is a file here: its arguments, and `run`. Results go to stdout, everything else to stderr. Exit
 //! codes: 0 well, 1 failed, 2 wrong usage, 3 damaged store.
 
-mod arguments;
+mod config;
 mod demo;
 pub mod import;
+mod keys;
 mod log;
 mod look;
 mod outline;
@@ -20,30 +21,24 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::api::{Problem, ProblemClass};
+use crate::settings::{FileSettings, GlobalSettings, resolve};
 use crate::store::{Store, StoreOptions};
-
-/// The heading of what every command takes.
-const GLOBAL: &str = "Global options";
 
 /// An embedded, self-hosted product-analytics event store and server.
 #[derive(Debug, Parser)]
 #[command(name = "flywheel", version)]
 #[command(after_help = "Exit codes: 0 well, 1 failed, 2 wrong usage, 3 damaged store.")]
 struct Cli {
-    /// The directory of the store.
-    #[arg(long, global = true, value_name = "DIR", env = "FLYWHEEL_DATA", default_value = "./flywheel-data")]
-    #[arg(help_heading = GLOBAL, hide_env_values = true)]
-    data: PathBuf,
+    #[command(flatten)]
+    settings: GlobalSettings,
 
-    /// What to log to stderr: error, warn, info, debug, trace, or a filter such as warn,flywheeldb=debug.
-    ///
-    /// Unless told, serve logs info and the others warn.
-    #[arg(long, global = true, value_name = "FILTER", env = "FLYWHEEL_LOG")]
-    #[arg(help_heading = GLOBAL, hide_env_values = true)]
-    log: Option<String>,
+    /// A file of settings, as TOML. flywheel config --format toml writes one.
+    #[arg(long, global = true, value_name = "FILE", env = "FLYWHEEL_CONFIG")]
+    #[arg(help_heading = "Global options", hide_env_values = true)]
+    config: Option<PathBuf>,
 
     /// Logs more, whatever --log says: -v is info, -vv debug, -vvv trace.
-    #[arg(short, long, global = true, action = clap::ArgAction::Count, help_heading = GLOBAL)]
+    #[arg(short, long, global = true, action = clap::ArgAction::Count, help_heading = "Global options")]
     verbose: u8,
 
     #[command(subcommand)]
@@ -70,6 +65,10 @@ enum Command {
     Seal,
     /// Merges segments, and drops the bytes of what was deleted.
     Compact,
+    /// Makes, lists and revokes keys.
+    Keys(keys::KeysArgs),
+    /// Shows which settings hold, and where each comes from.
+    Config(config::ConfigArgs),
     /// Prints a script that completes commands in a shell.
     Completions {
         /// The shell that the script is for.
@@ -91,11 +90,21 @@ pub fn main() -> ExitCode {
 
 fn run(cli: Cli) -> Result<(), Problem> {
     let default_level = if matches!(cli.command, Command::Serve(_)) { "info" } else { "warn" };
-    log::start(cli.log.as_deref(), cli.verbose, default_level)?;
-    let data = cli.data.as_path();
+    let file = FileSettings::read(cli.config.as_deref())?;
+    let of_server = match &cli.command {
+        Command::Serve(args) => Some(&args.settings),
+        Command::Demo(args) => Some(&args.settings),
+        Command::Config(args) => Some(&args.settings),
+        _ => None,
+    };
+    let given: Vec<_> = [&cli.settings.0].into_iter().chain(of_server.map(|given| &given.0)).collect();
+    let resolved = resolve(&given, &file)?;
+    let settings = &resolved.settings;
+    log::start(settings.log.as_deref(), settings.log_format, cli.verbose, default_level)?;
+    let data = settings.data.as_path();
     match cli.command {
-        Command::Demo(args) => demo::run(args, data),
-        Command::Serve(args) => serve::run(args, data),
+        Command::Demo(args) => demo::run(args, settings),
+        Command::Serve(_) => serve::run(settings),
         Command::Import(args) => import::run(args, data),
         Command::Query(args) => query::run(args, data),
         Command::Schema(args) => look::schema(args, data),
@@ -103,6 +112,8 @@ fn run(cli: Cli) -> Result<(), Problem> {
         Command::Account(args) => look::account(args, data),
         Command::Seal => with_store(data, Store::seal),
         Command::Compact => with_store(data, Store::compact),
+        Command::Keys(args) => keys::run(args, data),
+        Command::Config(args) => config::run(args, &resolved),
         Command::Completions { shell } => completions(shell),
     }
 }

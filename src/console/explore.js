@@ -57,7 +57,7 @@ export async function showView(main, view, { params, go, alive }) {
     state.broken ? h("div.problem", { role: "alert" }, state.broken) : null,
     h("div.explore", {}, h("details.build-box", { open: innerWidth > 900 }, h("summary", {}, "Query"), build),
       h("section.card.answer", { "aria-label": "Result" },
-        rangeBar({ range, interval: q.interval ?? "day", zone: q.timezone, intervals, setRange: (next) => set({ range: next }), setInterval: (interval) => change({ ...q, interval }), setZone: (zone) => change({ ...q, timezone: zone === "UTC" ? undefined : zone }) }),
+        view.hasNoRange ? null : rangeBar({ range, interval: q.interval ?? "day", zone: q.timezone, intervals, setRange: (next) => set({ range: next }), setInterval: (interval) => change({ ...q, interval }), setZone: (zone) => change({ ...q, timezone: zone === "UTC" ? undefined : zone }) }),
         tabs, result, status)));
   refocus(main, focused);
   if (!schema.events.length) return fill(result, firstEvent());

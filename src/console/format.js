@@ -19,7 +19,7 @@ export function compact(value) {
 export function percent(share) {
   if (share === null || share === undefined) return missing;
   const value = share * 100;
-  const digits = value === 0 || value === 100 ? 0 : Math.abs(value) < 10 ? 1 : Math.abs(value) < 99.95 ? 1 : 2;
+  const digits = value === 0 || value === 100 ? 0 : Math.abs(value) < 10 ? 1 : Math.abs(value) < 99.95 || Math.abs(value) > 100 ? 1 : 2;
   return `${value.toFixed(digits)} %`;
 }
 

@@ -39,6 +39,8 @@ const plainBuild = (extra = () => [], { lasting = true } = {}) => function build
   return [extra(q, change, context), wherePart({ query: q, change, events }), breakdownPart({ query: q, change, events, lasting }), section("Options", entityPart(q, (next) => change(clean(next)))), modelLink()];
 };
 
+const MOVES = ["starting", "new", "expansion", "contraction", "churn", "reactivation", "ending", "customers"];
+
 export const revenue = {
   id: "revenue", kind: "revenue", title: "Revenue", question: "Where did recurring revenue come from, and where did it go?", intervals: MONTHS, range: "12mo",
   tabs: [["moves", "Movements"], ["bridge", "Bridge"], ["rates", "Retention of revenue"]],
@@ -47,11 +49,14 @@ export const revenue = {
   events: () => [],
   build: plainBuild((q, change) => [section("Rules", field("Currency", textInput("Property of the currency", q.currency, (currency) => change(clean({ ...q, currency: currency || undefined })), { placeholder: "property" })),
     field("Compare", select("Compare with", [["", "the interval before"], ["3mo", "3 months before"], ["12mo", "12 months before"]], q.trailing ?? "", (trailing) => change(clean({ ...q, trailing: trailing || undefined })))))]),
-  draw(element, result, { q, tab, openBuckets }) {
+  draw(element, result, { q, tab, pick, openBuckets }) {
     const interval = q.interval;
+    // Sums of money have customers behind them, but not as many. Rows of currencies are no cells.
+    const open = (row, state) => row[state] && !q.currency && pick({ time: row.time, state, ...splitOf(row) }, `${state === "customers" ? "customers" : `${state} revenue`}, ${format.bucket(row.time, interval)}`, state === "customers" ? row[state] : undefined);
+    const table = () => resultTable(result, { names: splitNames(q), interval, cell: (row, column) => (!q.currency && MOVES.includes(column) ? { row, column } : null), onpick: ({ row, column }) => open(row, column) });
     if (tab === "rates") {
       columnLines(element, result, { interval, columns: ["nrr", "grr"], write: format.percent, openBuckets, names: { nrr: "net revenue retention", grr: "gross revenue retention" } });
-      return element.append(resultTable(result, { names: splitNames(q), interval }));
+      return element.append(table());
     }
     const splits = [...new Set(result.data.map((row) => format.rowName(row) || row.currency || ""))];
     const moves = [["new", "var(--new)", 1], ["expansion", "var(--retained)", 1], ["reactivation", "var(--resurrected)", 1], ["contraction", "var(--contraction)", -1], ["churn", "var(--churned)", -1]];
@@ -61,9 +66,9 @@ export const revenue = {
       const chart = h("div.chart", {});
       element.append(split ? h("h3.split-name", {}, split) : "", chart);
       if (tab === "bridge") bridge(chart, rows, moves);
-      else stacks(chart, { labels: rows.map((row) => format.bucket(row.time, interval)), layers: moves.map(([name, paint, sign]) => ({ name, color: paint, values: rows.map((row) => sign * (row[name] ?? 0)) })), incomplete: openBuckets(rows.map((row) => row.time)), label: "Movements of revenue" });
+      else stacks(chart, { labels: rows.map((row) => format.bucket(row.time, interval)), layers: moves.map(([name, paint, sign]) => ({ name, color: paint, values: rows.map((row) => sign * (row[name] ?? 0)) })), incomplete: openBuckets(rows.map((row) => row.time)), label: "Movements of revenue", onpick: (layer, at) => open(rows[at], moves[layer][0]) });
     }
-    element.append(resultTable(result, { names: splitNames(q), interval }));
+    element.append(table());
   },
 };
 
@@ -117,7 +122,7 @@ function trailing(rows) {
 function openers(pick, columns, interval) {
   return {
     cell: (row, column) => (columns.includes(column) ? { row, column } : null),
-    onpick: ({ row, column }) => pick({ ...splitOf(row), state: column }, `${column.replaceAll("_", " ")}, ${[format.rowName(row), format.bucket(row.time, interval)].filter(Boolean).join(", ")}`, row[column]),
+    onpick: ({ row, column }) => pick({ ...splitOf(row), time: row.time, state: column }, `${column.replaceAll("_", " ")}, ${[format.rowName(row), format.bucket(row.time, interval)].filter(Boolean).join(", ")}`, row[column]),
   };
 }
 
@@ -169,6 +174,7 @@ export const pql = {
     { name: "active_users", weight: 2, scale: [1, 10], breadth: { of: "users", window: "30d" } }] }),
   // It looks back from one moment, and has no range.
   body: ({ from, to, ...q }) => q,
+  hasNoRange: true,
   events: () => [],
   build(q, change) {
     const put = (signals) => change({ ...q, signals });
@@ -181,11 +187,12 @@ export const pql = {
       h("p.note", {}, "Other signals are written as JSON, under “Query”."),
     ];
   },
-  draw(element, result, { q }) {
+  draw(element, result, { q, pick }) {
     const entity = q.entity ?? "user";
+    const qualified = result.data.filter((row) => row.qualified).length;
     const rows = result.data.slice(0, 200);
     const signals = q.signals.map((signal) => signal.name);
-    element.append(h("p.faint", {}, `${format.number(result.data.filter((row) => row.qualified).length)} of ${format.number(result.data.length)} qualify`),
+    element.append(h("p.faint", {}, h("button.number", { type: "button", onclick: () => pick({ qualified: true }, "qualified", qualified) }, format.number(qualified)), ` of ${format.number(result.data.length)} qualify`),
       h("div.table-box", {}, h("table.data", {}, h("thead", {}, h("tr", {}, [entity, "score", ...signals, "qualified"].map((name) => h("th", { scope: "col" }, name)))),
         h("tbody", {}, rows.map((row) => h("tr", {}, h("td", {}, h("a", { href: `#/${entity}s?id=${encodeURIComponent(row[entity])}` }, row[entity])),
           h("td", {}, h("div.score", {}, h("i", { style: { width: `${(row.score ?? 0) * 100}%` }, class: row.qualified ? "on" : "" }), h("span", {}, format.number(row.score)))),
@@ -203,14 +210,14 @@ export const limits = {
   },
   events: () => [],
   build: plainBuild(() => []),
-  draw(element, result, { q, tab, openBuckets }) {
+  draw(element, result, { q, tab, pick, openBuckets }) {
     if (tab === "outcome") {
       columnLines(element, result, { interval: q.interval, columns: ["rate"], write: format.percent, openBuckets, names: { rate: "bought after reaching the limit" } });
-      return element.append(resultTable(result, { names: splitNames(q), interval: q.interval }));
+      return element.append(resultTable(result, { names: splitNames(q), interval: q.interval, ...openers(pick, ["reached", "upgraded"], q.interval) }));
     }
     const entity = q.entity ?? "user";
     const count = (status) => result.data.filter((row) => row.status === status).length;
-    element.append(h("div.tiles", {}, [["over", "var(--churned)"], ["near", "var(--contraction)"], ["ok", "var(--new)"]].map(([status, paint]) => h("div.tile", {}, h("span.faint", {}, status), h("strong", { style: { color: paint } }, format.number(count(status)))))),
+    element.append(h("div.tiles", {}, [["over", "var(--churned)"], ["near", "var(--contraction)"], ["ok", "var(--new)"]].map(([status, paint]) => h("div.tile", {}, h("span.faint", {}, status), h("button.number", { type: "button", style: { color: paint }, onclick: () => pick({ status }, status, count(status)) }, format.number(count(status)))))),
       h("div.table-box", {}, h("table.data", {}, h("thead", {}, h("tr", {}, [entity, "used", "allowance", "share", "reached at", "upgraded at"].map((name) => h("th", { scope: "col" }, name)))),
         h("tbody", {}, result.data.slice(0, 200).map((row) => h("tr", {}, h("td", {}, h("a", { href: `#/${entity}s?id=${encodeURIComponent(row[entity])}` }, row[entity])), h("td.number", {}, format.number(row.used)), h("td.number", {}, format.number(row.allowance)),
           h("td", {}, h("div.score", {}, h("i", { class: row.status === "ok" ? "" : "on", style: { width: `${Math.min(1, row.share ?? 1) * 100}%`, background: row.status === "over" ? "var(--churned)" : row.status === "near" ? "var(--contraction)" : "var(--new)" } }), h("span", {}, format.percent(row.share)))),
@@ -229,18 +236,19 @@ export const virality = {
   },
   events: () => [],
   build: plainBuild((q, change) => [section("Rules", toggle("By the inviter's sign-up", q.by === "signup", (by) => change(clean({ ...q, by: by ? "signup" : undefined }))))]),
-  draw(element, result, { q, tab, openBuckets }) {
+  draw(element, result, { q, tab, pick, openBuckets }) {
     if (tab === "tree") {
       const chart = h("div.chart", {});
-      element.append(chart, resultTable(result));
-      return stacks(chart, { labels: result.data.map((row) => `generation ${row.generation}`), layers: [{ name: "users", color: "var(--c1)", values: result.data.map((row) => row.users) }], label: "Users by generation" });
+      const open = (row) => row.users && pick({ generation: row.generation, ...splitOf(row) }, `generation ${row.generation}`, row.users);
+      element.append(chart, resultTable(result, { names: splitNames(q), cell: (row, column) => (column === "users" ? row : null), onpick: open }));
+      return stacks(chart, { onpick: (_, at) => open(result.data[at]), labels: result.data.map((row) => `generation ${row.generation}`), layers: [{ name: "users", color: "var(--c1)", values: result.data.map((row) => row.users) }], label: "Users by generation" });
     }
     if (tab === "users" && !format.rowName(result.data[0] ?? {})) {
       const chart = h("div.chart", {});
       element.append(legend([{ name: "organic", color: "var(--c1)" }, { name: "invited", color: "var(--c2)" }]), chart);
       stacks(chart, { labels: result.data.map((row) => format.bucket(row.time, q.interval)), layers: [{ name: "organic", color: "var(--c1)", values: result.data.map((row) => row.organic_users) }, { name: "invited", color: "var(--c2)", values: result.data.map((row) => row.invited_users) }], incomplete: openBuckets(result.data.map((row) => row.time)), label: "New users, organic and invited" });
     } else columnLines(element, result, { interval: q.interval, columns: ["k_factor"], write: format.number, openBuckets, names: { k_factor: "k-factor" } });
-    element.append(resultTable(result, { names: splitNames(q), interval: q.interval }));
+    element.append(resultTable(result, { names: splitNames(q), interval: q.interval, ...openers(pick, ["new_users", "invited_users", "organic_users", "active_users", "inviters"], q.interval) }));
   },
 };
 
@@ -263,7 +271,7 @@ export const overview = {
       element.append(split ? h("h3.split-name", {}, split) : "", h("div.tiles", {}, shown.map((name, index) => h("div.tile", {},
         h("span.faint", {}, name === "mrr" ? "MRR" : name === "nrr" ? "NRR" : name === "k_factor" ? "K-factor" : name.replaceAll("_", " ")), h("strong", {}, writer(name)(last[name])), change(last[name], before[name], name), sparkOf(rows, name, index)))));
     }
-    element.append(h("p.note", {}, `The last ${q.interval}, beside the one before.`), resultTable(result, { names: splitNames(q), interval: q.interval }));
+    element.append(h("p.note", {}, `The last ${q.interval}, beside the one before.`), resultTable(result, { names: splitNames(q), interval: q.interval, ...openers(pick, ["new_users", "activated", "active_users", "retained_users", "inviters", ...(q.entity === "account" ? ["customers"] : [])], q.interval) }));
   },
 };
 

@@ -3,36 +3,37 @@
 use std::borrow::Cow;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use hyper::StatusCode;
 use hyper::body::Incoming;
-use hyper::header::{HeaderName, HeaderValue, IF_NONE_MATCH};
+use hyper::header::IF_NONE_MATCH;
 use hyper::http::request::Parts;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde::Serialize;
 use serde_json::json;
 
+use super::access::{Doorkeeper, needed};
 use super::arrivals::{Arrivals, BatchEnd};
-use super::body::{self, BodyBudget, ReceivedBody};
-use super::bridge::{Asker, Bridge};
+use super::body::{self, BodyRoom, ReceivedBody};
+use super::bridge::{Bridge, Lane};
+use super::connections::Connections;
 use super::console;
 use super::media::{body_form, require_json, wanted_format};
+use super::metrics::Metrics;
 use super::openapi;
-use super::origin;
 use super::parameters::Parameters;
+use super::queries::AskedQuery;
 use super::respond::{self, Refusal, Reply};
 use super::routes::{Action, Found, Routes};
-use super::validator::{Validator, is_held};
-use crate::api::{Format, Json, Problem, ProblemClass, encode, nearest};
+use super::validator::Validator;
+use crate::api::{Format, Json, Problem, ProblemClass, nearest};
 use crate::ingest::{OnError, Rejected, parse_events, parse_identities, parse_profiles};
-use crate::limits::{
-    ARRIVAL_COUNT_MAX, QUERY_TIME_MAX, TIMELINE_EVENT_COUNT_DEFAULT, TIMELINE_EVENT_COUNT_MAX,
-};
+use crate::limits::{ARRIVAL_COUNT_MAX, TIMELINE_EVENT_COUNT_DEFAULT, TIMELINE_EVENT_COUNT_MAX};
 use crate::model::{Entity, TimeMs, checked_time, parse_time};
-use crate::query::{Budget, QueryOptions};
+use crate::settings::Settings;
 
 /// The kinds of queries that have an address.
 pub const QUERY_KINDS: [&str; 15] = [
@@ -58,9 +59,13 @@ pub const QUERY_KINDS: [&str; 15] = [
 pub(super) struct App {
     pub bridge: Bridge,
     pub routes: Routes,
-    pub bodies: BodyBudget,
+    pub bodies: BodyRoom,
     pub validator: Validator,
     pub arrivals: Arc<Arrivals>,
+    pub doorkeeper: Arc<Doorkeeper>,
+    pub connections: Arc<Connections>,
+    pub metrics: Metrics,
+    pub settings: Settings,
     pub is_stopping: AtomicBool,
 }
 
@@ -97,8 +102,8 @@ pub(super) struct Call<'a> {
 impl App {
     /// Answers a request. Reads of its body what it needs.
     pub async fn answer(&self, parts: &Parts, incoming: &mut Incoming) -> Result<Reply, Refusal> {
-        origin::check(&parts.headers)?;
         let Found { route, segment } = self.routes.find(&parts.method, parts.uri.path())?;
+        self.doorkeeper.admit(self.bridge.store(), needed(route.action), parts)?;
         let parameters = Parameters::parse(parts.uri.query(), route.parameters)?;
         let mut call = Call { app: self, parts, incoming, parameters, segment };
         let reply = match route.action {
@@ -124,9 +129,16 @@ impl App {
             Action::ShowConsole => console::show(call.segment.as_deref(), &parts.headers),
             Action::ShowArrivals => call.show_arrivals(),
             Action::ShowHealth => Ok(respond::json(StatusCode::OK, &json!({"status": "ok"}))),
-            Action::ShowReadiness => Ok(call.show_readiness()),
+            Action::ShowReadiness => Ok(self.show_readiness().await),
+            Action::ShowMetrics => {
+                let readiness = self.readiness().await;
+                Ok(self.show_metrics(readiness.is_ready(), readiness.takes_writes()))
+            }
             Action::Seal => call.seal().await,
             Action::Compact => call.compact().await,
+            Action::ListKeys => call.list_keys().await,
+            Action::CreateKey => call.create_key().await,
+            Action::RevokeKey => call.revoke_key().await,
         };
         Ok(reply?)
     }
@@ -148,6 +160,7 @@ impl Call<'_> {
             Ok((receipt, parsed.rejected))
         };
         let (receipt, rejected) = self.app.bridge.write(write).await?;
+        self.app.metrics.events_rejected.add(rejected.len() as u64);
         let told = ToldReceipt {
             accepted: receipt.accepted,
             duplicates: receipt.duplicates,
@@ -194,7 +207,7 @@ impl Call<'_> {
         let limit = timeline_limit(self.parameters.get("limit"))?;
         let before = self.parameters.get("before").map(time_parameter).transpose()?;
         let problem = no_such_user(&user);
-        let found = self.app.bridge.read(move |store| store.user(&user, limit, before)).await?;
+        let found = self.app.bridge.read(Lane::Look, move |store| store.user(&user, limit, before)).await?;
         found.map(|body| respond::json(StatusCode::OK, &body)).ok_or(problem)
     }
 
@@ -203,7 +216,8 @@ impl Call<'_> {
         let limit = timeline_limit(self.parameters.get("limit"))?;
         let before = self.parameters.get("before").map(time_parameter).transpose()?;
         let problem = Problem::new(ProblemClass::NotFound, format!("there is no account {account:?}"));
-        let found = self.app.bridge.read(move |store| store.account(&account, limit, before)).await?;
+        let found =
+            self.app.bridge.read(Lane::Look, move |store| store.account(&account, limit, before)).await?;
         found.map(|body| respond::json(StatusCode::OK, &body)).ok_or(problem)
     }
 
@@ -231,7 +245,7 @@ impl Call<'_> {
         let held = self.parts.headers.get_all(IF_NONE_MATCH).iter();
         Ok(AskedQuery {
             format,
-            time_max: time_max(self.parameters.get("timeout_ms"))?,
+            time_max: time_max(self.parameters.get("timeout_ms"), self.app.settings.query_timeout)?,
             held: held.filter_map(|tags| tags.to_str().ok()).map(str::to_owned).collect(),
         })
     }
@@ -242,7 +256,7 @@ impl Call<'_> {
     }
 
     async fn show_schema(&mut self) -> Result<Reply, Problem> {
-        let schema = self.app.bridge.read(|store| store.schema()).await?;
+        let schema = self.app.bridge.read(Lane::Look, |store| store.schema()).await?;
         Ok(respond::json(StatusCode::OK, &schema))
     }
 
@@ -252,14 +266,6 @@ impl Call<'_> {
         let limit = limit.map(|text| whole_number("limit", text, 1..=ARRIVAL_COUNT_MAX as u64));
         let limit = limit.transpose()?.map_or(ARRIVAL_COUNT_MAX, |limit| limit as usize);
         Ok(respond::json(StatusCode::OK, &self.app.arrivals.told(after.transpose()?.unwrap_or(0), limit)))
-    }
-
-    fn show_readiness(&self) -> Reply {
-        if self.app.is_stopping.load(Ordering::Relaxed) {
-            respond::json(StatusCode::SERVICE_UNAVAILABLE, &json!({"status": "stopping"}))
-        } else {
-            respond::json(StatusCode::OK, &json!({"status": "ready"}))
-        }
     }
 
     async fn seal(&mut self) -> Result<Reply, Problem> {
@@ -279,71 +285,6 @@ impl Call<'_> {
     /// The open segment of the address.
     pub fn segment(&self) -> String {
         self.segment.clone().expect("the route's address has an open segment")
-    }
-}
-
-/// A query whose body is still to be read.
-pub(super) struct AskedQuery {
-    format: Format,
-    /// Once its body has arrived, the wait for a thread included.
-    time_max: Duration,
-    /// The tags of results that the asker has: the values of `If-None-Match`.
-    held: Vec<String>,
-}
-
-/// What comes back from the thread of a query.
-enum Told {
-    /// The asker has the result already, with this tag.
-    Held(String),
-    Table {
-        encoded: Vec<u8>,
-        tag: Option<String>,
-        /// What each part took.
-        timing: String,
-    },
-}
-
-impl AskedQuery {
-    /// Runs the query on a thread for reads, from its parsing to its encoding, and tells what each part took.
-    /// `query` gives its body, which carries its `"kind"`.
-    ///
-    /// It stops when its time is over, and when the asker goes.
-    pub async fn run(
-        self,
-        app: &App,
-        query: impl FnOnce(&crate::Store) -> Result<Json, Problem> + Send + 'static,
-    ) -> Result<Reply, Problem> {
-        let (asker, asked) = (Asker::default(), Instant::now());
-        let deadline = asked + self.time_max;
-        let budget = Budget { deadline: Some(deadline), cancelled: asker.has_gone(), ..Budget::default() };
-        let (validator, format) = (app.validator, self.format);
-        let read = move |store: &crate::Store| {
-            let begun = Instant::now();
-            let query = query(store)?;
-            let tag = |snapshot| validator.tag(&query, format, snapshot);
-            if !self.held.is_empty()
-                && let Some(tag) = tag(store.snapshot().number)
-                && is_held(&tag, &self.held)
-            {
-                return Ok(Told::Held(tag));
-            }
-            let answer = store.query_with(&query, &QueryOptions { now: None, budget })?;
-            let answered = Instant::now();
-            let (encoded, tag) = (encode(&answer, format), tag(answer.statistics.snapshot));
-            let timing =
-                [("wait", begun - asked), ("query", answered - begun), ("encode", answered.elapsed())];
-            let timing = timing.map(|(part, time)| format!("{part};dur={:.3}", time.as_secs_f64() * 1e3));
-            Ok(Told::Table { encoded, tag, timing: timing.join(", ") })
-        };
-        match app.bridge.read(read).await? {
-            Told::Held(tag) => Ok(respond::not_modified(&tag)),
-            Told::Table { encoded, tag, timing } => {
-                let mut reply = respond::table(format, encoded, tag.as_deref());
-                let timing = HeaderValue::from_str(&timing).expect("words and numbers are visible ASCII");
-                reply.headers_mut().insert(HeaderName::from_static("server-timing"), timing);
-                Ok(reply)
-            }
-        }
     }
 }
 
@@ -407,10 +348,9 @@ fn whole_number(name: &str, text: &str, range: RangeInclusive<u64>) -> Result<u6
 }
 
 /// How long a query may take: `timeout_ms`, else as long as any.
-fn time_max(text: Option<&str>) -> Result<Duration, Problem> {
-    let Some(text) = text else { return Ok(QUERY_TIME_MAX) };
-    let ms_max = QUERY_TIME_MAX.as_millis() as u64;
-    whole_number("timeout_ms", text, 1..=ms_max).map(Duration::from_millis)
+fn time_max(text: Option<&str>, most: Duration) -> Result<Duration, Problem> {
+    let Some(text) = text else { return Ok(most) };
+    whole_number("timeout_ms", text, 1..=most.as_millis() as u64).map(Duration::from_millis)
 }
 
 /// A time in the address: epoch milliseconds, RFC 3339 or a date in UTC.
@@ -430,7 +370,7 @@ fn instant(time: TimeMs) -> Timestamp {
 }
 
 /// The server's clock: what an event without a time is given.
-fn now() -> TimeMs {
+pub fn now() -> TimeMs {
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock is past 1970");
     i64::try_from(since_epoch.as_millis()).expect("the clock is before the year 292 million")
 }
@@ -466,10 +406,11 @@ mod tests {
 
     #[test]
     fn a_query_may_be_given_less_time_than_any_may_take() {
-        assert_eq!(time_max(None), Ok(QUERY_TIME_MAX));
-        assert_eq!(time_max(Some("250")), Ok(Duration::from_millis(250)));
+        let most = Duration::from_secs(30);
+        assert_eq!(time_max(None, most), Ok(most));
+        assert_eq!(time_max(Some("250"), most), Ok(Duration::from_millis(250)));
         for text in ["0", "-1", "1.5", "30001", "5s", ""] {
-            assert!(time_max(Some(text)).is_err(), "{text}");
+            assert!(time_max(Some(text), most).is_err(), "{text}");
         }
     }
 

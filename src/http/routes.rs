@@ -2,6 +2,7 @@
 
 use hyper::Method;
 
+use super::access::KEY_PARAMETER;
 use super::documents::Named;
 use super::parameters::percent_decode;
 use super::respond::Refusal;
@@ -38,8 +39,19 @@ pub(super) enum Action {
     DeleteGrowthModel,
     ShowHealth,
     ShowReadiness,
+    ShowMetrics,
     Seal,
     Compact,
+    ListKeys,
+    CreateKey,
+    RevokeKey,
+}
+
+impl Action {
+    /// Whether pages of any origin may ask for it, with a key of scope write.
+    pub fn is_ingest(self) -> bool {
+        matches!(self, Action::WriteEvents | Action::WriteProfiles(_) | Action::MergeIdentities)
+    }
 }
 
 /// An address and a method. A GET is a HEAD too.
@@ -78,11 +90,12 @@ const OVERRIDES: &[&str] = &[
     "timeout_ms",
 ];
 
-static ROUTES: &[Route] = &[
-    route(Method::POST, "/v1/events", &["on_error"], Action::WriteEvents),
-    route(Method::POST, "/v1/users", &[], Action::WriteProfiles(Entity::User)),
-    route(Method::POST, "/v1/accounts", &[], Action::WriteProfiles(Entity::Account)),
-    route(Method::POST, "/v1/identities", &[], Action::MergeIdentities),
+/// All routes; those of one address are neighbours.
+pub(super) static ROUTES: &[Route] = &[
+    route(Method::POST, "/v1/events", &["on_error", KEY_PARAMETER], Action::WriteEvents),
+    route(Method::POST, "/v1/users", &[KEY_PARAMETER], Action::WriteProfiles(Entity::User)),
+    route(Method::POST, "/v1/accounts", &[KEY_PARAMETER], Action::WriteProfiles(Entity::Account)),
+    route(Method::POST, "/v1/identities", &[KEY_PARAMETER], Action::MergeIdentities),
     route(Method::GET, "/v1/users/{user}", &["limit", "before"], Action::ShowUser),
     route(Method::DELETE, "/v1/users/{user}", &[], Action::DeleteUser),
     route(Method::GET, "/v1/accounts/{account}", &["limit", "before"], Action::ShowAccount),
@@ -103,20 +116,17 @@ static ROUTES: &[Route] = &[
     route(Method::DELETE, "/v1/growth-model", &[], Action::DeleteGrowthModel),
     route(Method::POST, "/v1/admin/seal", &[], Action::Seal),
     route(Method::POST, "/v1/admin/compact", &[], Action::Compact),
+    route(Method::GET, "/v1/admin/keys", &[], Action::ListKeys),
+    route(Method::POST, "/v1/admin/keys", &[], Action::CreateKey),
+    route(Method::DELETE, "/v1/admin/keys/{id}", &[], Action::RevokeKey),
     route(Method::GET, "/v1/arrivals", &["after", "limit"], Action::ShowArrivals),
     route(Method::GET, "/v1/openapi.json", &[], Action::ShowOpenApi),
     route(Method::GET, "/", &[], Action::ShowConsole),
     route(Method::GET, "/console/{file}", &[], Action::ShowConsole),
     route(Method::GET, "/healthz", &[], Action::ShowHealth),
     route(Method::GET, "/readyz", &[], Action::ShowReadiness),
+    route(Method::GET, "/metrics", &[], Action::ShowMetrics),
 ];
-
-impl Route {
-    /// All that there are; those of one address are neighbours.
-    pub fn all() -> &'static [Route] {
-        ROUTES
-    }
-}
 
 /// Finds routes by address.
 #[derive(Debug)]

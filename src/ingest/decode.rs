@@ -4,24 +4,33 @@ use std::borrow::Cow;
 use std::io::{self, Read};
 
 use crate::api::{Problem, ProblemClass};
-use crate::limits::{BODY_DECODED_SIZE_MAX, ZSTD_WINDOW_LOG_MAX};
+use crate::limits::ZSTD_WINDOW_LOG_MAX;
 
 /// Returns the body as it was before it was compressed.
 ///
 /// Knows `identity`, `gzip` and `zstd`. Fails if the encoding is another, if the bytes are broken or end early,
-/// and as soon as more than [`BODY_DECODED_SIZE_MAX`] bytes come out.
-pub fn decode_body<'a>(encoding: Option<&str>, body: &'a [u8]) -> Result<Cow<'a, [u8]>, Problem> {
+/// and as soon as more than `size_max` bytes come out. `grow` is told how many bytes there will be before they are
+/// there, and may refuse.
+pub fn decode_body<'a>(
+    encoding: Option<&str>,
+    body: &'a [u8],
+    size_max: usize,
+    grow: &mut dyn FnMut(usize) -> Result<(), Problem>,
+) -> Result<Cow<'a, [u8]>, Problem> {
     let encoding = encoding.unwrap_or_default().trim();
     match encoding.to_ascii_lowercase().as_str() {
+        "" | "identity" if body.len() > size_max => Err(too_large(size_max)),
         "" | "identity" => Ok(Cow::Borrowed(body)),
-        "gzip" | "x-gzip" => read_bounded("gzip", flate2::read::MultiGzDecoder::new(body)).map(Cow::Owned),
+        "gzip" | "x-gzip" => {
+            read_bounded("gzip", flate2::read::MultiGzDecoder::new(body), size_max, grow).map(Cow::Owned)
+        }
         "zstd" => {
             let decoder = zstd::Decoder::with_buffer(body).and_then(|mut decoder| {
                 decoder.window_log_max(ZSTD_WINDOW_LOG_MAX)?;
                 Ok(decoder)
             });
             let decoder = decoder.map_err(|e| Problem::new(ProblemClass::Io, format!("zstd: {e}")))?;
-            read_bounded("zstd", decoder).map(Cow::Owned)
+            read_bounded("zstd", decoder, size_max, grow).map(Cow::Owned)
         }
         _ => {
             let shown: String = encoding.chars().take(64).collect();
@@ -32,21 +41,38 @@ pub fn decode_body<'a>(encoding: Option<&str>, body: &'a [u8]) -> Result<Cow<'a,
     }
 }
 
-fn read_bounded(encoding: &str, decoder: impl Read) -> Result<Vec<u8>, Problem> {
+/// Bytes that are decoded at a time.
+const PIECE_SIZE: usize = 256 << 10;
+
+fn read_bounded(
+    encoding: &str,
+    mut decoder: impl Read,
+    size_max: usize,
+    grow: &mut dyn FnMut(usize) -> Result<(), Problem>,
+) -> Result<Vec<u8>, Problem> {
     let mut decoded = Vec::new();
-    let mut bounded = decoder.take(BODY_DECODED_SIZE_MAX as u64 + 1);
-    bounded.read_to_end(&mut decoded).map_err(|error| match error.kind() {
-        io::ErrorKind::UnexpectedEof => Problem::invalid(format!(
-            "the {encoding} body is cut short: it ends inside the compressed data, after {} decoded bytes",
-            decoded.len()
-        )),
-        _ => Problem::invalid(format!("the body is not valid {encoding}: {error}")),
-    })?;
-    if decoded.len() > BODY_DECODED_SIZE_MAX {
-        let detail = format!("the body has more than {BODY_DECODED_SIZE_MAX} bytes when decoded");
-        return Err(Problem::new(ProblemClass::TooLarge, detail).hint("send it in several requests"));
+    loop {
+        grow(decoded.len() + PIECE_SIZE)?;
+        let piece = decoder.by_ref().take(PIECE_SIZE as u64).read_to_end(&mut decoded);
+        let piece = piece.map_err(|error| match error.kind() {
+            io::ErrorKind::UnexpectedEof => Problem::invalid(format!(
+                "the {encoding} body is cut short: it ends inside the compressed data, after {} decoded bytes",
+                decoded.len()
+            )),
+            _ => Problem::invalid(format!("the body is not valid {encoding}: {error}")),
+        })?;
+        if decoded.len() > size_max {
+            return Err(too_large(size_max));
+        }
+        if piece < PIECE_SIZE {
+            return Ok(decoded);
+        }
     }
-    Ok(decoded)
+}
+
+fn too_large(size_max: usize) -> Problem {
+    let detail = format!("the body has more than {size_max} bytes when decoded");
+    Problem::new(ProblemClass::TooLarge, detail).hint("send it in several requests")
 }
 
 #[cfg(test)]
@@ -54,6 +80,26 @@ mod tests {
     use std::io::Write;
 
     use super::*;
+    use crate::limits::BODY_DECODED_SIZE_MAX;
+
+    fn decode_body<'a>(encoding: Option<&str>, body: &'a [u8]) -> Result<Cow<'a, [u8]>, Problem> {
+        super::decode_body(encoding, body, BODY_DECODED_SIZE_MAX, &mut |_| Ok(()))
+    }
+
+    #[test]
+    fn memory_is_asked_for_before_it_is_used() {
+        let body = zstd::encode_all(io::repeat(0).take(10 << 20), 1).unwrap();
+        let mut asked = 0;
+        let mut grow = |size| {
+            asked = size;
+            match size <= 1 << 20 {
+                true => Ok(()),
+                false => Err(Problem::new(ProblemClass::Busy, "full")),
+            }
+        };
+        let problem = super::decode_body(Some("zstd"), &body, 64 << 20, &mut grow).unwrap_err();
+        assert_eq!((problem.class, asked), (ProblemClass::Busy, (1 << 20) + PIECE_SIZE));
+    }
 
     fn gzip(bytes: &[u8]) -> Vec<u8> {
         let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());

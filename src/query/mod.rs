@@ -44,6 +44,7 @@ mod grid;
 mod growth_model;
 mod invitations;
 mod lifecycle;
+mod merge_runs;
 mod overview;
 mod overview_users;
 mod path_walk;
@@ -89,7 +90,7 @@ mod whole_paths;
 
 pub use attainment::{Attainment, AttainmentCell};
 pub use breakdown::BreakdownPlan;
-pub use budget::{Budget, Charge, QueryOptions};
+pub use budget::{Budget, Charge, Courtesy, QueryOptions};
 pub use calendar::{Calendar, format_instant, local_date};
 pub use cohort::{Cohort, CohortBinder, CohortPlan};
 pub use drivers::{Drivers, DriversCell};
@@ -106,6 +107,7 @@ pub use retention_cells::RetentionCell;
 pub use revenue::{Revenue, RevenueCell, RevenueTotals, Statements};
 pub use revenue_book::Statement;
 pub use scan::Scan;
+pub(crate) use scan::step_back;
 pub use segmentation::Segmentation;
 pub use segmentation_cells::SegmentationCell;
 pub use segmentation_totals::SegmentationTotals;
@@ -184,15 +186,18 @@ const TIME_BITS: u32 = 48;
 const TIME_BIAS: i64 = 1 << (TIME_BITS - 1);
 
 /// Packs a user within the task and a time so that order of keys is order of (user, time).
+#[inline]
 pub fn key(user: u16, time: TimeMs) -> u64 {
     (u64::from(user) << TIME_BITS) | (time + TIME_BIAS) as u64
 }
 
 /// The user within the task.
+#[inline]
 pub fn key_user(key: u64) -> u16 {
     (key >> TIME_BITS) as u16
 }
 
+#[inline]
 pub fn key_time(key: u64) -> TimeMs {
     (key & ((1 << TIME_BITS) - 1)) as i64 - TIME_BIAS
 }

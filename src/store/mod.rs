@@ -15,10 +15,12 @@ mod documents;
 mod effect;
 mod identity;
 mod manifest;
+mod names;
 mod recover;
 mod rows;
 mod seal;
 mod snapshot;
+mod status;
 mod view;
 
 use std::path::Path;
@@ -40,6 +42,7 @@ use commit::{NewDocument, Request, Waiting};
 pub(crate) use dictionary::Dictionary;
 use effect::EventMark;
 pub(crate) use manifest::Manifest;
+use names::Names;
 use view::View;
 
 #[cfg(any(test, feature = "fuzzing"))]
@@ -47,6 +50,7 @@ pub(crate) use dictionary::IdFile;
 pub use documents::{Document, Documents};
 pub use rows::{FullRow, UserRows, profile_cells, rows_of};
 pub use snapshot::Snapshot;
+pub use status::{StoreSize, StoreTelemetry};
 pub use view::LiveSegment;
 
 /// How a store works.
@@ -105,6 +109,7 @@ struct Inner {
     sealed: (Mutex<()>, Condvar),
     /// Whether compaction should stop half way, because the store is closing.
     stopping: AtomicBool,
+    telemetry: StoreTelemetry,
     background: Option<Sender<Signal>>,
     /// Released last, when everything that could write is gone.
     _lock: Box<dyn Send + Sync>,
@@ -131,6 +136,7 @@ struct Writer {
     /// Marks of the events in memory with an id, those being sealed apart.
     marks: HashSet<EventMark>,
     frozen_marks: HashSet<EventMark>,
+    names: Names,
     /// Why the store takes no more writes.
     failed: Option<String>,
 }
@@ -174,12 +180,20 @@ impl Store {
 
     /// Stores the batch, all or nothing. Returns after it is durable; every later query sees it.
     pub fn ingest(&self, batch: EventBatch) -> Result<Receipt, Problem> {
-        self.inner.submit(Request::Events(batch)).map(|outcome| outcome.receipt)
+        let receipt = self.inner.submit(Request::Events(batch)).map(|outcome| outcome.receipt)?;
+        self.inner.telemetry.events_accepted.add(receipt.accepted);
+        self.inner.telemetry.events_duplicate.add(receipt.duplicates);
+        Ok(receipt)
     }
 
     /// Applies changes to profiles, all or nothing and durably.
     pub fn write_profiles(&self, entity: Entity, writes: Vec<ProfileWrite>) -> Result<(), Problem> {
         self.inner.submit(Request::Profiles(entity, writes)).map(|_| ())
+    }
+
+    /// Bounds how many names of events and of properties there may be. Unless told, limits.rs does.
+    pub fn bound_names(&self, event_count_max: usize, property_count_max: usize) {
+        self.inner.writer.lock().names.bound(event_count_max, property_count_max);
     }
 
     /// Makes pairs of ids one user each, retroactively and durably.

@@ -12,8 +12,9 @@ use parking_lot::{Condvar, Mutex, RwLock};
 use super::dictionary::{Dictionary, IdFile};
 use super::effect::{Base, Effect};
 use super::manifest::{IdsEntry, MANIFEST_NAME, Manifest, ids_name, log_name, parse_name, segment_name};
+use super::names::Names;
 use super::view::{Chunk, DiskSegment, LiveSegment, View};
-use super::{Inner, Signal, Writer, io_problem};
+use super::{Inner, Signal, StoreTelemetry, Writer, io_problem};
 use crate::api::{Problem, ProblemClass};
 use crate::io::{Directory, publish};
 use crate::segment::{RowKind, Segment};
@@ -89,6 +90,8 @@ pub(super) fn open(
     let last_file = files.iter().filter_map(|(name, _)| parse_name(name)).map(|(number, _)| number + 1).max();
     let identities = Arc::new(manifest.identities.clone());
     let documents = Arc::new(manifest.documents.clone());
+    let mut names = Names::default();
+    disk.iter().for_each(|disk| names.learn(&disk.live.segment));
     let view =
         View { number: manifest.checkpoint, disk: Arc::new(disk), identities, documents, ..View::default() };
     let writer = Writer {
@@ -100,6 +103,7 @@ pub(super) fn open(
         manifest,
         marks: HashSet::new(),
         frozen_marks: HashSet::new(),
+        names,
         failed: None,
     };
     let inner = Inner {
@@ -115,6 +119,7 @@ pub(super) fn open(
         frozen_size: AtomicU64::new(0),
         sealed: (Mutex::default(), Condvar::new()),
         stopping: AtomicBool::new(false),
+        telemetry: StoreTelemetry::default(),
         background,
         _lock: lock,
     };
@@ -153,6 +158,7 @@ impl Inner {
             }
             let decoded = Change::decode(change).map_err(|error| corrupt(name, error))?;
             let effect = self.redo(&mut writer, decoded)?;
+            effect.chunks.iter().for_each(|chunk| writer.names.learn_batch(chunk.kind, &chunk.batch));
             self.install(&mut writer, effect);
             writer.number = *number;
             self.view.write().number = *number;

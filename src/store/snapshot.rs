@@ -117,6 +117,11 @@ impl Inner {
 }
 
 impl Store {
+    /// What is stored by name, as of now. Cheap: nothing is read or sorted for it.
+    pub fn documents(&self) -> Arc<Documents> {
+        Arc::clone(&self.inner.view.read().documents)
+    }
+
     /// Bytes that changes in memory take, roughly.
     pub fn memory_size(&self) -> u64 {
         use std::sync::atomic::Ordering::Relaxed;

@@ -2,7 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::queries::{KindOfQuery, breakdown, common, common_without_range, interval, kind, repeated_interval};
+use super::queries::{
+    KindOfQuery, breakdown, common, common_without_range, interval, kind, repeated_interval,
+};
 use super::schema::*;
 use crate::limits::*;
 
@@ -45,8 +47,16 @@ fn growth_kind(name: &'static str, about: &str, own: Vec<(&'static str, Value)>)
 }
 
 fn signup_breakdown() -> (&'static str, Value) {
-    let split = || one_of("What sign-ups are split by.", [reference("PropertyBreakdown"), reference("SignupCohortBreakdown")]);
-    ("breakdown", one_of("One split, or up to three.", [split(), list(split(), 1, BREAKDOWN_PROPERTY_COUNT_MAX)]))
+    let split = || {
+        one_of(
+            "What sign-ups are split by.",
+            [reference("PropertyBreakdown"), reference("SignupCohortBreakdown")],
+        )
+    };
+    (
+        "breakdown",
+        one_of("One split, or up to three.", [split(), list(split(), 1, BREAKDOWN_PROPERTY_COUNT_MAX)]),
+    )
 }
 
 /// Schemas by name.
@@ -61,7 +71,10 @@ pub(super) fn schemas() -> Vec<(&'static str, Value)> {
 fn model() -> Vec<(&'static str, Value)> {
     let count = |about: &str| integer(about, 1, i64::MAX);
     vec![
-        ("GrowthModel", extended("Which events mean what in this product. Every part may be left out.", parts())),
+        (
+            "GrowthModel",
+            extended("Which events mean what in this product. Every part may be left out.", parts()),
+        ),
         (
             "ModelEvents",
             one_of("Events, by name or as a selector.", [name_of_event(), reference("ModelSelector")]),
@@ -152,7 +165,13 @@ fn signups() -> Vec<(&'static str, Value)> {
                 "By what users did.",
                 [
                     ("cohorts!", map_of(reference("Cohort"))),
-                    ("within", about(reference("Duration"), "Judged on so much of each user's events from the sign-up on.")),
+                    (
+                        "within",
+                        about(
+                            reference("Duration"),
+                            "Judged on so much of each user's events from the sign-up on.",
+                        ),
+                    ),
                 ],
             ),
         ),
@@ -162,8 +181,17 @@ fn signups() -> Vec<(&'static str, Value)> {
                 "drivers",
                 "Which early behaviour goes with an outcome.",
                 vec![
-                    ("birth", about(reference("Selector"), "What starts the clock; the model's signup unless said.")),
-                    ("window", about(reference("Duration"), "How long after it behaviour counts; 7d unless said.")),
+                    (
+                        "birth",
+                        about(
+                            reference("Selector"),
+                            "What starts the clock; the model's signup unless said.",
+                        ),
+                    ),
+                    (
+                        "window",
+                        about(reference("Duration"), "How long after it behaviour counts; 7d unless said."),
+                    ),
                     ("outcome!", outcome),
                     ("candidates", list(reference("Selector"), 1, DRIVER_CANDIDATE_COUNT_MAX)),
                     ("thresholds", list(integer("Events.", 1, i64::MAX), 1, DRIVER_THRESHOLD_COUNT_MAX)),
@@ -184,7 +212,10 @@ fn signups() -> Vec<(&'static str, Value)> {
                 ],
             ),
         ),
-        ("OutcomeDidNot", object("Did not do it in that time.", [("did_not!", reference("Selector")), after(), before()])),
+        (
+            "OutcomeDidNot",
+            object("Did not do it in that time.", [("did_not!", reference("Selector")), after(), before()]),
+        ),
     ]
 }
 
@@ -204,7 +235,10 @@ fn leads() -> Vec<(&'static str, Value)> {
                         ("to", json!(false)),
                         ("where", about(reference("Filter"), "On all events, or on who is told.")),
                         ("threshold!", number("Who scores so much is qualified.")),
-                        ("hand_raise", any_of("Who asked to be called.", [reference("Selector"), reference("Cohort")])),
+                        (
+                            "hand_raise",
+                            any_of("Who asked to be called.", [reference("Selector"), reference("Cohort")]),
+                        ),
                         ("signals!", list(reference("Signal"), 1, PQL_SIGNAL_COUNT_MAX)),
                         ("qualified_at", flag("Tells the first day at whose end the threshold was reached.")),
                     ],
@@ -221,7 +255,13 @@ fn leads() -> Vec<(&'static str, Value)> {
                 [
                     ("name!", sized_text("The name of its column.", PROPERTY_NAME_SIZE_MAX)),
                     ("weight", json!({"type": "number", "minimum": 0, "description": "1 unless said."})),
-                    ("scale", about(list(json!({"type": "number"}), 2, 2), "What counts as 0 and as 1; linear between.")),
+                    (
+                        "scale",
+                        about(
+                            list(json!({"type": "number"}), 2, 2),
+                            "What counts as 0 and as 1; linear between.",
+                        ),
+                    ),
                     ("volume", reference("VolumeSource")),
                     ("velocity", reference("VelocitySource")),
                     ("breadth", reference("BreadthSource")),
@@ -233,7 +273,10 @@ fn leads() -> Vec<(&'static str, Value)> {
         ("VolumeSource", source("Events in the window.", vec![window()])),
         (
             "VelocitySource",
-            source("Events in the window over those in the one before.", vec![("window!", reference("Duration"))]),
+            source(
+                "Events in the window over those in the one before.",
+                vec![("window!", reference("Duration"))],
+            ),
         ),
         (
             "BreadthSource",
@@ -259,7 +302,10 @@ fn intervals() -> Vec<(&'static str, Value)> {
                 vec![
                     interval("A day unless said."),
                     ("currency", about(reference("PropertyName"), "Currencies are never added.")),
-                    ("trailing", text("Compares with so long before instead of the last interval, such as 12mo.")),
+                    (
+                        "trailing",
+                        text("Compares with so long before instead of the last interval, such as 12mo."),
+                    ),
                     breakdown(),
                 ],
             ),
@@ -271,8 +317,17 @@ fn intervals() -> Vec<(&'static str, Value)> {
                 "How many users a user brings.",
                 vec![
                     interval("A day unless said."),
-                    ("by", words("Whether invites count in their own interval, or in that of the inviter's sign-up.", &["event", "signup"])),
-                    ("window", about(reference("Duration"), "After the sign-up, with by signup; 30d unless said.")),
+                    (
+                        "by",
+                        words(
+                            "Whether invites count in their own interval, or in that of the inviter's sign-up.",
+                            &["event", "signup"],
+                        ),
+                    ),
+                    (
+                        "window",
+                        about(reference("Duration"), "After the sign-up, with by signup; 30d unless said."),
+                    ),
                     ("tree", flag("Tells generations.")),
                     breakdown(),
                 ],
@@ -285,7 +340,10 @@ fn intervals() -> Vec<(&'static str, Value)> {
                 "Who runs into an allowance, and who then pays.",
                 vec![
                     interval("With outcome; a day unless said."),
-                    ("near", json!({"type": "number", "exclusiveMinimum": 0, "maximum": 1, "description": "The share from which one is near; 0.8 unless said."})),
+                    (
+                        "near",
+                        json!({"type": "number", "exclusiveMinimum": 0, "maximum": 1, "description": "The share from which one is near; 0.8 unless said."}),
+                    ),
                     ("outcome", flag("Tells how many reached it and paid, interval by interval.")),
                     breakdown(),
                 ],
@@ -296,7 +354,11 @@ fn intervals() -> Vec<(&'static str, Value)> {
             growth_kind(
                 "overview",
                 "How growth goes, from the first event to revenue.",
-                vec![repeated_interval(), ("transitions", flag("Tells who went from which state to which.")), breakdown()],
+                vec![
+                    repeated_interval(),
+                    ("transitions", flag("Tells who went from which state to which.")),
+                    breakdown(),
+                ],
             ),
         ),
     ]
@@ -358,8 +420,9 @@ pub(super) fn kinds() -> Vec<KindOfQuery> {
         "PqlQuery",
         "Who is ready to talk to sales",
         &[],
-        vec![
-            ("Accounts by what they do and are", json!({
+        vec![(
+            "Accounts by what they do and are",
+            json!({
                 "entity": "account", "threshold": 0.6, "qualified_at": false, "hand_raise": "limit_hit",
                 "signals": [
                     {"name": "use", "weight": 2, "scale": [0, 200], "volume": {"event": "feature_used", "window": "30d"}},
@@ -371,40 +434,88 @@ pub(super) fn kinds() -> Vec<KindOfQuery> {
                     {"name": "limit", "behaviour": {"did": "limit_hit"}},
                     {"name": "size", "profile": {"property": "size", "op": "gte", "value": 50, "on": "account"}},
                 ],
-            })),
-        ],
+            }),
+        )],
     );
     for (_, body) in &mut leads.examples {
         let body = body.as_object_mut().expect("an example is an object");
         body.retain(|name, _| name != "from" && name != "to");
     }
     vec![
-        kind("activation", "ActivationQuery", "How many new users find the value, and how soon", &["signup", "activate"], vec![
-            ("By week of sign-up", json!({"interval": "week", "breakdown": {"property": "country", "limit": 3}})),
-            ("By what they did first", json!({"interval": "total", "breakdown": inviters})),
-            ("Over their first days", json!({"curve": true})),
-        ]),
-        kind("conversion", "ConversionQuery", "How many go from free to paid", &["signup", "paid"], vec![(
-            "Accounts, within two months",
-            json!({"interval": "month", "entity": "account", "within": "60d"}),
-        )]),
-        kind("drivers", "DriversQuery", "Which early behaviour goes with an outcome", &[], vec![
-            ("What goes with staying", json!({"birth": "signup", "window": "7d", "outcome": {"did": "report_viewed", "at_least": 1, "after": "21d", "before": "28d"}, "thresholds": [1, 3]})),
-            ("What goes with leaving", json!({"birth": "signup", "candidates": ["project_created", "invite_sent"], "outcome": {"did_not": "*", "after": "21d", "before": "28d"}})),
-        ]),
+        kind(
+            "activation",
+            "ActivationQuery",
+            "How many new users find the value, and how soon",
+            &["signup", "activate"],
+            vec![
+                (
+                    "By week of sign-up",
+                    json!({"interval": "week", "breakdown": {"property": "country", "limit": 3}}),
+                ),
+                ("By what they did first", json!({"interval": "total", "breakdown": inviters})),
+                ("Over their first days", json!({"curve": true})),
+            ],
+        ),
+        kind(
+            "conversion",
+            "ConversionQuery",
+            "How many go from free to paid",
+            &["signup", "paid"],
+            vec![(
+                "Accounts, within two months",
+                json!({"interval": "month", "entity": "account", "within": "60d"}),
+            )],
+        ),
+        kind(
+            "drivers",
+            "DriversQuery",
+            "Which early behaviour goes with an outcome",
+            &[],
+            vec![
+                (
+                    "What goes with staying",
+                    json!({"birth": "signup", "window": "7d", "outcome": {"did": "report_viewed", "at_least": 1, "after": "21d", "before": "28d"}, "thresholds": [1, 3]}),
+                ),
+                (
+                    "What goes with leaving",
+                    json!({"birth": "signup", "candidates": ["project_created", "invite_sent"], "outcome": {"did_not": "*", "after": "21d", "before": "28d"}}),
+                ),
+            ],
+        ),
         leads,
-        kind("revenue", "RevenueQuery", "Where recurring revenue came from, and where it went", &["subscription"], vec![
-            ("By month and country", json!({"interval": "month", "entity": "account", "breakdown": by_country})),
-            ("Beside three months before", json!({"interval": "month", "entity": "account", "trailing": "3mo"})),
-        ]),
-        kind("virality", "ViralityQuery", "How many users a user brings", &["signup", "invite", "accept"], vec![
-            ("By month", json!({"interval": "month"})),
-            ("Generations", json!({"tree": true})),
-        ]),
-        kind("limits", "LimitsQuery", "Who runs into an allowance, and who then pays", &["limit", "paid"], vec![
-            ("Who is near", json!({"entity": "account", "near": 0.8})),
-            ("What came of it", json!({"entity": "account", "interval": "month", "outcome": true})),
-        ]),
+        kind(
+            "revenue",
+            "RevenueQuery",
+            "Where recurring revenue came from, and where it went",
+            &["subscription"],
+            vec![
+                (
+                    "By month and country",
+                    json!({"interval": "month", "entity": "account", "breakdown": by_country}),
+                ),
+                (
+                    "Beside three months before",
+                    json!({"interval": "month", "entity": "account", "trailing": "3mo"}),
+                ),
+            ],
+        ),
+        kind(
+            "virality",
+            "ViralityQuery",
+            "How many users a user brings",
+            &["signup", "invite", "accept"],
+            vec![("By month", json!({"interval": "month"})), ("Generations", json!({"tree": true}))],
+        ),
+        kind(
+            "limits",
+            "LimitsQuery",
+            "Who runs into an allowance, and who then pays",
+            &["limit", "paid"],
+            vec![
+                ("Who is near", json!({"entity": "account", "near": 0.8})),
+                ("What came of it", json!({"entity": "account", "interval": "month", "outcome": true})),
+            ],
+        ),
         kind(
             "overview",
             "OverviewQuery",

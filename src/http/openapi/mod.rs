@@ -17,17 +17,18 @@ use serde_json::{Map, Value, json};
 
 use self::queries::KindOfQuery;
 use self::schema::{any_list, any_of, integer, one_of, reference, text, words};
-use super::handlers::QUERY_KINDS;
+use super::access::{Access, KEY_PARAMETER, needed};
 use super::documents::Named;
-use super::routes::{Action, Route};
+use super::handlers::QUERY_KINDS;
+use super::routes::{Action, ROUTES, Route};
 use crate::api::Format;
-use crate::limits::{ARRIVAL_COUNT_MAX, QUERY_TIME_MAX, TIMELINE_EVENT_COUNT_MAX};
+use crate::limits::{ARRIVAL_COUNT_MAX, TIMELINE_EVENT_COUNT_MAX};
 use crate::model::Entity;
 
 /// The document as text.
 pub(super) fn document_text() -> &'static str {
     static TEXT: OnceLock<String> = OnceLock::new();
-    TEXT.get_or_init(|| document(Route::all()).to_string() + "\n")
+    TEXT.get_or_init(|| document(ROUTES).to_string() + "\n")
 }
 
 fn document(routes: &[Route]) -> Value {
@@ -64,7 +65,6 @@ fn document(routes: &[Route]) -> Value {
             "schemas": schemas_used(&paths),
             "securitySchemes": {"key": {"type": "http", "scheme": "bearer", "description": "Asked for by a server that has keys."}},
         },
-        "security": [{"key": []}, {}],
         "paths": paths,
     })
 }
@@ -116,6 +116,8 @@ enum Answer {
     Table,
     /// The console's files.
     Page,
+    /// OpenMetrics.
+    Text,
 }
 
 const JSON: &[&str] = &["application/json"];
@@ -137,7 +139,15 @@ fn operation(route: &Route, kind: Option<&KindOfQuery>) -> Value {
             },
         },
     });
-    if let Action::PutDocument(_) | Action::PutGrowthModel = route.action {
+    match needed(route.action) {
+        Access::Open => operation["security"] = json!([]),
+        Access::Key(scope) => {
+            let told = format!("Needs a key of scope {} where the server has keys.", scope.word());
+            operation["description"] = json!(told);
+            operation["security"] = json!([{"key": []}, {}]);
+        }
+    }
+    if let Action::PutDocument(_) | Action::PutGrowthModel | Action::CreateKey = route.action {
         operation["responses"]["201"] = answer(about.answer);
     }
     if !parameters.is_empty() {
@@ -184,6 +194,9 @@ fn answer(answer: Answer) -> Value {
                 "application/vnd.apache.arrow.stream": {"schema": {"type": "string", "format": "binary"}},
             },
         }),
+        Answer::Text => {
+            json!({"description": "Metrics", "content": {"text/plain": {"schema": {"type": "string"}}}})
+        }
         Answer::Page => {
             json!({"description": "A file of the page", "content": {"text/html": {"schema": {"type": "string"}}}})
         }
@@ -260,9 +273,7 @@ fn describe(action: Action, kind: Option<&KindOfQuery>) -> About {
             let about = plain(&id, query, kind.about, Answer::Table);
             if in_address { about } else { with(about, reference(kind.schema), kind.examples.clone()) }
         }
-        Action::ListDocuments(Named::Cohort) => {
-            plain("listCohorts", store, "The stored cohorts", told)
-        }
+        Action::ListDocuments(Named::Cohort) => plain("listCohorts", store, "The stored cohorts", told),
         Action::ListDocuments(Named::Query) => plain("listQueries", store, "The stored queries", told),
         Action::PutDocument(Named::Cohort) => with(
             plain("putCohort", store, "Stores a cohort", told),
@@ -288,9 +299,7 @@ fn describe(action: Action, kind: Option<&KindOfQuery>) -> About {
             "A stored query; with .csv, .json, .ndjson or .arrow after the name, its answer",
             told,
         ),
-        Action::DeleteDocument(Named::Cohort) => {
-            plain("deleteCohort", store, "Forgets a cohort", told)
-        }
+        Action::DeleteDocument(Named::Cohort) => plain("deleteCohort", store, "Forgets a cohort", told),
         Action::DeleteDocument(Named::Query) => plain("deleteQuery", store, "Forgets a query", told),
         Action::RunQuery => with(
             plain("runQuery", store, "Runs a stored query, some of its fields said otherwise", Answer::Table),
@@ -315,6 +324,16 @@ fn describe(action: Action, kind: Option<&KindOfQuery>) -> About {
         Action::ShowReadiness => {
             plain("readiness", serve, "Whether the store is open and takes requests", told)
         }
+        Action::ShowMetrics => plain("metrics", serve, "How the server does, as OpenMetrics", Answer::Text),
+        Action::ListKeys => plain("listKeys", serve, "The keys, without what opens", told),
+        Action::CreateKey => with(
+            plain("createKey", serve, "Makes a key, and tells it this once", told),
+            reference("NewKey"),
+            vec![("For operators", json!({"scope": "admin", "name": "ops"}))],
+        ),
+        Action::RevokeKey => {
+            plain("revokeKey", serve, "Revokes a key: it opens nothing from the next request on", told)
+        }
         Action::ShowOpenApi => plain("openApi", serve, "This document", told),
         Action::ShowConsole => plain("console", serve, "The console: a page for people", Answer::Page),
     }
@@ -328,6 +347,7 @@ fn path_parameters(path: &str) -> Vec<Value> {
             "user" => ("The user's id", "ada"),
             "account" => ("The account's id", "acme"),
             "name" => ("The name that it is stored under", "example"),
+            "id" => ("The id of the key", "k7x2m4ab"),
             "file" => ("The file's name", "main.js"),
             // Written out as an address for each.
             "kind" => return None,
@@ -341,6 +361,7 @@ fn path_parameters(path: &str) -> Vec<Value> {
 fn parameter(name: &str, action: Action, kind: Option<&KindOfQuery>) -> Value {
     let formats = Format::WORDS.map(|(word, _)| word);
     let (schema, example) = match (name, action) {
+        (KEY_PARAMETER, _) => (text("A write key, where no header can be set."), Value::Null),
         // Only for an answer; the definition takes none of them.
         (other, Action::ShowQuery) => {
             (text(&format!("Said otherwise than the query says: {other}.")), Value::Null)
@@ -364,7 +385,7 @@ fn parameter(name: &str, action: Action, kind: Option<&KindOfQuery>) -> Value {
         }
         ("format", _) => (words("Instead of Accept.", &formats), json!("csv")),
         ("timeout_ms", _) => {
-            (integer("How long the query may take.", 1, QUERY_TIME_MAX.as_millis() as i64), json!(5_000))
+            (integer("How long the query may take; at most as long as any may.", 1, i64::MAX), json!(5_000))
         }
         ("q", _) => {
             let kind = kind.expect("a query in an address has a kind");
@@ -388,7 +409,7 @@ mod tests {
     #[test]
     fn every_route_and_every_kind_is_described() {
         let document: Value = serde_json::from_str(document_text()).unwrap();
-        for route in Route::all() {
+        for route in ROUTES {
             for name in QUERY_KINDS {
                 let path = route.path.replace("{kind}", name);
                 let operation = &document["paths"][&path][route.method.as_str().to_lowercase()];

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::schema::*;
+use crate::keys::Scope;
 use crate::limits::*;
 
 /// Schemas by name.
@@ -313,6 +314,16 @@ fn ingest() -> Vec<(&'static str, Value)> {
         ("UserChange", changes(("user!", user()))),
         ("AccountChange", changes(("account!", account()))),
         ("Merge", object("Makes two ids one user.", [("from!", user()), ("into!", user())])),
+        (
+            "NewKey",
+            object(
+                "A key to be made.",
+                [
+                    ("scope!", words("What it opens.", &Scope::WORDS.map(|(word, _)| word))),
+                    ("name", text("For people.")),
+                ],
+            ),
+        ),
         (
             "Receipt",
             open_object(

@@ -9,7 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::output::{self, thousands};
 use super::serve::ready_line;
 use crate::api::{Cell, Json, Problem, ProblemClass};
-use crate::demo::{DemoPlan, DemoProfiles, generate, profiles};
+use crate::demo::{DemoPlan, GROWTH_MODEL, DemoProfiles, generate, profiles};
 use crate::http::Server;
 use crate::io::{Directory, Disk, publish};
 use crate::model::Entity;
@@ -92,6 +92,7 @@ fn load(store: &Store, plan: &DemoPlan) -> Result<(), Problem> {
     store.write_profiles(Entity::User, users)?;
     store.write_profiles(Entity::Account, accounts)?;
     store.merge_identities(identities)?;
+    store.put_growth_model(&Json::parse(GROWTH_MODEL.as_bytes()).expect("the model is JSON"))?;
     store.seal()?;
     store.compact_where_due()?;
     let seconds = begun.elapsed().as_secs_f64();
@@ -153,7 +154,8 @@ impl Mark {
 fn lines_to_try(server: &str) -> String {
     let url = format!("{server}/v1/query");
     format!(
-        "\nHow many get from signing up to paying:\n\
+        "\nThe console, to look around: {server}/\n\n\
+         How many get from signing up to paying:\n\
          \x20 curl {url}/funnel -d '{{\"steps\": [\"signup\", \"project_created\", \"plan_upgraded\"], \
          \"window\": \"30d\"}}'\n\
          Who comes back, week by week:\n\

@@ -364,19 +364,9 @@ fn intervals() -> Vec<(&'static str, Value)> {
     ]
 }
 
-/// A model of the demo, each part as briefly as it can be said.
+/// The model of the demo.
 pub(super) fn example_model() -> Value {
-    json!({
-        "signup": "signup",
-        "activate": {"event": "project_created", "at_least": 1, "within": "7d"},
-        "value": "report_viewed",
-        "invite": "invite_sent",
-        "accept": {"event": "invite_accepted", "inviter": "inviter_id"},
-        "subscription": {"event": {"any_of": ["plan_upgraded", "plan_downgraded", "subscription_cancelled"]}, "mrr": "mrr", "entity": "account"},
-        "paid": {"event": "plan_upgraded"},
-        "feature": {"event": "feature_used", "property": "feature"},
-        "limit": {"usage": {"event": "export_used", "per": "month"}, "allowance": {"property": "export_limit", "on": "account"}},
-    })
+    serde_json::from_str(crate::demo::GROWTH_MODEL).expect("the model is JSON")
 }
 
 /// Another, of several events a part.

@@ -9,7 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::output::{self, thousands};
 use super::serve::ready_line;
 use crate::api::{Cell, Json, Problem, ProblemClass};
-use crate::demo::{DemoPlan, GROWTH_MODEL, DemoProfiles, generate, profiles};
+use crate::demo::{DemoPlan, DemoProfiles, GROWTH_MODEL, generate, profiles};
 use crate::http::Server;
 use crate::io::{Directory, Disk, publish};
 use crate::model::Entity;

@@ -32,6 +32,7 @@ mod funnel_any;
 mod funnel_attempts;
 mod funnel_cell;
 mod funnel_hold;
+mod funnel_latest;
 mod funnel_partial;
 mod funnel_plain;
 mod funnel_rules;
@@ -163,6 +164,8 @@ pub struct Rows {
     pub keys: Vec<u64>,
     /// Where each row's columns are: empty unless asked for.
     pub refs: Vec<RowRef>,
+    /// Whether they are known to be rows of one group, in its order.
+    pub is_of_one_group: bool,
     /// The memory they take of the query's budget.
     pub charge: Charge,
 }

@@ -134,6 +134,7 @@ impl<'a> Task<'a> {
                 ends.push(rows.keys.len());
             }
         }
+        rows.is_of_one_group = ends.len() <= 1;
         match with_refs {
             true => merge_rows(&mut rows.keys, &mut rows.refs, &ends),
             false => merge_runs(&mut rows.keys, &ends),
@@ -157,7 +158,7 @@ impl<'a> Task<'a> {
         let meter = self.scan.meter();
         for bound in &selection.groups {
             meter.check()?;
-            let mut rows = Rows::default();
+            let mut rows = Rows { is_of_one_group: true, ..Rows::default() };
             self.read_group(bound, &range, with_refs, &mut rows)?;
             rows.charge = meter.charge(rows.size())?;
             f(&rows)?;

@@ -53,11 +53,11 @@ async function show() {
   const turn = ++shown;
   const alive = () => turn === shown;
   document.title = `${view.title} · FlywheelDB`;
-  for (const link of nav.querySelectorAll("a[data-id]")) link.toggleAttribute("aria-current", link.dataset.id === id);
+  for (const link of nav.querySelectorAll("a[data-id]")) link.dataset.id === id ? link.setAttribute("aria-current", "page") : link.removeAttribute("aria-current");
   nav.classList.remove("open");
   document.getElementById("layer").replaceChildren();
   try {
-    if (!schema.loaded) await loadSchema();
+    if (!schema.loaded || !schema.events.length) await loadSchema();
     if (!alive()) return;
     if (view.kind) return await showView(main, view, { params, go, alive });
     fill(main, h("header.head", {}, h("div", {}, h("h1", {}, view.title), h("p", {}, view.question))));

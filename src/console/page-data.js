@@ -9,7 +9,7 @@ import { likely, loadSchema, names, schema } from "./schema.js";
 
 export const events = {
   id: "events", title: "Events", question: "Which events are there, and what do they carry?",
-  show(main) {
+  show(main, { reload }) {
     const search = h("input", { type: "search", placeholder: "Search events and properties", "aria-label": "Search" });
     const list = h("div.schema", {});
     const draw = () => {
@@ -23,7 +23,7 @@ export const events = {
       wanted ? null : [["Of users", schema.user_properties], ["Of accounts", schema.account_properties]].map(([label, properties]) => (properties.length ? h("section.card", {}, h("h2", {}, label), propertyTable(properties)) : null)));
     };
     search.addEventListener("input", draw);
-    main.append(h("div.bar", {}, search), list);
+    main.append(h("div.bar", {}, search, h("button", { type: "button", onclick: () => loadSchema().then(reload, (error) => toast(error.message)) }, "Look again")), list);
     draw();
   },
 };

@@ -154,15 +154,16 @@ export const drivers = {
       h("p.note", {}, "Behaviour that goes with an outcome need not cause it. Try it, before you build on it."),
     ];
   },
-  draw(element, result) {
+  draw(element, result, { pick }) {
+    const open = (row, state) => pick({ ...splitOf(row), event: row.event, at_least: row.at_least, state }, `${row.event}, ${state === "did" ? "" : "not "}${row.at_least}× or more`, state === "did" ? row.users : undefined);
     const best = new Map();
     for (const row of result.data) if (!best.has(row.event)) best.set(row.event, row);
     const top = [...best.values()].filter((row) => row.phi !== null).slice(0, 12);
     element.append(h("ol.drivers", {}, top.map((row) => h("li", {},
       h("div.bar", {}, h("strong", {}, row.event), h("span.faint", {}, `${row.at_least}× or more`), h("span.grow"), h("span", {}, `φ ${format.number(row.phi)}`), h("span.faint", {}, `lift ${format.number(row.lift)}`)),
-      h("div.versus", {}, h("i", { style: { width: `${row.rate_did * 100}%`, background: "var(--c1)" } }), h("span", {}, `${format.percent(row.rate_did)} of those who did`)),
-      h("div.versus", {}, h("i", { style: { width: `${(row.rate_did_not ?? 0) * 100}%`, background: "var(--faint)" } }), h("span", {}, `${format.percent(row.rate_did_not)} of those who did not`))))),
-    h("h3.split-name", {}, "All thresholds"), resultTable(result));
+      h("div.versus", {}, h("i", { style: { width: `${row.rate_did * 100}%`, background: "var(--c1)" } }), h("button.number", { type: "button", onclick: () => open(row, "did") }, `${format.percent(row.rate_did)} of those who did`)),
+      h("div.versus", {}, h("i", { style: { width: `${(row.rate_did_not ?? 0) * 100}%`, background: "var(--faint)" } }), h("button.number", { type: "button", onclick: () => open(row, "did_not") }, `${format.percent(row.rate_did_not)} of those who did not`))))),
+    h("h3.split-name", {}, "All thresholds"), resultTable(result, { cell: (row, column) => (column === "users" ? row : null), onpick: (row) => open(row, "did") }));
   },
 };
 

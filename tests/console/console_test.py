@@ -22,6 +22,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 IMAGES = ROOT / "docs" / "images"
 DEMO_EVENTS = "60000"
 VIEWS = ["trends", "funnel", "retention", "lifecycle", "stickiness", "paths"]
+GROWTH_VIEWS = ["overview", "revenue", "activation", "conversion", "drivers", "pql", "limits", "virality"]
 
 
 class Server:
@@ -111,7 +112,7 @@ def whole(number):
 
 class DrawsWhatTheApiSays(Console):
     def test_every_view_draws_without_a_problem(self):
-        for view in VIEWS:
+        for view in VIEWS + GROWTH_VIEWS:
             with self.subTest(view=view):
                 answer = self.open(view)
                 self.assertGreater(answer["rows"], 0)
@@ -120,7 +121,7 @@ class DrawsWhatTheApiSays(Console):
                 self.assertIn(f"{scanned} events scanned", self.texts(".status span"))
 
     def test_every_tab_draws_without_a_problem(self):
-        for view in VIEWS:
+        for view in VIEWS + GROWTH_VIEWS:
             self.open(view)
             for tab in self.texts(".tabs button")[1:]:
                 with self.subTest(view=view, tab=tab):
@@ -174,6 +175,11 @@ class DrawsWhatTheApiSays(Console):
             names = " → ".join({"$end": "(end)", "$other": "(other)"}.get(name, name) for name in (row["source"], row["target"]))
             self.assertTrue(any(label.startswith(f"{names}: {whole(row['users'])} users") for label in labels), names)
 
+    def test_revenue_has_a_bar_for_each_movement(self):
+        answer = self.open("revenue")
+        moves = ("new", "expansion", "reactivation", "contraction", "churn")
+        self.assertEqual(self.page.locator("rect.bar").count(), sum(row[move] > 0 for row in answer["data"] for move in moves))
+
     def test_a_lifecycle_has_a_bar_for_each_state(self):
         answer = self.open("lifecycle")
         bars = sum(row[state] > 0 for row in answer["data"] for state in ("new", "retained", "resurrected", "churned"))
@@ -217,6 +223,18 @@ class LeadsToTheUsers(Console):
                 self.assertEqual(self.texts("dialog .problem"), [])
                 if view != "retention":
                     self.assertEqual(self.texts("dialog strong"), [shown])
+                self.page.keyboard.press("Escape")
+
+    def test_numbers_of_growth_have_users_behind_them(self):
+        for view in ("overview", "activation", "conversion", "virality"):
+            with self.subTest(view=view):
+                self.open(view)
+                button = self.page.locator(".result table button").first
+                shown = button.inner_text().strip()
+                button.click()
+                self.page.wait_for_function("document.querySelector('dialog strong, dialog .problem')")
+                self.assertEqual(self.texts("dialog .problem"), [])
+                self.assertEqual(self.texts("dialog strong"), [shown])
                 self.page.keyboard.press("Escape")
 
     def test_a_cohort_is_built_and_used(self):
@@ -294,7 +312,7 @@ class IsHandled(Console):
     def test_it_fits_a_small_screen_and_a_dark_room(self):
         self.page.context.close()
         self.page = self.new_page(width=390, height=800, color_scheme="dark", reduced_motion="reduce")
-        for view in ["home", *VIEWS, "events", "users", "cohorts", "live"]:
+        for view in ["home", *VIEWS, *GROWTH_VIEWS, "model", "events", "users", "cohorts", "live"]:
             with self.subTest(view=view):
                 self.page.goto(f"{self.server.url}/#/{view}")
                 self.page.wait_for_timeout(300)
@@ -323,6 +341,21 @@ class ShowsWhatArrives(Console):
             self.assertNotEqual(self.page.title(), "run")
 
 
+class AsksForAKey(Console):
+    server_arguments = ("serve",)
+
+    def test_a_server_with_keys_is_asked_with_the_one_that_is_entered(self):
+        self.expected_complaints = "401"
+        key = self.server.ask("POST", "v1/admin/keys", {"scope": "admin", "name": "ops"})["key"]
+        self.page.goto(self.server.url)
+        self.page.wait_for_selector("dialog[aria-label=Key]")
+        self.page.get_by_label("Key", exact=True).last.fill(key)
+        self.page.keyboard.press("Enter")
+        self.page.wait_for_selector(".empty pre")
+        self.assertEqual(self.page.evaluate("Object.values(sessionStorage)"), [key])
+        self.assertNotIn(key, self.page.evaluate("JSON.stringify(localStorage) + document.cookie + location.href"))
+
+
 def screenshots():
     """Makes the pictures of docs/images: of the demo's history, which is the same everywhere."""
     from PIL import Image
@@ -335,6 +368,7 @@ def screenshots():
         "retention": ("retention", None, {}, "light"),
         "paths": ("paths", None, {}, "light"),
         "lifecycle": ("lifecycle", None, {}, "dark"),
+        "revenue": ("revenue", None, {}, "light"),
     }
     for name, (view, query, parameters, scheme) in shots.items():
         case.complaints = []

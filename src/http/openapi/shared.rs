@@ -242,7 +242,10 @@ fn cohorts() -> Vec<(&'static str, Value)> {
                 "properties": {
                     "kind": text("The kind of the query."),
                     "query": {"type": "object", "description": "The query."},
-                    "outcome": words("Of a step of a funnel.", &["converted", "dropped", "in_progress"]),
+                    "outcome": {
+                        "type": ["string", "boolean"],
+                        "description": "Of a step of a funnel converted, dropped or in_progress; of a driver true or false.",
+                    },
                 },
                 "required": ["kind", "query"],
             }),

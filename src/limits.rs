@@ -30,6 +30,8 @@ pub const BATCH_EVENT_COUNT_MAX: usize = 100_000;
 pub const BODY_SIZE_MAX: usize = 32 << 20;
 /// Bytes of a request body after decompression.
 pub const BODY_DECODED_SIZE_MAX: usize = 128 << 20;
+/// Members of a gzip body: as many as the largest body has in the common block form of 64 KiB a member, and more.
+pub const GZIP_MEMBER_COUNT_MAX: usize = 4_096;
 /// Window of a zstd body, as a power of two: 8 MiB, what RFC 9659 allows for HTTP.
 pub const ZSTD_WINDOW_LOG_MAX: u32 = 23;
 

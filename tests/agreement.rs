@@ -1,7 +1,6 @@
 //! Random histories: the store answers as the reference does, cell by cell, whatever state it is in.
 //!
 //! `FLYWHEEL_CASES` says how many queries to throw, `FLYWHEEL_SEED` where to begin, and
-//! `FLYWHEEL_KINDS=revenue,limits` asks of these kinds only, and
 //! `FLYWHEEL_SCOPE=everything` asks also for what the engine does not answer yet. A failure prints its seed,
 //! and the smallest history and query that still differ.
 
@@ -25,16 +24,21 @@ use tempfile::TempDir;
 /// Queries that each history is asked, in each of its states.
 const QUERY_COUNT: usize = 8;
 const CASE_COUNT: u64 = 1_500;
+const GROWTH_CASE_COUNT: u64 = 800;
 const SEED: u64 = 20_240_331;
 
 /// Throws a history with its queries: some along the way, and all of them when everything has arrived, after
 /// a seal, after a compaction, and after the store was opened again.
 fn acts(seed: u64, scope: Scope) -> Vec<Act> {
+    acts_with(seed, scope, |asker| asker.query())
+}
+
+fn acts_with(seed: u64, scope: Scope, throw: impl Fn(&mut Asker<'_>) -> Json) -> Vec<Act> {
     let mut dice = Dice::new(seed);
     let history = histories::history(&mut dice);
     let mut asker = Asker { dice: &mut dice, scope, moments: &history.moments };
-    let queries: Vec<Act> = (0..QUERY_COUNT).map(|_| Act::Ask(asker.query())).collect();
-    let mut acts = Vec::new();
+    let mut acts = vec![Act::Model(asker.growth_model())];
+    let queries: Vec<Act> = (0..QUERY_COUNT).map(|_| Act::Ask(throw(&mut asker))).collect();
     for act in history.acts {
         acts.push(act);
         if dice.percent(40) {
@@ -57,6 +61,7 @@ fn reference_does(reference: &mut Reference, act: &Act) -> Option<Vec<Row>> {
         }
         Act::Merge(merges) => merges.iter().for_each(|merge| reference.merge(merge)),
         Act::Delete(user) => reference.delete(user),
+        Act::Model(model) => reference.set_growth_model(model.clone()),
         Act::Seal | Act::Compact | Act::Reopen => {}
         Act::Ask(query) => {
             let answer = reference.answer(query);
@@ -99,6 +104,9 @@ impl OwnStore {
             Act::Merge(merges) => store.merge_identities(merges.clone())?,
             Act::Delete(user) => {
                 store.delete_user(user)?;
+            }
+            Act::Model(model) => {
+                store.put_growth_model(model)?;
             }
             Act::Seal => store.seal()?,
             Act::Compact => store.compact()?,
@@ -180,10 +188,19 @@ const OPTIONAL_FIELDS: &[&str] = &[
     "compare",
     "rolling",
     "formula",
+    "curve",
+    "within",
+    "candidates",
+    "thresholds",
+    "interval",
+    "hand_raise",
+    "qualified_at",
+    "signup",
+    "invite",
+    "accept",
+    "subscription",
     "currency",
     "trailing",
-    "by",
-    "tree",
     "near",
     "activate",
     "transitions",
@@ -202,13 +219,14 @@ fn shrink(mut acts: Vec<Act>, manner: Manner) -> Vec<Act> {
     acts
 }
 
-/// Every list of acts with one thing less. The last act stays.
+/// Every list of acts with one thing less. The last act stays, and the model that queries leave parts to.
 fn with_one_less(acts: &[Act]) -> Vec<Vec<Act>> {
     let with = |index: usize, act: Option<Act>| -> Vec<Act> {
         acts[..index].iter().cloned().chain(act).chain(acts[index + 1..].iter().cloned()).collect()
     };
     let last = acts.len() - 1;
-    let mut fewer: Vec<Vec<Act>> = (0..last).map(|index| with(index, None)).collect();
+    let may_go = |index: &usize| !matches!(acts[*index], Act::Model(_));
+    let mut fewer: Vec<Vec<Act>> = (0..last).filter(may_go).map(|index| with(index, None)).collect();
     for (index, act) in acts.iter().enumerate() {
         let smaller: Vec<Act> = match act {
             Act::Events(events) => each_without_one(events).map(Act::Events).collect(),
@@ -238,7 +256,7 @@ fn with_shorter_lists(fields: &[(String, Json)]) -> Vec<Vec<(String, Json)>> {
     for (index, (name, value)) in fields.iter().enumerate() {
         let count_min = match name.as_str() {
             "steps" => 2,
-            "series" => 1,
+            "series" | "signals" => 1,
             _ => continue,
         };
         // Of paths, the steps are a number.
@@ -265,14 +283,27 @@ fn setting(name: &str) -> Option<u64> {
 
 #[test]
 fn the_store_answers_as_the_reference_does() {
-    let case_count = setting("FLYWHEEL_CASES").unwrap_or(CASE_COUNT);
+    compare(CASE_COUNT, acts);
+}
+
+#[test]
+fn the_store_answers_growth_queries_as_the_reference_does() {
+    compare(GROWTH_CASE_COUNT, |seed, scope| acts_with(seed, scope, |asker| asker.growth()));
+}
+
+#[test]
+fn the_store_answers_queries_about_flows_as_the_reference_does() {
+    compare(GROWTH_CASE_COUNT, |seed, scope| acts_with(seed, scope, |asker| asker.growth_flows()));
+}
+
+/// Throws so many queries, and tells the smallest history that shows a difference.
+fn compare(case_count: u64, throw: impl Fn(u64, Scope) -> Vec<Act>) {
+    let case_count = setting("FLYWHEEL_CASES").unwrap_or(case_count);
     let first_seed = setting("FLYWHEEL_SEED").unwrap_or(SEED);
-    let everything = std::env::var("FLYWHEEL_SCOPE").is_ok_and(|scope| scope == "everything");
-    let kinds = std::env::var("FLYWHEEL_KINDS").unwrap_or_default();
-    let kinds: Vec<&str> = kinds.leak().split(',').filter(|kind| !kind.is_empty()).collect();
-    let scope = Scope { kinds: kinds.leak(), ..Scope::of_all_kinds(everything) };
+    let scope =
+        Scope { everything: std::env::var("FLYWHEEL_SCOPE").is_ok_and(|scope| scope == "everything") };
     for seed in first_seed..first_seed + case_count.div_ceil(QUERY_COUNT as u64) {
-        let mut acts = acts(seed, scope);
+        let mut acts = throw(seed, scope);
         let Some(found) = difference(&acts) else { continue };
         acts.truncate(found.at + 1);
         let text = |acts: &[Act]| acts.iter().map(|act| format!("  {act}")).collect::<String>();
@@ -289,7 +320,7 @@ fn the_store_answers_as_the_reference_does() {
 fn the_order_of_arrival_does_not_matter_to_the_reference() {
     for seed in 0..150 {
         let (mut forward, mut backward) = (Reference::default(), Reference::default());
-        let acts = acts(seed, Scope::of_all_kinds(true));
+        let acts = acts(seed, Scope { everything: true });
         let events =
             acts.iter().filter_map(|act| if let Act::Events(events) = act { Some(events) } else { None });
         let mut events: Vec<Event> = events.flatten().cloned().collect();
@@ -309,13 +340,15 @@ fn a_cell_is_a_set_of_as_many_users_as_it_tells() {
     let mut checked_count = 0;
     for seed in 0..60 {
         let mut store = OwnStore::open();
-        for act in acts(seed, Scope::of_all_kinds(false)) {
+        for act in acts(seed, Scope { everything: false }) {
             let rows = store.does(&act).expect("the store answers");
             let (Act::Ask(Json::Object(fields)), Some(rows)) = (&act, rows) else { continue };
             let query = Json::Object(fields.clone());
             let kind = query.get("kind").map(reading::string).expect("a query has a kind");
             let is_split = query.get("breakdown").is_some();
-            if !["funnel", "retention"].contains(&kind.as_str()) || is_split || tells_other_numbers(&query) {
+            let has_cells =
+                ["funnel", "retention", "activation", "conversion", "drivers"].contains(&kind.as_str());
+            if !has_cells || is_split || tells_other_numbers(&query) {
                 continue;
             }
             for (index, row) in rows.iter().enumerate().take(20) {
@@ -354,7 +387,22 @@ fn cells_of(row: &Row, before: Option<&Row>) -> Vec<(Row, i64)> {
     if value(row, "period").is_some() {
         return vec![(named(&["cohort", "period"]), count(row, "users"))];
     }
-    let names = if value(row, "time").is_some() { vec!["time", "step"] } else { vec!["step"] };
+    let has_time = value(row, "time").is_some();
+    if value(row, "phi").is_some() {
+        let names = if has_time { vec!["time", "event", "at_least"] } else { vec!["event", "at_least"] };
+        return vec![(named(&names), count(row, "users"))];
+    }
+    if value(row, "day").is_some() || value(row, "signups").is_some() {
+        let place = if has_time { named(&["time"]) } else { named(&["day"]) };
+        let states = ["signups", "activated", "converted", "in_progress", "at_risk"];
+        let told = states.iter().filter(|state| value(row, state).is_some());
+        let cell = |state: &&str| {
+            let state_field = ("state".to_owned(), Json::String((**state).to_owned()));
+            (place.iter().cloned().chain([state_field]).collect(), count(row, state))
+        };
+        return told.map(cell).collect();
+    }
+    let names = if has_time { vec!["time", "step"] } else { vec!["step"] };
     let mut cells = vec![(named(&names), count(row, "users"))];
     if let Some(before) = before.filter(|_| count(row, "step") > 1) {
         let outcome = ("outcome".to_owned(), Json::String("dropped".to_owned()));
@@ -391,7 +439,7 @@ fn random_queries_have_something_to_tell() {
     let mut told: BTreeMap<String, (usize, usize)> = BTreeMap::new();
     for seed in 0..150 {
         let mut reference = Reference::default();
-        for act in acts(seed, Scope::of_all_kinds(true)) {
+        for act in acts(seed, Scope { everything: true }) {
             let rows = reference_does(&mut reference, &act);
             if let (Act::Ask(query), Some(rows)) = (&act, rows) {
                 let kind = query.get("kind").expect("a query has a kind").to_string();
@@ -402,11 +450,27 @@ fn random_queries_have_something_to_tell() {
         }
     }
     println!("queries thrown, and those with something to tell: {told:#?}");
-    assert_eq!(told.len(), 11, "every kind is thrown");
+    assert_eq!(told.len(), 15, "every kind is thrown");
     for (kind, (all, telling)) in told {
         assert!(telling * 6 > all, "only {telling} of {all} answers to {kind} have something to tell");
     }
 }
+
+/// The columns that name or count somebody.
+const COUNTS: [&str; 12] = [
+    "value",
+    "users",
+    "user",
+    "account",
+    "active",
+    "activated",
+    "converted",
+    "ending",
+    "active_users",
+    "invites",
+    "used",
+    "reached",
+];
 
 /// Whether somebody is counted, or named: in a funnel behind step 1, in retention after period 0.
 fn has_something_to_tell(rows: &[Row]) -> bool {
@@ -419,21 +483,6 @@ fn has_something_to_tell(rows: &[Row]) -> bool {
         })
     };
     let told = rows.iter().filter(|row| !is_first(row)).flatten();
-    told.filter(|(name, _)| {
-        [
-            "value",
-            "users",
-            "user",
-            "active",
-            "starting",
-            "ending",
-            "invites",
-            "accepted",
-            "used",
-            "reached",
-            "active_users",
-        ]
-        .contains(&name.as_str())
-    })
-    .any(|(_, cell)| *cell != Json::Null && !is_zero(cell))
+    told.filter(|(name, _)| COUNTS.contains(&name.as_str()))
+        .any(|(_, cell)| *cell != Json::Null && !is_zero(cell))
 }

@@ -6,7 +6,8 @@ mod support;
 use std::collections::{BTreeMap, BTreeSet};
 
 use flywheeldb::Store;
-use flywheeldb::demo::{DemoPlan, generate};
+use flywheeldb::demo::{DemoPlan, DemoProfiles, generate, profiles};
+use flywheeldb::model::Entity;
 use serde_json::{Value, json};
 use support::server::TestServer;
 
@@ -298,7 +299,11 @@ fn the_examples_tell_something_of_the_demo() {
     let (_, document) = described();
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(folder.path()).unwrap();
-    generate(&DemoPlan { seed: 1, events: 20_000 }, &mut |batch| store.ingest(batch).map(|_| ())).unwrap();
+    let plan = DemoPlan { seed: 1, events: 20_000 };
+    generate(&plan, &mut |batch| store.ingest(batch).map(|_| ())).unwrap();
+    let DemoProfiles { users, accounts, .. } = profiles(&plan);
+    store.write_profiles(Entity::User, users).unwrap();
+    store.write_profiles(Entity::Account, accounts).unwrap();
     for example in examples(&document).iter().filter(|example| example.path.starts_with("/v1/query/")) {
         let mut query = example.body.clone();
         query["kind"] = json!(example.path.rsplit('/').next().unwrap());

@@ -92,7 +92,7 @@ fn load(store: &Store, plan: &DemoPlan) -> Result<(), Problem> {
     store.write_profiles(Entity::User, users)?;
     store.write_profiles(Entity::Account, accounts)?;
     store.merge_identities(identities)?;
-    store.put_growth_model(&Json::parse(GROWTH_MODEL.as_bytes()).expect("the model is JSON"))?;
+    store.put_growth_model(&Json::parse(GROWTH_MODEL.as_bytes())?)?;
     store.seal()?;
     store.compact_where_due()?;
     let seconds = begun.elapsed().as_secs_f64();

@@ -129,9 +129,9 @@ function groupRows(data) {
   return [...groups.values()].sort((a, b) => b.rows[0].users - a.rows[0].users);
 }
 
-// The fields that name the row of a cell: its breakdowns and bucket.
+// The fields that name the row of a cell: its breakdowns, currency and bucket.
 export function splitOf(row) {
-  return clean({ time: row.time, breakdown: row.breakdown, breakdown_2: row.breakdown_2, breakdown_3: row.breakdown_3 });
+  return clean({ time: row.time, breakdown: row.breakdown, breakdown_2: row.breakdown_2, breakdown_3: row.breakdown_3, currency: row.currency });
 }
 
 function drawTimes(element, result) {

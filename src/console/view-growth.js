@@ -11,6 +11,8 @@ import { splitOf } from "./view-funnel.js";
 
 const MONTHS = ["day", "week", "month", "quarter", "year"];
 const modelLink = () => h("p.note", {}, "What is left out here comes from the ", h("a", { href: "#/model" }, "growth model"), ".");
+// Currencies are never added: each has rows of its own.
+const bookOf = (row) => [format.rowName(row), "currency" in row ? format.value(row.currency) : ""].filter(Boolean).join(" · ");
 const optionalEvent = (q, change, name, label) => section(label, q[name] === undefined
   ? addButton("Other than the model's", () => change({ ...q, [name]: likely([name]) }))
   : selectorPart({ label, value: q[name], change: (event) => change({ ...q, [name]: event }), onremove: () => change(clean({ ...q, [name]: undefined })) }));
@@ -23,9 +25,9 @@ function labelsOf(rows, interval) {
 // One line for each column, or for each row name if there is a split.
 function columnLines(element, result, { interval, columns, write, openBuckets, names = {} }) {
   const { times, labels } = labelsOf(result.data, interval);
-  const splits = [...new Set(result.data.map((row) => format.rowName(row) || row.currency || ""))];
+  const splits = [...new Set(result.data.map((row) => bookOf(row)))];
   const series = columns.flatMap((column) => splits.map((split) => ({ column, split }))).map(({ column, split }, index) => {
-    const rows = new Map(result.data.filter((row) => (format.rowName(row) || row.currency || "") === split).map((row) => [row.time, row]));
+    const rows = new Map(result.data.filter((row) => (bookOf(row)) === split).map((row) => [row.time, row]));
     return { name: [names[column] ?? column.replaceAll("_", " "), split].filter(Boolean).join(" · "), color: color(index), values: times.map((time) => rows.get(time)?.[column] ?? null) };
   });
   const chart = h("div.chart", {});
@@ -51,18 +53,18 @@ export const revenue = {
     field("Compare", select("Compare with", [["", "the interval before"], ["3mo", "3 months before"], ["12mo", "12 months before"]], q.trailing ?? "", (trailing) => change(clean({ ...q, trailing: trailing || undefined })))))]),
   draw(element, result, { q, tab, pick, openBuckets }) {
     const interval = q.interval;
-    // Sums of money have customers behind them, but not as many. Rows of currencies are no cells.
-    const open = (row, state) => row[state] && !q.currency && pick({ time: row.time, state, ...splitOf(row) }, `${state === "customers" ? "customers" : `${state} revenue`}, ${format.bucket(row.time, interval)}`, state === "customers" ? row[state] : undefined);
-    const table = () => resultTable(result, { names: splitNames(q), interval, cell: (row, column) => (!q.currency && MOVES.includes(column) ? { row, column } : null), onpick: ({ row, column }) => open(row, column) });
+    // Sums of money have customers behind them, but not as many.
+    const open = (row, state) => row[state] && pick({ time: row.time, state, ...splitOf(row) }, `${state === "customers" ? "customers" : `${state} revenue`}, ${format.bucket(row.time, interval)}`, state === "customers" ? row[state] : undefined);
+    const table = () => resultTable(result, { names: splitNames(q), interval, cell: (row, column) => (MOVES.includes(column) ? { row, column } : null), onpick: ({ row, column }) => open(row, column) });
     if (tab === "rates") {
       columnLines(element, result, { interval, columns: ["nrr", "grr"], write: format.percent, openBuckets, names: { nrr: "net revenue retention", grr: "gross revenue retention" } });
       return element.append(table());
     }
-    const splits = [...new Set(result.data.map((row) => format.rowName(row) || row.currency || ""))];
+    const splits = [...new Set(result.data.map((row) => bookOf(row)))];
     const moves = [["new", "var(--new)", 1], ["expansion", "var(--retained)", 1], ["reactivation", "var(--resurrected)", 1], ["contraction", "var(--contraction)", -1], ["churn", "var(--churned)", -1]];
     element.append(legend(moves.map(([name, paint]) => ({ name, color: paint }))));
     for (const split of splits) {
-      const rows = result.data.filter((row) => (format.rowName(row) || row.currency || "") === split);
+      const rows = result.data.filter((row) => (bookOf(row)) === split);
       const chart = h("div.chart", {});
       element.append(split ? h("h3.split-name", {}, split) : "", chart);
       if (tab === "bridge") bridge(chart, rows, moves);

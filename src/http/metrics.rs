@@ -2,6 +2,7 @@
 //! process. `GET /metrics` tells them; docs/operations.md says which to be woken by.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -21,13 +22,12 @@ use crate::telemetry::{self, Counter, Exposition, Histogram};
 #[derive(Debug, Default)]
 pub(super) struct Metrics {
     /// By method, route and status.
-    requests: Mutex<BTreeMap<(String, &'static str, u16), u64>>,
+    requests: Mutex<BTreeMap<(&'static str, &'static str, u16), u64>>,
     /// By what was wrong.
     refused: Mutex<BTreeMap<&'static str, u64>>,
     /// By kind.
     queries: Mutex<BTreeMap<&'static str, Queries>>,
-    pub requests_begun: Counter,
-    requests_ended: Counter,
+    in_flight: AtomicUsize,
     pub events_rejected: Counter,
     /// Queries that took longer than their first moments.
     pub queries_slowed: Counter,
@@ -40,14 +40,17 @@ struct Queries {
 }
 
 impl Metrics {
+    /// Notes that a request is under way, until what is returned is dropped: also if its asker leaves.
+    pub fn begin(&self) -> InFlight<'_> {
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+        InFlight(self)
+    }
+
     /// Notes an answer. `route` is the pattern of the address, so that there are not as many as there are users.
     pub fn answered(&self, method: &Method, route: &'static str, status: u16) {
-        self.requests_ended.add(1);
-        // A method that no route takes is as free as an address.
-        let method = match status {
-            405 | 501 => "other".to_owned(),
-            _ => method.as_str().to_owned(),
-        };
+        // A method is as free as an address.
+        let known = ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"];
+        let method = known.into_iter().find(|known| *known == method.as_str()).unwrap_or("other");
         *self.requests.lock().entry((method, route, status)).or_default() += 1;
     }
 
@@ -63,6 +66,15 @@ impl Metrics {
         of_kind.time.observe(time);
         let outcome = problem.map_or("answered", |problem| reason(problem.class));
         *of_kind.by_outcome.entry(outcome).or_default() += 1;
+    }
+}
+
+/// A request that is under way.
+pub(super) struct InFlight<'a>(&'a Metrics);
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -109,10 +121,10 @@ impl App {
         let metrics = &self.metrics;
         out.family("flywheel_requests", "counter", "Requests answered.");
         for ((method, route, status), count) in metrics.requests.lock().iter() {
-            let labels = [("method", method.as_str()), ("route", *route), ("status", &status.to_string())];
+            let labels = [("method", *method), ("route", *route), ("status", &status.to_string())];
             out.counter(&labels, *count as f64);
         }
-        let in_flight = metrics.requests_begun.count().saturating_sub(metrics.requests_ended.count());
+        let in_flight = metrics.in_flight.load(Ordering::Relaxed);
         out.family("flywheel_requests_in_flight", "gauge", "Requests being answered.")
             .gauge(&[], in_flight as f64);
         out.family("flywheel_refused", "counter", "Requests and connections refused.");

@@ -336,7 +336,7 @@ async fn serve_connection<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
 /// Answers a request, whatever happens.
 async fn answer(app: &App, request: Request<Incoming>) -> Reply {
     let begun = Instant::now();
-    app.metrics.requests_begun.add(1);
+    let _in_flight = app.metrics.begin();
     let (parts, mut incoming) = request.into_parts();
     let id = request_id(&parts.headers);
     let route = app.routes.find(&parts.method, parts.uri.path()).ok().map(|found| found.route);

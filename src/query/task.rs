@@ -152,7 +152,8 @@ impl<'a> Task<'a> {
         with_refs: bool,
         f: &mut dyn FnMut(&Rows) -> Result<(), Problem>,
     ) -> Result<(), Problem> {
-        if self.entity == Entity::Account {
+        // What is shown of users is decided for all of their rows at once.
+        if self.entity == Entity::Account || self.is_clipped() {
             return f(&self.rows(selection, range, with_refs)?);
         }
         let meter = self.scan.meter();

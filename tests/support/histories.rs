@@ -20,6 +20,8 @@ pub enum Act {
     Profiles(Entity, Vec<ProfileWrite>),
     Merge(Vec<IdentityMerge>),
     Delete(String),
+    /// The growth model is stored.
+    Model(Json),
     Seal,
     Compact,
     Reopen,
@@ -254,6 +256,7 @@ impl fmt::Display for Act {
                 merges.iter().try_for_each(|merge| writeln!(f, "    {} into {}", merge.from, merge.into))
             }
             Act::Delete(user) => writeln!(f, "delete {user}"),
+            Act::Model(model) => writeln!(f, "the growth model {model}"),
             Act::Seal => writeln!(f, "seal"),
             Act::Compact => writeln!(f, "compact"),
             Act::Reopen => writeln!(f, "close and open"),

@@ -373,6 +373,7 @@ pub(super) fn example_model() -> Value {
 pub(super) fn example_model_of_several() -> Value {
     json!({
         "signup": {"any_of": ["signup"], "as": "joined"},
+        "paid": {"event": "plan_upgraded"},
         "activate": {"any_of": ["project_created", "report_viewed"]},
         "accept": {"any_of": ["invite_accepted"], "inviter": "inviter_id"},
         "subscription": {"any_of": ["plan_upgraded", "plan_downgraded", "subscription_cancelled"], "mrr": "mrr"},
@@ -422,7 +423,7 @@ pub(super) fn kinds() -> Vec<KindOfQuery> {
                     {"name": "features", "scale": [1, 5], "breadth": {"event": "feature_used", "property": "feature", "window": "30d"}},
                     {"name": "people", "scale": [1, 10], "breadth": {"any_of": ["*"], "of": "users"}},
                     {"name": "limit", "behaviour": {"did": "limit_hit"}},
-                    {"name": "size", "profile": {"property": "size", "op": "gte", "value": 50, "on": "account"}},
+                    {"name": "size", "profile": {"property": "size", "op": "gte", "value": 50}},
                 ],
             }),
         )],

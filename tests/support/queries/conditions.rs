@@ -61,7 +61,7 @@ impl Asker<'_> {
         if self.dice.percent(20) {
             query.push(field("timezone", self.dice.pick(&ZONES)));
         }
-        let mut cell = match self.dice.below(5) {
+        let mut cell = match self.dice.below(7) {
             0 | 1 => {
                 let step_count = self.dice.between(2, 3);
                 let steps = (0..step_count).map(|_| self.selector()).collect();
@@ -85,6 +85,21 @@ impl Asker<'_> {
                 query.push(("to".to_owned(), date(day.max(last) + DAY_MS)));
                 let period = ("period".to_owned(), reading::count(self.dice.below(4)));
                 vec![field("kind", "retention"), ("cohort".to_owned(), date(day)), period]
+            }
+            4 => {
+                let activate =
+                    Json::Object(vec![("event".to_owned(), self.selector()), field("within", "7d")]);
+                query.extend([("signup".to_owned(), self.selector()), ("activate".to_owned(), activate)]);
+                let state = self.dice.pick(&["signups", "activated", "in_progress", "failed"]);
+                vec![field("kind", "activation"), field("state", state)]
+            }
+            5 => {
+                let volume =
+                    Json::Object(vec![field("event", "a"), field("window", self.dice.pick(&WINDOWS[1..]))]);
+                let signal = Json::Object(vec![field("name", "volume"), ("volume".to_owned(), volume)]);
+                query.push(("signals".to_owned(), Json::Array(vec![signal])));
+                query.push(("threshold".to_owned(), reading::count(1)));
+                vec![field("kind", "pql"), ("qualified".to_owned(), Json::Bool(self.dice.percent(50)))]
             }
             _ => {
                 query.push(("cohort".to_owned(), self.cohort(depth - 1)));
@@ -146,7 +161,7 @@ impl Asker<'_> {
         }
     }
 
-    fn profile_filter(&mut self) -> Json {
+    pub fn profile_filter(&mut self) -> Json {
         if self.dice.percent(20) {
             let each = (0..2).map(|_| self.property_filter("user")).collect();
             return Json::Object(vec![(self.dice.pick(&["all", "any"]).to_owned(), Json::Array(each))]);

@@ -7,7 +7,7 @@ use crate::support::reading;
 
 impl Asker<'_> {
     /// The event of a part of the growth model, with more fields beside it.
-    fn part(&mut self, more: Fields) -> Json {
+    fn part_with(&mut self, more: Fields) -> Json {
         let mut fields = match self.selector() {
             Json::Object(fields) => fields,
             name => vec![("event".to_owned(), name)],
@@ -16,21 +16,43 @@ impl Asker<'_> {
         Json::Object(fields)
     }
 
-    pub fn subscription(&mut self) -> Json {
+    /// Throws a query of any of these kinds.
+    pub fn growth_flows(&mut self) -> Json {
+        match self.dice.below(5) {
+            0 | 1 => self.revenue(),
+            2 => self.virality(),
+            3 => self.usage_limits(),
+            _ => self.overview(),
+        }
+    }
+
+    /// The parts of a model that these kinds may leave to it.
+    pub fn flow_parts(&mut self) -> Fields {
+        let accept = self.part_with(vec![field("inviter", "by")]);
+        vec![
+            ("invite".to_owned(), self.selector()),
+            ("accept".to_owned(), accept),
+            ("subscription".to_owned(), self.subscription()),
+        ]
+    }
+
+    fn subscription(&mut self) -> Json {
         let mut more = vec![field("mrr", self.dice.pick(&["amount", "amount", "amount", "mixed"]))];
         if self.dice.percent(40) {
             more.push(field("entity", self.dice.pick(&["account", "user"])));
         }
-        self.part(more)
+        self.part_with(more)
     }
 
-    pub fn revenue(&mut self) -> Json {
+    fn revenue(&mut self) -> Json {
         let mut fields = vec![field("kind", "revenue")];
         let length = self.range(&mut fields);
         if self.dice.percent(15) {
             fields.retain(|(name, _)| name != "from");
         }
-        fields.push(("subscription".to_owned(), self.subscription()));
+        if self.dice.percent(80) {
+            fields.push(("subscription".to_owned(), self.subscription()));
+        }
         let interval = if self.dice.percent(15) { "total" } else { self.interval(length) };
         fields.push(field("interval", interval));
         if self.dice.percent(40) {
@@ -44,13 +66,18 @@ impl Asker<'_> {
         Json::Object(fields)
     }
 
-    pub fn virality(&mut self) -> Json {
+    fn virality(&mut self) -> Json {
         let mut fields = vec![field("kind", "virality")];
         let length = self.range(&mut fields);
-        fields.push(("signup".to_owned(), self.selector()));
-        fields.push(("invite".to_owned(), self.selector()));
-        let accept = self.part(vec![field("inviter", "by")]);
-        fields.push(("accept".to_owned(), accept));
+        for name in ["signup", "invite"] {
+            if self.dice.percent(80) {
+                fields.push((name.to_owned(), self.selector()));
+            }
+        }
+        if self.dice.percent(80) {
+            let accept = self.part_with(vec![field("inviter", "by")]);
+            fields.push(("accept".to_owned(), accept));
+        }
         match self.dice.below(5) {
             0 => fields.push(("tree".to_owned(), Json::Bool(true))),
             1 | 2 => {
@@ -66,7 +93,7 @@ impl Asker<'_> {
         Json::Object(fields)
     }
 
-    pub fn usage_limits(&mut self) -> Json {
+    fn usage_limits(&mut self) -> Json {
         let mut fields = vec![field("kind", "limits")];
         let length = self.range(&mut fields);
         fields.retain(|(name, _)| name != "entity");
@@ -78,7 +105,7 @@ impl Asker<'_> {
             fields.push(field("entity", entity));
         }
         let per = self.dice.pick(&["hour", "day", "week", "month", "year"]);
-        let usage = self.part(vec![field("per", per)]);
+        let usage = self.part_with(vec![field("per", per)]);
         let limit = [("usage".to_owned(), usage), ("allowance".to_owned(), Json::Object(allowance))];
         fields.push(("limit".to_owned(), Json::Object(limit.to_vec())));
         let is_outcome = self.dice.percent(40);
@@ -103,7 +130,7 @@ impl Asker<'_> {
         Json::Object(fields)
     }
 
-    pub fn overview(&mut self) -> Json {
+    fn overview(&mut self) -> Json {
         let mut fields = vec![field("kind", "overview")];
         let length = self.range(&mut fields);
         fields.push(field("interval", self.interval(length)));
@@ -120,10 +147,10 @@ impl Asker<'_> {
             if self.dice.percent(60) {
                 more.push(field("within", self.dice.pick(&WINDOWS)));
             }
-            fields.push(("activate".to_owned(), self.part(more)));
+            fields.push(("activate".to_owned(), self.part_with(more)));
         }
         if self.dice.percent(60) {
-            let accept = self.part(vec![field("inviter", "by")]);
+            let accept = self.part_with(vec![field("inviter", "by")]);
             fields.push(("accept".to_owned(), accept));
         }
         if self.dice.percent(60) {

@@ -1,6 +1,7 @@
 //! Random queries about a history: every kind and option that the reference answers.
 
 mod conditions;
+mod growth;
 mod growth_flows;
 
 use flywheeldb::api::Json;
@@ -15,15 +16,6 @@ use super::reading;
 pub struct Scope {
     /// Whether those that the engine does not answer yet are asked for too.
     pub everything: bool,
-    /// The kinds that are asked for: all if there are none.
-    pub kinds: &'static [&'static str],
-}
-
-impl Scope {
-    /// Any kind.
-    pub fn of_all_kinds(everything: bool) -> Scope {
-        Scope { everything, kinds: &[] }
-    }
 }
 
 /// Options of the contract that the engine does not answer yet: each release takes some off.
@@ -42,29 +34,17 @@ pub struct Asker<'a> {
 type Fields = Vec<(String, Json)>;
 
 impl Asker<'_> {
-    /// Throws a query of any kind that is asked for.
+    /// Throws a query of any kind.
     pub fn query(&mut self) -> Json {
-        loop {
-            let query = self.query_of_any_kind();
-            let kind = query.get("kind").map(reading::string).unwrap_or_default();
-            if self.scope.kinds.is_empty() || self.scope.kinds.contains(&kind.as_str()) {
-                return query;
-            }
-        }
-    }
-
-    fn query_of_any_kind(&mut self) -> Json {
-        match self.dice.below(19) {
+        match self.dice.below(20) {
             0 | 1 => self.segmentation(),
             2..=4 => self.funnel(),
             5..=7 => self.retention(),
             8 => self.lifecycle(),
             9 => self.stickiness(),
             10 | 11 => self.paths(),
-            13 | 14 => self.revenue(),
-            15 => self.virality(),
-            16 => self.usage_limits(),
-            17 | 18 => self.overview(),
+            12..=15 => self.growth(),
+            16..=18 => self.growth_flows(),
             _ => self.cohort_query(),
         }
     }

@@ -7,7 +7,7 @@ use flywheeldb::model::{Entity, Event, TimeMs};
 
 use super::filter::{Filter, On, Selector};
 use super::question::{Question, count, field, items, text};
-use super::{Refusal, funnel, retention};
+use super::{Refusal, attainment, drivers, funnel, pql, retention};
 use crate::support::reading;
 use crate::support::tables::Row;
 
@@ -129,13 +129,20 @@ fn cell(question: &Question, result: &Json) -> Result<Members, Refusal> {
     match kind {
         "funnel" => {}
         "retention" => {
-            return inner(question, query.clone(), |inner| retention::members_of_cell(inner, result));
+            return inner(question, query.clone(), kind, |inner| retention::members_of_cell(inner, result));
         }
         "cohort" => {
-            return inner(question, query.clone(), |inner| {
+            return inner(question, query.clone(), kind, |inner| {
                 inner.field("cohort").map_or(Ok(Members::new()), |cohort| members(inner, cohort))
             });
         }
+        "activation" | "conversion" => {
+            return inner(question, query.clone(), kind, |inner| attainment::members_of_cell(inner, result));
+        }
+        "drivers" => {
+            return inner(question, query.clone(), kind, |inner| drivers::members_of_cell(inner, result));
+        }
+        "pql" => return inner(question, query.clone(), kind, |inner| pql::members_of_cell(inner, result)),
         _ => return Err(Refusal::NotCovered(format!("a cell of a result of the kind {kind:?}"))),
     }
     let step = field(result, "step").map(count).transpose()?;
@@ -160,15 +167,18 @@ fn inner_outcomes(
     question: &Question,
     fields: Vec<(String, Json)>,
 ) -> Result<Vec<(String, usize, bool)>, Refusal> {
-    inner(question, fields, funnel::outcomes_by_owner)
+    inner(question, fields, "funnel", funnel::outcomes_by_owner)
 }
 
 /// Asks a query inside this question, which it takes its moment and its calendar from.
 fn inner<T>(
     question: &Question,
     mut fields: Vec<(String, Json)>,
+    kind: &str,
     ask: impl Fn(&Question) -> Result<T, Refusal>,
 ) -> Result<T, Refusal> {
+    fields.retain(|(name, _)| name != "kind");
+    fields.push(("kind".to_owned(), Json::String(kind.to_owned())));
     if !fields.iter().any(|(known, _)| known == "entity") {
         fields.push(("entity".to_owned(), Json::String(question.entity.name().to_owned())));
     }

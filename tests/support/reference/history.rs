@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use flywheeldb::api::Json;
 use flywheeldb::model::{Entity, Event, ExactSum, IdentityMerge, Number, ProfileWrite, TimeMs, Value};
 
 /// A store as a list.
@@ -14,6 +15,9 @@ pub struct Reference {
     profiles: BTreeMap<(Entity, String), Profile>,
     /// Counts profile writes, to tell the later of two.
     write_count: u64,
+    growth_model: Option<Json>,
+    /// Who is known though their events are left out.
+    also_known: BTreeSet<(Entity, String)>,
 }
 
 /// The properties of a user or account; a removed one is there without a value.
@@ -30,6 +34,28 @@ struct Written {
 }
 
 impl Reference {
+    pub fn set_growth_model(&mut self, model: Json) {
+        self.growth_model = Some(model);
+    }
+
+    pub fn growth_model(&self) -> Option<&Json> {
+        self.growth_model.as_ref()
+    }
+
+    /// The same with these events alone; others are known as before.
+    pub fn with_first_days_only(
+        &self,
+        events: Vec<Event>,
+        (entity, known): (Entity, BTreeSet<String>),
+    ) -> Reference {
+        let known = known.into_iter().map(|id| (entity, id));
+        Reference {
+            arrivals: events,
+            also_known: self.also_known.iter().cloned().chain(known).collect(),
+            ..self.clone()
+        }
+    }
+
     pub fn arrive(&mut self, event: Event) {
         self.arrivals.push(event);
     }
@@ -131,7 +157,8 @@ impl Reference {
 
     /// The users, or accounts, that have a profile.
     pub fn with_profile(&self, entity: Entity) -> BTreeSet<String> {
-        self.profiles.keys().filter(|(kind, _)| *kind == entity).map(|(_, id)| id.clone()).collect()
+        let known = self.profiles.keys().chain(&self.also_known);
+        known.filter(|(kind, _)| *kind == entity).map(|(_, id)| id.clone()).collect()
     }
 }
 

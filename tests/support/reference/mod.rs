@@ -7,22 +7,27 @@
 //! `history` keeps what arrived, `question` reads what all queries share, `calendar`, `filter` and `split`
 //! are the words they use, and then there is one file per kind.
 
+mod attainment;
 mod attempts;
 mod calendar;
 mod cohort;
+mod drivers;
 mod filter;
 mod formula;
 mod funnel;
+mod growth_model;
 mod history;
 mod lifecycle;
 mod measure;
 mod overview;
 mod paths;
+mod pql;
 mod question;
 mod retention;
 mod revenue;
 mod segmentation;
 mod signup;
+mod signups;
 mod split;
 mod stickiness;
 mod successive;
@@ -58,6 +63,9 @@ impl Reference {
                 "lifecycle" => lifecycle::answer(&Question::new(self, query)?),
                 "stickiness" => stickiness::answer(&Question::new(self, query)?),
                 "cohort" => cohort::answer(&Question::new(self, query)?),
+                "activation" | "conversion" => attainment::answer(&Question::new(self, query)?),
+                "drivers" => drivers::answer(&Question::new(self, query)?),
+                "pql" => pql::answer(&Question::new(self, query)?),
                 "revenue" => revenue::answer(&Question::new(self, query)?),
                 "virality" => virality::answer(&Question::new(self, query)?),
                 "overview" => overview::answer(&Question::new(self, query)?),

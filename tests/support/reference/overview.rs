@@ -8,6 +8,7 @@ use flywheeldb::model::{Entity, Event, Number, TimeMs};
 use super::Refusal;
 use super::calendar::{Bucket, Interval, duration};
 use super::filter::Selector;
+use super::growth_model::{PARTS, part};
 use super::measure::{cell, share, whole};
 use super::question::{Question, count, field, text};
 use super::revenue::Book;
@@ -15,9 +16,6 @@ use super::signup::{Signup, owned, owners, signups};
 use super::split::{Folding, Key, Split};
 use crate::support::reading;
 use crate::support::tables::Row;
-
-const PARTS: [&str; 9] =
-    ["signup", "activate", "value", "invite", "accept", "subscription", "paid", "feature", "limit"];
 
 /// What everybody did, with the rows that each event counts in.
 struct Story<'a> {
@@ -77,7 +75,7 @@ pub fn answer(question: &Question) -> Result<Vec<Row>, Refusal> {
 /// The query for those who pay: whom the subscription says. For transitions those who are counted do, but that users pay
 /// by accounts.
 fn payers_query(question: &Question, range: Bucket, is_of_states: bool) -> Result<Option<Json>, Refusal> {
-    let Some(subscription) = question.field("subscription") else { return Ok(None) };
+    let Ok(subscription) = part(question, "subscription") else { return Ok(None) };
     let own = question.entity.name();
     let entity = match text(subscription, "entity")? {
         Some("user") if is_of_states => own,
@@ -122,10 +120,10 @@ impl<'a> Story<'a> {
         let with_keys = |events: Vec<&'a Event>| -> Vec<(&'a Event, BTreeSet<Key>)> {
             events.into_iter().map(|event| (event, folding.keys(&split.keys(question, event)))).collect()
         };
-        let part = |name: &str| question.field(name).map(matching).transpose();
-        let signups = part("signup")?.map(|events| signups(question, &split, &events));
+        let events_of = |name: &str| part(question, name).ok().map(matching).transpose();
+        let signups = events_of("signup")?.map(|events| signups(question, &split, &events));
         let (mut activated, mut converted) = (None, None);
-        if let (Some(signups), Some(activate)) = (&signups, question.field("activate")) {
+        if let (Some(signups), Some(activate)) = (&signups, part(question, "activate").ok()) {
             let milestone = matching(activate)?;
             let at_least = field(activate, "at_least").map_or(Ok(1), count)?;
             let within = field(activate, "within").map(duration).transpose()?;
@@ -135,7 +133,7 @@ impl<'a> Story<'a> {
             });
             activated = Some(met.collect());
         }
-        if let (Some(signups), Some(paid)) = (&signups, part("paid")?) {
+        if let (Some(signups), Some(paid)) = (&signups, events_of("paid")?) {
             let pays = |signup: &&Signup| !signup.after(question, &paid).is_empty();
             converted = Some(signups.iter().filter(pays).map(|signup| signup.owner).collect());
         }
@@ -145,8 +143,8 @@ impl<'a> Story<'a> {
             signups,
             activated,
             converted,
-            invites: part("invite")?.map(with_keys),
-            accepts: part("accept")?.map(with_keys),
+            invites: events_of("invite")?.map(with_keys),
+            accepts: events_of("accept")?.map(with_keys),
             split,
             folding,
         })

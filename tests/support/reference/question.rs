@@ -52,8 +52,8 @@ impl<'a> Question<'a> {
         };
         let said = match (text(query, "entity")?, text(query, "kind")?) {
             (Some(said), _) => Some(said),
-            (None, Some("revenue")) => revenue::entity(query),
-            (None, Some("limits")) => usage_limits::entity(query),
+            (None, Some("revenue")) => revenue::entity(reference, query),
+            (None, Some("limits")) => usage_limits::entity(reference, query),
             (None, _) => None,
         };
         let entity = match said {

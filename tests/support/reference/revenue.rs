@@ -8,6 +8,8 @@ use flywheeldb::model::{Number, TimeMs};
 use super::Refusal;
 use super::calendar::Interval;
 use super::filter::{On, Selector, value_of};
+use super::growth_model::part;
+use super::history::Reference;
 use super::measure::{cell, real, sum, whole};
 use super::question::{Question, field, text};
 use super::split::{Folding, Key, Label, Split};
@@ -66,7 +68,7 @@ impl<'a> Book<'a> {
     /// Reads what everybody pays. `folding` says which values are kept where that is not judged by who pays.
     pub fn read(question: &'a Question, folding: Option<&Folding>) -> Result<Book<'a>, Refusal> {
         let missing = || Refusal::Invalid("what a subscription is, is not said".to_owned());
-        let subscription = question.field("subscription").ok_or_else(missing)?;
+        let subscription = part(question, "subscription")?;
         let selector = Selector::read(question, subscription)?;
         let mrr = text(subscription, "mrr")?.ok_or_else(missing)?;
         let currency = match question.text("currency")? {
@@ -238,6 +240,7 @@ fn over(a: Number, b: Number) -> Option<Number> {
 }
 
 /// Who pays in a query that does not say whom it counts: the entity of its subscription.
-pub fn entity(query: &Json) -> Option<&str> {
-    text(field(query, "subscription")?, "entity").ok()?
+pub fn entity<'a>(reference: &'a Reference, query: &'a Json) -> Option<&'a str> {
+    let of_model = || field(reference.growth_model()?, "subscription");
+    text(field(query, "subscription").or_else(of_model)?, "entity").ok()?
 }

@@ -6,8 +6,10 @@ use flywheeldb::api::Json;
 use flywheeldb::model::{Event, Number, Value};
 
 use super::Refusal;
+use super::calendar::duration;
 use super::filter::{On, value_of};
 use super::question::{Question, count, field, text};
+use super::signups::{Signup, members_within};
 use crate::support::reading;
 use crate::support::tables::Row;
 
@@ -43,12 +45,17 @@ const LIMIT_UNLESS_SAID: usize = 25;
 
 impl Split {
     pub fn read(question: &Question) -> Result<Split, Refusal> {
+        Split::read_of_signups(question, &[])
+    }
+
+    /// The same where cohorts may be judged on the first days after each sign-up.
+    pub fn read_of_signups(question: &Question, signups: &[Signup]) -> Result<Split, Refusal> {
         let parts = match question.field("breakdown") {
             None => Vec::new(),
             Some(Json::Array(parts)) => {
-                parts.iter().map(|part| Part::read(question, part)).collect::<Result<_, _>>()?
+                parts.iter().map(|part| Part::read(question, part, signups)).collect::<Result<_, _>>()?
             }
-            Some(part) => vec![Part::read(question, part)?],
+            Some(part) => vec![Part::read(question, part, signups)?],
         };
         Ok(Split { parts })
     }
@@ -189,9 +196,14 @@ impl Folding {
 }
 
 impl Part {
-    fn read(question: &Question, json: &Json) -> Result<Part, Refusal> {
+    fn read(question: &Question, json: &Json, signups: &[Signup]) -> Result<Part, Refusal> {
         if let Some(Json::Object(cohorts)) = field(json, "cohorts") {
-            let cohorts = cohorts.iter().map(|(name, cohort)| Ok((name.clone(), question.members(cohort)?)));
+            let within = field(json, "within").map(duration).transpose()?;
+            let members = |cohort: &Json| match within {
+                Some(within) => members_within(question, signups, cohort, within),
+                None => question.members(cohort),
+            };
+            let cohorts = cohorts.iter().map(|(name, cohort)| Ok((name.clone(), members(cohort)?)));
             return Ok(Part::Cohorts(cohorts.collect::<Result<_, Refusal>>()?));
         }
         let property = text(json, "property")?;

@@ -8,6 +8,8 @@ use flywheeldb::model::{Entity, Event, Number, TimeMs};
 use super::Refusal;
 use super::calendar::{Bucket, Interval};
 use super::filter::Selector;
+use super::growth_model::part;
+use super::history::Reference;
 use super::measure::{cell, percentile, real, share, whole};
 use super::question::{Question, field, text};
 use super::split::{Key, Split};
@@ -24,15 +26,15 @@ struct Allowed {
 pub fn answer(question: &Question) -> Result<Vec<Row>, Refusal> {
     question.check_fields(&["limit", "paid", "interval", "near", "outcome"], &[])?;
     let missing = || Refusal::Invalid("what the limit is, is not said".to_owned());
-    let limit = question.field("limit").ok_or_else(missing)?;
+    let limit = part(question, "limit")?;
     let usage_part = field(limit, "usage").ok_or_else(missing)?;
     let per = Interval::read(text(usage_part, "per")?.ok_or_else(missing)?)?;
     let allowance = field(limit, "allowance").ok_or_else(missing)?;
     let property = text(allowance, "property")?.ok_or_else(missing)?;
     let usage = question.matching(&Selector::read(question, usage_part)?);
-    let paid = match question.field("paid") {
-        Some(paid) => Some(question.matching(&Selector::read(question, paid)?)),
-        None => None,
+    let paid = match part(question, "paid") {
+        Ok(paid) => Some(question.matching(&Selector::read(question, paid)?)),
+        Err(_) => None,
     };
     let split = Split::read(question)?;
     let mut allowed: Vec<Allowed> = Vec::new();
@@ -157,8 +159,9 @@ fn outcome(
 }
 
 /// Who is counted in a query that does not say it: whose the allowance is.
-pub fn entity(query: &Json) -> Option<&str> {
-    text(field(field(query, "limit")?, "allowance")?, "on").ok()?
+pub fn entity<'a>(reference: &'a Reference, query: &'a Json) -> Option<&'a str> {
+    let of_model = || field(reference.growth_model()?, "limit");
+    text(field(field(query, "limit").or_else(of_model)?, "allowance")?, "on").ok()?
 }
 
 /// Whether a condition is about those who are counted, and not about their events.

@@ -8,6 +8,7 @@ use flywheeldb::model::{DAY_MS, Entity, Event, TimeMs, Value};
 use super::Refusal;
 use super::calendar::{Interval, duration};
 use super::filter::{On, Selector, value_of};
+use super::growth_model::part;
 use super::measure::{cell, percentile, real, share, whole};
 use super::question::{Question, text};
 use super::signup::{Signup, owned, owners, signups};
@@ -80,14 +81,11 @@ pub fn answer(question: &Question) -> Result<Vec<Row>, Refusal> {
 
 impl<'a> Invitations<'a> {
     pub fn read(question: &'a Question, split: &Split) -> Result<Invitations<'a>, Refusal> {
-        let part = |name: &str| {
-            question.field(name).ok_or_else(|| Refusal::Invalid(format!("what {name} is, is not said")))
-        };
         let matching = |name: &str| -> Result<Vec<&'a Event>, Refusal> {
-            let events = question.matching(&Selector::read(question, part(name)?)?);
+            let events = question.matching(&Selector::read(question, part(question, name)?)?);
             Ok(events.into_iter().filter(|event| owned(question, event)).collect())
         };
-        let inviter = text(part("accept")?, "inviter")?;
+        let inviter = text(part(question, "accept")?, "inviter")?;
         let inviter = inviter.ok_or_else(|| Refusal::Invalid("accepts name an inviter".to_owned()))?;
         let accepts = matching("accept")?;
         let named = accepts.iter().enumerate().filter_map(|(index, accept)| {

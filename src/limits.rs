@@ -233,3 +233,18 @@ pub const ACCOUNT_USER_COUNT_TOLD: usize = 100;
 pub const SCHEMA_TOP_VALUE_COUNT: usize = 10;
 /// Distinct values of a property above which the schema tells no top values: it is an id, not a category.
 pub const SCHEMA_DISTINCT_VALUE_COUNT_MAX: usize = 10_000;
+
+/// Events of deleted users that are recognised when they are sent again. Their marks are written with each
+/// checkpoint, 16 bytes each.
+pub const DELETED_EVENT_MARK_COUNT_MAX: usize = 1 << 20;
+/// Time by which the clock may run ahead of what it should show before expiry no longer believes it: more than
+/// clocks are corrected by, and more than a change of summer time would be if anybody made that mistake.
+pub const CLOCK_JUMP_MAX: Duration = Duration::from_secs(2 * 3600);
+/// Time that a store may have been closed for expiry to believe the clock unasked.
+pub const CLOSED_TIME_MAX: Duration = Duration::from_secs(31 * 86_400);
+/// Pause between two looks for what has expired: what queries see does not wait for it, only the bytes do.
+pub const EXPIRY_PAUSE: Duration = Duration::from_secs(600);
+/// Expired rows of a segment, in percent, from which it is written anew without them.
+pub const EXPIRED_ROWS_PERCENT_MIN: u64 = 25;
+/// Bytes of the name of a backup: it is the name of a directory.
+pub const BACKUP_NAME_SIZE_MAX: usize = 100;

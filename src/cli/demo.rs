@@ -7,7 +7,7 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::output::{self, thousands};
-use super::serve::ready_line;
+use super::serve::{backups_beside, ready_line};
 use crate::api::{Cell, Json, Problem, ProblemClass};
 use crate::demo::{DemoPlan, DemoProfiles, GROWTH_MODEL, generate, profiles};
 use crate::http::Server;
@@ -37,7 +37,11 @@ pub(super) struct DemoArgs {
 pub(super) fn run(args: DemoArgs, settings: &Settings) -> Result<(), Problem> {
     let data = settings.data.as_path();
     // A port in use is told before the work of loading, not after.
-    let server = if args.load_only { None } else { Some(Server::bind_with(settings.clone())?) };
+    let server = if args.load_only {
+        None
+    } else {
+        Some(Server::bind_with(settings.clone())?.with_backups(backups_beside(data)))
+    };
     let plan = DemoPlan { seed: args.seed, events: args.events };
     let store = Store::open(data)?;
     load_once(&store, &plan, data)?;
@@ -147,7 +151,7 @@ impl Mark {
         // As strings, because a seed may have more digits than other readers' numbers.
         let text =
             format!("{{\"seed\": \"{seed}\", \"events\": \"{events}\", \"loaded\": {}}}\n", self.is_loaded);
-        publish(directory, Mark::FILE, &[text.as_bytes()])
+        publish(directory, Mark::FILE, &[text.as_bytes()]).map(drop).map_err(|error| error.error)
     }
 }
 

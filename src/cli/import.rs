@@ -127,6 +127,8 @@ pub struct ImportSummary {
     pub accepted: u64,
     /// Rows that the store had already.
     pub duplicates: u64,
+    /// Rows older than the store keeps them, which are not stored.
+    pub expired: u64,
     pub rejected: u64,
     /// The files that hold the rejected rows.
     pub rejects: Vec<PathBuf>,
@@ -248,6 +250,7 @@ fn import_file(
                 })?;
                 summary.accepted += receipt.accepted;
                 summary.duplicates += receipt.duplicates;
+                summary.expired += receipt.expired;
             }
             summary.rejected += rejected.len() as u64;
             rejected.iter().try_for_each(|row| rejects.write(&name, row))?;
@@ -314,6 +317,9 @@ impl std::fmt::Display for ImportSummary {
             grouped(self.rejected),
             grouped(rounded(rate)),
         )?;
+        if self.expired > 0 {
+            write!(f, "; {} had expired and are not stored", grouped(self.expired))?;
+        }
         for (index, path) in self.rejects.iter().enumerate() {
             write!(f, "{}{}", if index == 0 { "; rejects in " } else { ", " }, path.display())?;
         }

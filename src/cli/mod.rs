@@ -15,6 +15,7 @@ mod output;
 mod query;
 mod serve;
 mod text_table;
+mod vault;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -64,8 +65,14 @@ enum Command {
     Account(look::AccountArgs),
     /// Moves everything in memory into segments on disk.
     Seal,
-    /// Merges segments, and drops the bytes of what was deleted.
-    Compact,
+    /// Merges segments, and drops the bytes of what was deleted or has expired.
+    Compact(serve::ExpiryArgs),
+    /// Proves every file of a store, or of a backup, sound, or names what is not.
+    Check(vault::CheckArgs),
+    /// Copies the store as it is at a moment, also while a server has it open.
+    Backup(vault::BackupArgs),
+    /// Makes a store of a backup, in a directory that is empty or not there.
+    Restore(vault::RestoreArgs),
     /// Makes, lists and revokes keys.
     Keys(keys::KeysArgs),
     /// Shows which settings hold, and where each comes from.
@@ -104,14 +111,17 @@ fn run(cli: Cli) -> Result<(), Problem> {
     let data = settings.data.as_path();
     match cli.command {
         Command::Demo(args) => demo::run(args, settings),
-        Command::Serve(_) => serve::run(settings),
+        Command::Serve(args) => serve::run(args, settings),
         Command::Import(args) => import::run(args, data),
         Command::Query(args) => query::run(args, data),
         Command::Schema(args) => look::schema(args, data),
         Command::User(args) => look::user(args, data),
         Command::Account(args) => look::account(args, data),
         Command::Seal => with_store(data, Store::seal),
-        Command::Compact => with_store(data, Store::compact),
+        Command::Compact(expiry) => with_store_as(data, expiry.options(), Store::compact),
+        Command::Check(args) => vault::run_check(&args, data),
+        Command::Backup(args) => vault::run_backup(&args, data),
+        Command::Restore(args) => vault::run_restore(&args, data),
         Command::Keys(args) => keys::run(args, data),
         Command::Config(args) => config::run(args, &resolved),
         Command::Completions(args) => manual::completions(args),
@@ -121,13 +131,22 @@ fn run(cli: Cli) -> Result<(), Problem> {
 
 /// Opens the store, which must be there, for the time of `work`.
 fn with_store<T>(data: &Path, work: impl FnOnce(&Store) -> Result<T, Problem>) -> Result<T, Problem> {
+    with_store_as(data, StoreOptions::default(), work)
+}
+
+/// Opens the store, which must be there, with options, for the time of `work`.
+fn with_store_as<T>(
+    data: &Path,
+    options: StoreOptions,
+    work: impl FnOnce(&Store) -> Result<T, Problem>,
+) -> Result<T, Problem> {
     if !data.is_dir() {
         let detail = format!("there is no store at {}", data.display());
         return Err(Problem::new(ProblemClass::NotFound, detail)
             .hint("name its directory with --data; flywheel demo, serve and import make one"));
     }
     // Whoever asks one thing does not wait for segments to be joined.
-    let store = Store::open_with(data, StoreOptions { background: false })?;
+    let store = Store::open_with(data, StoreOptions { background: false, ..options })?;
     let found = work(&store)?;
     store.close()?;
     Ok(found)

@@ -57,6 +57,7 @@ pub(super) fn needed(action: Action) -> Access {
         | Action::DeleteGrowthModel
         | Action::Seal
         | Action::Compact
+        | Action::Backup
         | Action::ListKeys
         | Action::CreateKey
         | Action::RevokeKey => Access::Key(Scope::Admin),

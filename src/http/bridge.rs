@@ -18,7 +18,7 @@ use tokio::sync::{Semaphore, oneshot};
 
 use crate::api::{Problem, ProblemClass};
 use crate::query::step_back;
-use crate::store::Store;
+use crate::store::{Health, Store};
 
 type Job = Box<dyn FnOnce(&Store) + Send>;
 
@@ -31,19 +31,16 @@ pub(super) enum Lane {
     Slow,
     /// Looking around, which nothing bounds in time: one thread, so that it never takes those of queries.
     Look,
-    /// The look after the store's health, which must not wait for anybody else.
-    Health,
 }
 
 impl Lane {
-    pub const ALL: [Lane; 4] = [Lane::Quick, Lane::Slow, Lane::Look, Lane::Health];
+    pub const ALL: [Lane; 3] = [Lane::Quick, Lane::Slow, Lane::Look];
 
     pub fn word(self) -> &'static str {
         match self {
             Lane::Quick => "quick",
             Lane::Slow => "slow",
             Lane::Look => "look",
-            Lane::Health => "health",
         }
     }
 }
@@ -119,7 +116,7 @@ impl Bridge {
             let thread_count = match lane {
                 Lane::Quick => thread::available_parallelism().map_or(1, |count| count.get()),
                 Lane::Slow => size.slow_count_max,
-                Lane::Look | Lane::Health => 1,
+                Lane::Look => 1,
             };
             for _ in 0..thread_count {
                 let (store, jobs, alive) = (Arc::clone(&store), jobs.clone(), alive.clone());
@@ -186,6 +183,13 @@ impl Bridge {
             }
             Err(TrySendError::Disconnected(_)) => Err(stopping()),
         }
+    }
+
+    /// What is wrong with the store. Waits for no query and no write.
+    pub async fn health(&self) -> Result<Health, Problem> {
+        let store = Arc::clone(&self.store);
+        let task = tokio::task::spawn_blocking(move || without_panic(|| Ok(store.health())));
+        task.await.unwrap_or_else(|_| Err(stopping()))
     }
 
     /// Runs `work` on a thread that may wait for the disk. Once begun it goes on to its end, asker or not.

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -31,7 +32,10 @@ use super::routes::{Action, Found, Routes};
 use super::validator::Validator;
 use crate::api::{Format, Json, Problem, ProblemClass, nearest};
 use crate::ingest::{OnError, Rejected, parse_events, parse_identities, parse_profiles};
-use crate::limits::{ARRIVAL_COUNT_MAX, TIMELINE_EVENT_COUNT_DEFAULT, TIMELINE_EVENT_COUNT_MAX};
+use crate::io::Disk;
+use crate::limits::{
+    ARRIVAL_COUNT_MAX, BACKUP_NAME_SIZE_MAX, TIMELINE_EVENT_COUNT_DEFAULT, TIMELINE_EVENT_COUNT_MAX,
+};
 use crate::model::{Entity, TimeMs, checked_time, parse_time};
 use crate::settings::Settings;
 
@@ -54,6 +58,9 @@ pub const QUERY_KINDS: [&str; 15] = [
     "overview",
 ];
 
+/// The backup that is meant where none is named.
+const BACKUP_NAME_DEFAULT: &str = "latest";
+
 /// What requests are answered with.
 #[derive(Debug)]
 pub(super) struct App {
@@ -67,6 +74,8 @@ pub(super) struct App {
     pub metrics: Metrics,
     pub settings: Settings,
     pub is_stopping: AtomicBool,
+    /// Below which backups are put, by name.
+    pub backups: PathBuf,
 }
 
 /// The answer to `POST /v1/events`.
@@ -75,6 +84,13 @@ struct ToldReceipt<'a> {
     accepted: u64,
     duplicates: u64,
     rejected: Vec<ToldRejected<'a>>,
+    /// Told only where there are some.
+    #[serde(skip_serializing_if = "is_none")]
+    expired: u64,
+}
+
+fn is_none(count: &u64) -> bool {
+    *count == 0
 }
 
 #[derive(Serialize)]
@@ -139,6 +155,7 @@ impl App {
             Action::ListKeys => call.list_keys().await,
             Action::CreateKey => call.create_key().await,
             Action::RevokeKey => call.revoke_key().await,
+            Action::Backup => call.backup().await,
         };
         Ok(reply?)
     }
@@ -165,6 +182,7 @@ impl Call<'_> {
             accepted: receipt.accepted,
             duplicates: receipt.duplicates,
             rejected: rejected.iter().map(ToldRejected::from).collect(),
+            expired: receipt.expired,
         };
         Ok(respond::json(StatusCode::OK, &told))
     }
@@ -268,6 +286,32 @@ impl Call<'_> {
         Ok(respond::json(StatusCode::OK, &self.app.arrivals.told(after.transpose()?.unwrap_or(0), limit)))
     }
 
+    async fn backup(&mut self) -> Result<Reply, Problem> {
+        let received = self.body().await?;
+        let name = received.decoded(backup_name)?;
+        let path = self.app.backups.join(&name);
+        let report = self
+            .app
+            .bridge
+            .write(move |store| {
+                let target = Disk::open(&path).map_err(|error| {
+                    let detail = format!("cannot open the directory of the backup: {error}");
+                    Problem::new(ProblemClass::Io, detail)
+                })?;
+                store.backup(&target)
+            })
+            .await?;
+        let told = json!({
+            "backup": name,
+            "change": report.change,
+            "files": report.file_count,
+            "bytes": report.size_bytes,
+            "copied_files": report.copied_count,
+            "copied_bytes": report.copied_bytes,
+        });
+        Ok(respond::json(StatusCode::OK, &told))
+    }
+
     async fn seal(&mut self) -> Result<Reply, Problem> {
         self.app.bridge.write(|store| store.seal()).await?;
         Ok(respond::json(StatusCode::OK, &json!({"sealed": true})))
@@ -286,6 +330,35 @@ impl Call<'_> {
     pub fn segment(&self) -> String {
         self.segment.clone().expect("the route's address has an open segment")
     }
+}
+
+/// The name of a backup that a body asks for: `{"name": "nightly"}`, or `latest` where there is no body.
+fn backup_name(body: &[u8]) -> Result<String, Problem> {
+    if body.trim_ascii().is_empty() {
+        return Ok(BACKUP_NAME_DEFAULT.to_owned());
+    }
+    let body = Json::parse(body)?;
+    let mut fields = body.root().object()?;
+    let name = match fields.optional("name") {
+        Some(node) => {
+            let name = node.string()?;
+            let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+            if !(1..=BACKUP_NAME_SIZE_MAX).contains(&name.len())
+                || name.starts_with('.')
+                || !name.bytes().all(is_plain)
+            {
+                let problem = Problem::invalid(format!("{name:?} cannot be the name of a backup"));
+                return Err(problem.at("/name").hint(
+                    "it is a name below the server's directory of backups, not a path: letters, digits, dots, \
+                     dashes and underscores, without a dot in front",
+                ));
+            }
+            name.to_owned()
+        }
+        None => BACKUP_NAME_DEFAULT.to_owned(),
+    };
+    fields.finish()?;
+    Ok(name)
 }
 
 fn known_kind(kind: String) -> Result<&'static str, Problem> {
@@ -412,6 +485,19 @@ mod tests {
         for text in ["0", "-1", "1.5", "30001", "5s", ""] {
             assert!(time_max(Some(text), most).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_backup_has_a_name_and_not_a_path() {
+        let name = |body: &str| backup_name(body.as_bytes());
+        assert_eq!(name(""), Ok("latest".to_owned()));
+        assert_eq!(name("{}"), Ok("latest".to_owned()));
+        assert_eq!(name(r#"{"name": "2026-11-02_a.b"}"#), Ok("2026-11-02_a.b".to_owned()));
+        for wrong in ["", ".", "..", ".a", "a/b", "/etc", "../a", "a b", "a\\u0000"] {
+            let problem = name(&format!(r#"{{"name": "{wrong}"}}"#)).unwrap_err();
+            assert_eq!((problem.status(), problem.path.as_deref()), (400, Some("/name")), "{wrong}");
+        }
+        assert_eq!(name(r#"{"path": "x"}"#).unwrap_err().status(), 400);
     }
 
     #[test]

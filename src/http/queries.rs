@@ -38,6 +38,8 @@ enum Told {
         tag: Option<String>,
         /// What each part took.
         timing: String,
+        /// The damaged files that the answer is without.
+        degraded: String,
     },
     /// It takes longer than a moment, and others wait.
     MakesWay,
@@ -64,10 +66,16 @@ impl AskedQuery {
         match told? {
             Told::MakesWay => unreachable!("the slow lane answers"),
             Told::Held(tag) => Ok(respond::not_modified(&tag)),
-            Told::Table { encoded, tag, timing } => {
+            Told::Table { encoded, tag, timing, degraded } => {
                 let mut reply = respond::table(self.format, encoded, tag.as_deref());
                 let timing = HeaderValue::from_str(&timing).expect("words and numbers are visible ASCII");
                 reply.headers_mut().insert(HeaderName::from_static("server-timing"), timing);
+                if !degraded.is_empty() {
+                    // Formats other than JSON have no place for it.
+                    let degraded =
+                        HeaderValue::from_str(&degraded).expect("names of files are visible ASCII");
+                    reply.headers_mut().insert(HeaderName::from_static("flywheel-degraded"), degraded);
+                }
                 Ok(reply)
             }
         }
@@ -107,10 +115,11 @@ impl AskedQuery {
                 let answer = answer?;
                 let answered = Instant::now();
                 let (encoded, tag) = (encode(&answer, format), tag(answer.statistics.snapshot));
+                let degraded = answer.statistics.degraded.join(", ");
                 let timing =
                     [("wait", begun - asked), ("query", answered - begun), ("encode", answered.elapsed())];
                 let timing = timing.map(|(part, time)| format!("{part};dur={:.3}", time.as_secs_f64() * 1e3));
-                Ok(Told::Table { encoded, tag, timing: timing.join(", ") })
+                Ok(Told::Table { encoded, tag, timing: timing.join(", "), degraded })
             }
         };
         match app.bridge.read(Lane::Quick, attempt(false)).await? {

@@ -5,6 +5,7 @@ use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -58,6 +59,7 @@ pub struct Server {
     listener: TcpListener,
     address: SocketAddr,
     settings: Settings,
+    backups: PathBuf,
 }
 
 impl Server {
@@ -83,7 +85,12 @@ impl Server {
         let listener = TcpListener::bind(listen).map_err(io)?;
         listener.set_nonblocking(true).map_err(io)?;
         let address = listener.local_addr().map_err(io)?;
-        Ok(Server { listener, address, settings })
+        Ok(Server { listener, address, settings, backups: PathBuf::from("flywheel-backups") })
+    }
+
+    /// Puts backups that are asked for below this directory.
+    pub fn with_backups(self, backups: PathBuf) -> Server {
+        Server { backups, ..self }
     }
 
     /// The address taken, with its true port.
@@ -135,7 +142,7 @@ impl Server {
         stop: impl Future<Output = ()> + Send,
     ) -> Result<(), Problem> {
         self.check_keys(&store)?;
-        let Server { listener, address, settings } = self;
+        let Server { listener, address, settings, backups } = self;
         let tls = match (&settings.tls_cert, &settings.tls_key) {
             (Some(certificates), Some(key)) => Some(tls::acceptor(certificates, key)?),
             _ => None,
@@ -174,6 +181,7 @@ impl Server {
             metrics: Metrics::default(),
             settings,
             is_stopping: AtomicBool::new(false),
+            backups,
         });
         let listener = {
             let _context = runtime.enter();

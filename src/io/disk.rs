@@ -6,9 +6,9 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use memmap2::Mmap;
 use rustix::fs::{FlockOperation, flock};
 
+use super::fault::Mapping;
 use super::{AppendFile, Directory};
 
 /// The name of the file whose lock is the directory's.
@@ -60,11 +60,7 @@ impl Directory for Disk {
         if file.metadata()?.len() == 0 {
             return Ok(Bytes::new());
         }
-        // SAFETY: the file is opened read-only and nothing in this process writes to it after it was
-        // published (`sealed-segments`); the directory's lock keeps other stores out; removal unlinks the
-        // name and leaves the mapping whole.
-        let map = unsafe { Mmap::map(&file)? };
-        Ok(Bytes::from_owner(map))
+        Ok(Bytes::from_owner(Mapping::new(file)?))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {

@@ -128,17 +128,19 @@ impl<'s> Scan<'s> {
         for (_, live) in self.segments(RowKind::Events) {
             for group in live.segment.groups() {
                 let meta = group.meta();
-                if !self.history.contains(&meta.time_min) || first.is_some_and(|first| first <= meta.time_min)
-                {
+                let start = self.history.start.max(self.snapshot.expired_before);
+                let is_behind = meta.time_max < start || meta.time_min >= self.history.end;
+                if is_behind || first.is_some_and(|first| first <= meta.time_min) {
                     continue;
                 }
                 let mut least = Some(meta.time_min);
-                if !live.dead.is_empty() {
+                if !live.dead.is_empty() || meta.time_min < start {
                     let (mut users, mut times) = (Vec::new(), Vec::new());
                     group.users()?.read_u32(0..group.row_count(), &mut users);
                     group.times()?.read(0..group.row_count(), &mut times);
                     let alive = users.iter().zip(&times).filter(|(user, _)| !live.dead.contains(**user));
-                    least = alive.map(|(_, time)| meta.time_min + *time as i64).min();
+                    let times = alive.map(|(_, time)| meta.time_min + *time as i64);
+                    least = times.filter(|time| *time >= start).min();
                 }
                 first = least.filter(|least| self.history.contains(least)).into_iter().chain(first).min();
             }

@@ -2,10 +2,11 @@
 
 use super::dictionary::Dictionary;
 use super::documents::Documents;
+use super::health::MissingFile;
 use super::identity::Identities;
 use super::view::{LiveSegment, View, add_run, sorted_runs};
 use super::{Inner, Store};
-use crate::model::Entity;
+use crate::model::{Entity, TimeMs};
 use std::sync::Arc;
 
 /// Everything up to one change (`one-snapshot-per-query`).
@@ -17,6 +18,10 @@ pub struct Snapshot<'a> {
     pub segments: Vec<LiveSegment>,
     /// Stored cohorts and queries.
     pub documents: Arc<Documents>,
+    /// Events before this moment are expired, and not seen.
+    pub expired_before: TimeMs,
+    /// Segments that are left out, because they are damaged.
+    pub missing: Arc<[MissingFile]>,
     identities: Arc<Identities>,
     users: &'a Dictionary,
     accounts: &'a Dictionary,
@@ -75,22 +80,27 @@ impl Snapshot<'_> {
 impl Inner {
     /// See [`Store::snapshot`].
     pub(super) fn snapshot(&self) -> Snapshot<'_> {
+        let expired_before = self.expired_before();
         {
             let view = self.view.read();
             if view.tail.is_empty() {
-                return self.snapshot_of(&view, view.number);
+                return self.snapshot_of(&view, view.number, expired_before);
             }
         }
         let _sorting = self.sorting.lock();
         let number = self.sort_tail();
-        self.snapshot_of(&self.view.read(), number)
+        self.snapshot_of(&self.view.read(), number, expired_before)
     }
 
-    fn snapshot_of(&self, view: &View, number: u64) -> Snapshot<'_> {
+    fn snapshot_of(&self, view: &View, number: u64, expired_before: TimeMs) -> Snapshot<'_> {
+        // Bytes may have gone since that moment was looked at.
+        let expired_before = expired_before.max(view.expired_before);
         Snapshot {
             number,
             segments: view.live().cloned().collect(),
             documents: Arc::clone(&view.documents),
+            expired_before,
+            missing: Arc::clone(&self.missing),
             identities: Arc::clone(&view.identities),
             users: &self.users,
             accounts: &self.accounts,

@@ -49,9 +49,4 @@ impl Store {
         size.document_count = view.documents.count();
         size
     }
-
-    /// Why it takes no writes, if it does not. May wait for a write that is under way.
-    pub fn write_failure(&self) -> Option<String> {
-        self.inner.writer.lock().failed.clone()
-    }
 }

@@ -124,6 +124,7 @@ impl Server {
             let receipt = self.send(Bytes::from(body), have_ids)?;
             total.accepted += receipt.accepted;
             total.duplicates += receipt.duplicates;
+            total.expired += receipt.expired;
         }
         Ok(total)
     }
@@ -191,7 +192,7 @@ fn receipt(body: &[u8]) -> Result<Receipt, Problem> {
     };
     let (accepted, duplicates) =
         (count("accepted").ok_or_else(strange)?, count("duplicates").ok_or_else(strange)?);
-    Ok(Receipt { accepted, duplicates })
+    Ok(Receipt { accepted, duplicates, expired: count("expired").unwrap_or(0) })
 }
 
 /// The server's own words on why it did not take the events.

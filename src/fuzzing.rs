@@ -137,9 +137,9 @@ pub fn ids(bytes: &[u8]) {
         if let Ok(file) = IdFile::open("bytes", bytes.into()) {
             let (first, count) = (file.first, file.count());
             let dictionary = Dictionary::open(vec![Arc::new(file)], RoaringBitmap::new());
-            dictionary.files().iter().for_each(|file| {
-                let _ = dictionary.prove(file);
-            });
+            for file in dictionary.files() {
+                let _ = dictionary.prove(&file);
+            }
             for index in rows_to_read(count as usize) {
                 let _ = dictionary.id(first + index as u32).and_then(|id| dictionary.find(&id));
             }

@@ -174,8 +174,8 @@ fn operation(route: &Route, kind: Option<&KindOfQuery>) -> Value {
                 ((*media).to_owned(), content)
             })
             .collect();
-        // Whoever runs a stored query need not say anything otherwise.
-        operation["requestBody"] = json!({"required": route.action != Action::RunQuery, "content": content});
+        // A stored query runs as it is, and a backup has a usual name.
+        operation["requestBody"] = json!({"required": !matches!(route.action, Action::RunQuery | Action::Backup), "content": content});
     }
     operation
 }
@@ -317,6 +317,11 @@ fn describe(action: Action, kind: Option<&KindOfQuery>) -> About {
         Action::ShowGrowthModel => plain("showGrowthModel", store, "The growth model", told),
         Action::DeleteGrowthModel => plain("deleteGrowthModel", store, "Forgets the growth model", told),
         Action::Seal => plain("seal", serve, "Moves everything in memory into segments", told),
+        Action::Backup => with(
+            plain("backup", serve, "Copies the store, verified, beside its directory", told),
+            reference("BackupName"),
+            vec![("A name of its own", json!({"name": "before-upgrade"}))],
+        ),
         Action::Compact => {
             plain("compact", serve, "Joins segments, and drops the bytes of what was deleted", told)
         }

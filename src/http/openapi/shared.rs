@@ -318,6 +318,17 @@ fn ingest() -> Vec<(&'static str, Value)> {
         ("AccountChange", changes(("account!", account()))),
         ("Merge", object("Makes two ids one user.", [("from!", user()), ("into!", user())])),
         (
+            "BackupName",
+            object(
+                "Where a backup goes, below the server's directory of backups.",
+                [(
+                    "name",
+                    json!({"type": "string", "minLength": 1, "maxLength": BACKUP_NAME_SIZE_MAX,
+                        "pattern": "^[A-Za-z0-9_-][A-Za-z0-9._-]*$"}),
+                )],
+            ),
+        ),
+        (
             "NewKey",
             object(
                 "A key to be made.",

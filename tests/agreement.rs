@@ -219,13 +219,14 @@ fn shrink(mut acts: Vec<Act>, manner: Manner) -> Vec<Act> {
     acts
 }
 
-/// Every list of acts with one thing less. The last act stays.
+/// Every list of acts with one thing less. The last act stays, and the model that queries leave parts to.
 fn with_one_less(acts: &[Act]) -> Vec<Vec<Act>> {
     let with = |index: usize, act: Option<Act>| -> Vec<Act> {
         acts[..index].iter().cloned().chain(act).chain(acts[index + 1..].iter().cloned()).collect()
     };
     let last = acts.len() - 1;
-    let mut fewer: Vec<Vec<Act>> = (0..last).map(|index| with(index, None)).collect();
+    let may_go = |index: &usize| !matches!(acts[*index], Act::Model(_));
+    let mut fewer: Vec<Vec<Act>> = (0..last).filter(may_go).map(|index| with(index, None)).collect();
     for (index, act) in acts.iter().enumerate() {
         let smaller: Vec<Act> = match act {
             Act::Events(events) => each_without_one(events).map(Act::Events).collect(),

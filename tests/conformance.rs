@@ -3,7 +3,7 @@
 //!
 //! tests/conformance/README.md tells what a case is. `supported.txt` beside it lists the cases that this
 //! release must pass; a case that passes without being listed is printed, so that the list grows. The examples of
-//! docs/queries.md are run, too.
+//! docs/queries.md and docs/growth.md are run, too.
 
 #![allow(clippy::disallowed_methods, reason = "the cases are read from the source tree")]
 
@@ -16,7 +16,7 @@ use std::path::Path;
 use flywheeldb::api::Json;
 use flywheeldb::model::Entity;
 use support::doors::{Door, Http, Library, NOT_COVERED};
-use support::examples;
+use support::examples::{self, Example};
 use support::reading::{items, string};
 use support::reference::Reference;
 use support::tables::{self, Row};
@@ -52,6 +52,9 @@ fn store(door: &mut dyn Door, fields: &dyn Fn(&str) -> Option<Json>, batch_size:
     }
     if let Some(merges) = fields("identities") {
         door.merge_identities(items(Some(&merges)));
+    }
+    if let Some(model) = fields("growth-model") {
+        door.put_growth_model(&model);
     }
 }
 
@@ -178,18 +181,29 @@ fn the_library_passes_the_cases_that_this_release_supports() {
 
 #[test]
 fn the_examples_of_the_documentation_are_true() {
-    let page = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/queries.md"));
-    let examples = examples::read(&std::fs::read_to_string(page).expect("the page of queries"));
-    assert!(!examples.is_empty(), "the page has examples");
-    for example in examples {
-        let field =
-            |name: &str| example.stored.iter().find(|(known, _)| known == name).map(|(_, body)| body.clone());
-        for door in [&mut Library::open() as &mut dyn Door, &mut Reference::default()] {
-            store(door, &field, usize::MAX);
-            let rows = door.query(&example.query);
-            let rows = rows.unwrap_or_else(|refused| panic!("line {}: {refused:?}", example.line));
-            assert_eq!(examples::written(&rows), example.table, "line {}: {}", example.line, example.query);
-        }
+    for page in ["queries.md", "growth.md"] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs").join(page);
+        let examples = examples::read(&std::fs::read_to_string(path).expect("a page of the documentation"));
+        assert!(!examples.is_empty(), "{page} has examples");
+        examples.into_iter().for_each(|example| check_example(page, &example));
+    }
+}
+
+/// Asks a question of a page through each door.
+fn check_example(page: &str, example: &Example) {
+    let field =
+        |name: &str| example.stored.iter().find(|(known, _)| known == name).map(|(_, body)| body.clone());
+    for door in [&mut Library::open() as &mut dyn Door, &mut Http::start(), &mut Reference::default()] {
+        store(door, &field, usize::MAX);
+        let rows = door.query(&example.query);
+        let rows = rows.unwrap_or_else(|refused| panic!("{page}, line {}: {refused:?}", example.line));
+        assert_eq!(
+            examples::written(&rows),
+            example.table,
+            "{page}, line {}: {}",
+            example.line,
+            example.query
+        );
     }
 }
 

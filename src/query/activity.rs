@@ -8,7 +8,7 @@ use crate::api::Problem;
 use crate::model::{DAY_MS, TimeMs};
 
 /// Calls `visit` with each day since 1970 that `range` touches and has activity in, and users who did
-/// anything on it in the range. Days ascend; a day may come in several calls, and then a user may come again.
+/// anything on it in the range. Days ascend; a day comes once, and a user once on a day.
 ///
 /// `every_event` is a selection without conditions: day sets know nothing of any.
 pub fn visit_active_days(

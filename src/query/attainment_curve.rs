@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::attainment::Outcome;
 use super::grid::Grid;
+use super::ratio::Ratio;
 use super::{Analysis, Attainment, Partial, Task};
 use crate::api::{Cell, ColumnType, Problem, Table};
 use crate::model::{DAY_MS, TimeMs};
@@ -91,17 +92,20 @@ impl Analysis for AttainmentCurve<'_> {
         for (slot, cells) in partial.cells.rows() {
             let days: Vec<&[u64]> = cells.chunks_exact(COUNT_COUNT).collect();
             let mut at_risk: u64 = days.iter().map(|day| day[LAST_AT_RISK]).sum();
-            let mut share_left = 1.0;
+            let mut share_left = Ratio::new(1, 1);
             for (day, counts) in days.iter().enumerate() {
                 if at_risk == 0 {
                     break;
                 }
-                share_left *= (at_risk - counts[REACHED]) as f64 / at_risk as f64;
+                if counts[REACHED] > 0 {
+                    share_left = share_left.times(Ratio::new(at_risk - counts[REACHED], at_risk));
+                }
+                let share = Ratio::new(1, 1).minus(share_left.clone()).to_f64();
                 let numbers = [
                     Cell::UInt(day as u64),
                     Cell::UInt(at_risk),
                     Cell::UInt(counts[REACHED]),
-                    Cell::Float(1.0 - share_left),
+                    Cell::Float(share.expect("a share lies between 0 and 1")),
                 ];
                 table.push(split.cells(slot).into_iter().chain(numbers));
                 at_risk -= counts[LAST_AT_RISK];

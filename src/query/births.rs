@@ -30,6 +30,18 @@ pub fn find_foundings(
 ) -> Vec<Founding> {
     let mut foundings: Vec<Founding> = Vec::new();
     let mut last_user = None;
+    if codes.is_empty() && rule != CohortRule::Recurring {
+        // Of births that tie nothing can be told apart.
+        for (row, key) in keys.iter().enumerate() {
+            let user = key_user(*key);
+            if last_user.replace(user) != Some(user)
+                && let Some(cohort) = cohort_of(key_time(*key))
+            {
+                foundings.push(Founding { user, cohort: cohort as u32, time: key_time(*key), row });
+            }
+        }
+        return foundings;
+    }
     let mut row = 0;
     while row < keys.len() {
         let (key, user) = (keys[row], key_user(keys[row]));
@@ -79,6 +91,8 @@ pub(super) fn combinations<'a>(row: usize, codes: &[Codes], labels: &[&'a [Value
 /// The memberships of the users of a task: in which cohort, and where the cells of that cohort start.
 #[derive(Debug)]
 pub enum Births {
+    /// No user has more than one, and the cells of a cohort are the same for all.
+    Few(FewBirths),
     /// No user has more than one. `cohorts[user]` is [`NO_COHORT`] for who has none.
     One { cohorts: Vec<u32>, first_cells: Vec<u32> },
     /// Some user has several: of several cohorts, or of several values. `members` are ordered by user, and
@@ -95,6 +109,97 @@ pub struct Member {
     pub first_cell: u32,
 }
 
+/// Cohorts that lie close enough together to be told apart by 16 bits, and counted in a small table.
+#[derive(Debug)]
+pub struct FewBirths {
+    /// By user: the cohort, counted from the first one; one past the last for who has none.
+    cohorts: Vec<u16>,
+    first_cohort: u32,
+    /// By cohort.
+    first_cells: Vec<u32>,
+}
+
+/// Cohorts of which a table of counts stays in the nearest cache.
+const FEW_COHORT_COUNT_MAX: u32 = 2048;
+
+impl FewBirths {
+    fn new(members: &[Member]) -> Option<FewBirths> {
+        let cohorts = || members.iter().map(|member| member.cohort);
+        let (first, last) = cohorts().min().zip(cohorts().max())?;
+        if last - first >= FEW_COHORT_COUNT_MAX {
+            return None;
+        }
+        let mut first_cells = vec![None; (last - first + 1) as usize];
+        let mut of_user = vec![first_cells.len() as u16; TASK_USER_COUNT as usize];
+        for member in members {
+            let cohort = (member.cohort - first) as usize;
+            if *first_cells[cohort].get_or_insert(member.first_cell) != member.first_cell {
+                return None;
+            }
+            of_user[usize::from(member.user)] = cohort as u16;
+        }
+        let first_cells = first_cells.into_iter().map(|cell| cell.unwrap_or(0)).collect();
+        Some(FewBirths { cohorts: of_user, first_cohort: first, first_cells })
+    }
+}
+
+/// Counts returns bucket by bucket: in a bucket the returns of each cohort, which are then added to its cells.
+#[derive(Debug)]
+pub struct ReturnTally<'b> {
+    births: &'b FewBirths,
+    period_count: u32,
+    bucket: u32,
+    /// By cohort, and of those without one.
+    counts: Vec<u32>,
+    /// By user: the bucket they were counted in last. `None` if nobody comes twice in a bucket.
+    last_buckets: Option<Vec<u32>>,
+}
+
+impl<'b> ReturnTally<'b> {
+    pub fn new(births: &'b FewBirths, period_count: u32, may_repeat: bool) -> ReturnTally<'b> {
+        ReturnTally {
+            births,
+            period_count,
+            bucket: 0,
+            counts: vec![0; births.first_cells.len() + 1],
+            last_buckets: may_repeat.then(|| vec![u32::MAX; TASK_USER_COUNT as usize]),
+        }
+    }
+
+    /// Counts users who returned in a bucket, which is no earlier than those before.
+    pub fn add(&mut self, users: &[u16], bucket: u32, cells: &mut [u64]) {
+        if bucket != self.bucket {
+            self.flush(cells);
+            self.bucket = bucket;
+        }
+        let cohorts = &self.births.cohorts;
+        match &mut self.last_buckets {
+            None => {
+                users.iter().for_each(|user| self.counts[usize::from(cohorts[usize::from(*user)])] += 1);
+            }
+            Some(last_buckets) => {
+                for user in users {
+                    let last = std::mem::replace(&mut last_buckets[usize::from(*user)], bucket);
+                    self.counts[usize::from(cohorts[usize::from(*user)])] += u32::from(last != bucket);
+                }
+            }
+        }
+    }
+
+    /// Adds what was counted in the last bucket to the cells.
+    pub fn flush(&mut self, cells: &mut [u64]) {
+        let place = |cohort: u32| cohort.saturating_sub(self.births.first_cohort) as usize;
+        let count = self.births.first_cells.len();
+        let cohorts =
+            place(self.bucket.saturating_sub(self.period_count)).min(count)..place(self.bucket).min(count);
+        for cohort in cohorts {
+            let period = self.bucket - self.births.first_cohort - cohort as u32;
+            cells[(self.births.first_cells[cohort] + period) as usize] += u64::from(self.counts[cohort]);
+        }
+        self.counts.fill(0);
+    }
+}
+
 /// So far from every bucket that no period of it is within any count of periods, whichever way it wraps.
 const NO_COHORT: u32 = 1 << 31;
 const _: () = assert!(BUCKET_COUNT_MAX < NO_COHORT as usize);
@@ -104,6 +209,9 @@ impl Births {
     pub fn new(members: Vec<Member>) -> Births {
         let user_count = TASK_USER_COUNT as usize;
         if members.is_sorted_by(|a, b| a.user < b.user) {
+            if let Some(few) = FewBirths::new(&members) {
+                return Births::Few(few);
+            }
             let (mut cohorts, mut first_cells) = (vec![NO_COHORT; user_count], vec![0; user_count]);
             for member in &members {
                 cohorts[usize::from(member.user)] = member.cohort;
@@ -131,6 +239,12 @@ impl Births {
             }
         };
         match self {
+            Births::Few(few) => {
+                let cohort = few.cohorts[user];
+                if let Some(first_cell) = few.first_cells.get(usize::from(cohort)) {
+                    count(few.first_cohort + u32::from(cohort), *first_cell);
+                }
+            }
             Births::One { cohorts, first_cells } => count(cohorts[user], first_cells[user]),
             Births::Many { offsets, members } => members[offsets[user] as usize..offsets[user + 1] as usize]
                 .iter()
@@ -187,6 +301,21 @@ mod tests {
         let births = Births::new(members.iter().map(member).collect());
         let mut cells = vec![0; 6];
         returns.iter().for_each(|(user, bucket)| births.count_return(*user, *bucket, 2, &mut cells));
+        if let Births::Few(few) = &births {
+            for may_repeat in [false, true] {
+                let (mut tally, mut tallied) = (ReturnTally::new(few, 2, may_repeat), vec![0; 6]);
+                for bucket in 0..5 {
+                    let users: Vec<u16> =
+                        returns.iter().filter(|(_, of)| *of == bucket).map(|(user, _)| *user).collect();
+                    tally.add(&users, bucket, &mut tallied);
+                    if may_repeat {
+                        tally.add(&users, bucket, &mut tallied);
+                    }
+                }
+                tally.flush(&mut tallied);
+                assert_eq!(tallied, cells, "the tally counts as one by one");
+            }
+        }
         cells
     }
 

@@ -121,6 +121,11 @@ impl Calendar {
         self.starts.iter().all(|start| start.rem_euclid(DAY_MS) == 0)
     }
 
+    /// Whether each bucket is one day.
+    pub fn is_daily(&self) -> bool {
+        self.interval == Interval::Day
+    }
+
     /// The start of the bucket as results tell it: a date, or for hours and minutes a moment.
     pub fn label(&self, bucket: usize) -> String {
         let start = self.starts[bucket];

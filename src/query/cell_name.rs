@@ -49,6 +49,10 @@ pub fn read_bucket(
     buckets: Range<usize>,
     as_of: TimeMs,
 ) -> Result<usize, Problem> {
+    // The one bucket of a whole range is told at the date that it begins on, at whatever time of the day.
+    if buckets.len() == 1 && *node.json() == Json::String(calendar.label(buckets.start)) {
+        return Ok(buckets.start);
+    }
     let time = TimeExpr::parse(node)?.resolve(as_of, calendar.zone());
     let bucket = calendar.bucket_of(time).filter(|bucket| calendar.start(*bucket) == time);
     bucket.filter(|bucket| buckets.contains(bucket)).ok_or_else(|| {
@@ -101,5 +105,14 @@ mod tests {
             "its rows go from 1970-01-05 to 1970-01-19"
         );
         assert!(bucket("1970-01-05", 1..3).is_err());
+    }
+
+    #[test]
+    fn a_whole_range_is_named_by_its_date() {
+        let range = DAY_MS + 5..9 * DAY_MS;
+        let calendar = Calendar::new(Interval::Total, &TimeZone::UTC, WeekStart::Monday, range).unwrap();
+        let bucket = |text: &str| read_bucket(&Json::String(text.to_owned()).root(), &calendar, 0..1, 0);
+        assert_eq!(bucket("1970-01-02").unwrap(), 0);
+        assert!(bucket("1970-01-03").is_err());
     }
 }

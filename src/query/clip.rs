@@ -5,15 +5,15 @@ use hashbrown::HashSet;
 use super::{RowRef, Rows, TASK_USER_COUNT, key_time, key_user};
 use crate::model::TimeMs;
 
-/// For each user of a task the stretch of time that is looked at, from its birth on. The birth event itself is not
-/// looked at, other events of the same instant are.
+/// For each user of a task the stretch of time that is looked at, from its birth on. The birth event itself, and what
+/// repeats it at the same instant, is not looked at; other events of that instant are.
 #[derive(Debug)]
 pub struct Clip {
     /// By user: the first moment, or [`NEVER`] for who was not born.
     births: Vec<TimeMs>,
     /// From the birth to the last moment.
     length: i64,
-    /// Each user's birth event; several rows where they are alike, of which one is the birth.
+    /// Each user's birth event; several rows where it is repeated.
     birth_rows: HashSet<(u16, RowRef)>,
 }
 
@@ -34,16 +34,13 @@ impl Clip {
     pub fn apply(&self, rows: &Rows) -> Rows {
         debug_assert_eq!(rows.keys.len(), rows.refs.len(), "births are known by their rows");
         let mut seen = Rows::default();
-        // The user whose birth was left out last: one row of each is.
-        let mut left_out = None;
         for (key, row) in rows.keys.iter().zip(&rows.refs) {
             let (user, time) = (key_user(*key), key_time(*key));
             let birth = self.births[usize::from(user)];
             if birth == NEVER || time < birth || time > birth + self.length {
                 continue;
             }
-            if time == birth && left_out != Some(user) && self.birth_rows.contains(&(user, *row)) {
-                left_out = Some(user);
+            if time == birth && self.birth_rows.contains(&(user, *row)) {
                 continue;
             }
             seen.keys.push(*key);
@@ -74,14 +71,5 @@ mod tests {
         };
         let seen = clip.apply(&rows);
         assert_eq!(seen.refs, [row(2), row(3)]);
-    }
-
-    #[test]
-    fn of_births_that_are_alike_one_is_left_out() {
-        let mut clip = Clip::new(10);
-        clip.add(3, 100, [row(0), row(1)]);
-        let rows =
-            Rows { keys: vec![key(3, 100), key(3, 100)], refs: vec![row(0), row(1)], ..Rows::default() };
-        assert_eq!(clip.apply(&rows).refs, [row(1)]);
     }
 }

@@ -1,5 +1,6 @@
 //! Cohorts: which users of a task belong to an expression over what users did and are.
 
+use std::cell::OnceCell;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -111,59 +112,105 @@ impl CohortPlan {
 
     /// The members among the users of a task. They all have an event that is seen, or a profile.
     pub fn members(&self, task: &Task<'_>) -> Result<TaskSet, Problem> {
-        let known: TaskSet = task.known_users()?.into_iter().collect();
-        self.members_of(task, &known)
+        self.members_of(&Everybody { task, known: OnceCell::new() })
     }
 
-    fn members_of(&self, task: &Task<'_>, known: &TaskSet) -> Result<TaskSet, Problem> {
-        let without = |set: &TaskSet| {
-            let mut rest = known.clone();
-            rest.subtract(set);
-            rest
-        };
+    fn members_of(&self, everybody: &Everybody<'_>) -> Result<TaskSet, Problem> {
+        let task = everybody.task;
+        if let Some(others) = self.others(everybody) {
+            let mut set = everybody.known()?.clone();
+            set.subtract(&others?);
+            return Ok(set);
+        }
         match self {
             CohortPlan::Did { selection, range, at_least: 1, at_most: None } => {
                 did_ever(task, selection, range)
             }
-            // Who has none is among everybody but those who have too many, and is not found by rows.
-            CohortPlan::Did { selection, range, at_least: 0, at_most } => Ok(match at_most {
-                Some(at_most) => without(&did_times(task, selection, range, |count| count > *at_most)?),
-                None => known.clone(),
-            }),
             CohortPlan::Did { selection, range, at_least, at_most } => {
                 did_times(task, selection, range, |count| {
                     *at_least <= count && at_most.is_none_or(|at_most| count <= at_most)
                 })
             }
-            CohortPlan::DidNot { selection, range } => Ok(without(&did_ever(task, selection, range)?)),
             CohortPlan::FirstDid { selection, history, from } => first_did(task, selection, history, *from),
             CohortPlan::Profile(filter) => {
                 let mut set = filter.users(task)?;
-                set.intersect(known);
+                set.intersect(everybody.known()?);
                 Ok(set)
             }
             CohortPlan::Users(ordinals) => {
+                let known = everybody.known()?;
                 let users = users_of_task(ordinals, task.user_base());
                 Ok(users.filter(|user| known.contains(*user)).collect())
             }
-            CohortPlan::All(list) => list.iter().try_fold(known.clone(), |mut set, plan| {
-                if !set.is_empty() {
-                    set.intersect(&plan.members_of(task, known)?);
-                }
-                Ok(set)
-            }),
+            CohortPlan::All(list) => everybody.in_all(list),
             CohortPlan::Any(list) => list.iter().try_fold(TaskSet::new(), |mut set, plan| {
-                set.unite(&plan.members_of(task, known)?);
+                set.unite(&plan.members_of(everybody)?);
                 Ok(set)
             }),
-            CohortPlan::Not(plan) => Ok(without(&plan.members_of(task, known)?)),
             CohortPlan::Stored(filter) => Ok((*task.users_of(filter)?).clone()),
             CohortPlan::Result(cell) => {
                 let mut set = cell.members(task)?;
-                set.intersect(known);
+                set.intersect(everybody.known()?);
                 Ok(set)
             }
+            CohortPlan::DidNot { .. } | CohortPlan::Not(_) => unreachable!("these are found by the others"),
         }
+    }
+
+    /// Of a cohort that is everybody but some: those. `None` of any other.
+    fn others(&self, everybody: &Everybody<'_>) -> Option<Result<TaskSet, Problem>> {
+        let task = everybody.task;
+        match self {
+            CohortPlan::DidNot { selection, range } => Some(did_ever(task, selection, range)),
+            CohortPlan::Not(plan) => Some(plan.members_of(everybody)),
+            // Who has none is among everybody but those who have too many, and is not found by rows.
+            CohortPlan::Did { selection, range, at_least: 0, at_most } => Some(match at_most {
+                Some(at_most) => did_times(task, selection, range, |count| count > *at_most),
+                None => Ok(TaskSet::new()),
+            }),
+            _ => None,
+        }
+    }
+}
+
+/// The users of a task that have an event that is seen, or a profile: looked for when they are asked for.
+struct Everybody<'t> {
+    task: &'t Task<'t>,
+    known: OnceCell<TaskSet>,
+}
+
+impl Everybody<'_> {
+    fn known(&self) -> Result<&TaskSet, Problem> {
+        if let Some(known) = self.known.get() {
+            return Ok(known);
+        }
+        let known = self.task.known_users()?.into_iter().collect();
+        Ok(self.known.get_or_init(|| known))
+    }
+
+    /// Who is in all cohorts. Those that are everybody but some are taken away from the rest.
+    fn in_all(&self, list: &[CohortPlan]) -> Result<TaskSet, Problem> {
+        let mut set: Option<TaskSet> = None;
+        let mut rest = Vec::new();
+        for plan in list {
+            if set.as_ref().is_some_and(TaskSet::is_empty) {
+                break;
+            }
+            match (plan, &mut set) {
+                (CohortPlan::DidNot { .. } | CohortPlan::Not(_) | CohortPlan::Did { at_least: 0, .. }, _) => {
+                    rest.push(plan)
+                }
+                (plan, Some(set)) => set.intersect(&plan.members_of(self)?),
+                (plan, none) => *none = Some(plan.members_of(self)?),
+            }
+        }
+        let mut set = set.map_or_else(|| self.known().cloned(), Ok)?;
+        for plan in rest {
+            if !set.is_empty() {
+                set.subtract(&plan.others(self).expect("it is everybody but some")?);
+            }
+        }
+        Ok(set)
     }
 }
 

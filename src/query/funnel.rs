@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::funnel_hold::HeldProperty;
 use super::funnel_partial::{FunnelGroup, FunnelPartial, Progress, Times, bins};
-use super::funnel_plain::{Plain, PlainOutcome, first_rows};
+use super::funnel_plain::{Plain, PlainOutcomes};
 use super::funnel_rules::{Rules, UNBOUNDED_MS};
 use super::funnel_units::Units;
 use super::funnel_values::{Values, smaller};
@@ -16,6 +16,8 @@ use super::{
     Analysis, Binder, BreakdownPlan, Calendar, Codes, Fold, NULL_CODE, Rows, Scan, Selection, Split, Task,
     key_time, key_user,
 };
+use hashbrown::HashMap;
+
 use crate::api::{
     Attribution, Cell, ColumnType, Filter, FunnelCount, FunnelHistogram, FunnelOrder, FunnelQuery, Interval,
     Problem, Scope, Table,
@@ -162,12 +164,14 @@ impl Funnel {
 
     fn plain(query: &FunnelQuery, scope: &Scope) -> Plain {
         let follower_max = if query.within_range { scope.range.end - 1 } else { TimeMs::MAX };
+        let starts = scope.seen(scope.range.clone());
+        let window_end = starts.end.saturating_sub(1).saturating_add(query.window.as_ms());
         Plain {
             window: query.window.as_ms() as u64,
             is_strict: query.strict_time,
-            starts: scope.seen(scope.range.clone()),
+            starts,
             followers: Funnel::followers(query, scope),
-            pending_at: (follower_max >= scope.as_of).then_some(scope.as_of),
+            pending_at: (follower_max.min(window_end) >= scope.as_of).then_some(scope.as_of),
             follower_max,
         }
     }
@@ -239,7 +243,18 @@ impl Funnel {
             Way::Plain(plain) => {
                 let (found, first) = plain.outcomes(task, &steps, !self.breakdowns.is_empty())?;
                 let values = self.first_values(task, &found, &first)?;
-                Ok(found.iter().zip(values).map(Outcome::of_plain).collect())
+                let outcome = |attempt: usize| Outcome {
+                    user: key_user(found.keys[0][attempt]),
+                    is_first: true,
+                    level: found.level(attempt),
+                    is_in_progress: found.is_in_progress(attempt),
+                    stops: (0..)
+                        .zip(&found.keys[..found.level(attempt)])
+                        .map(|(step, of_step)| (step, key_time(of_step[attempt])))
+                        .collect(),
+                    values: Some(values.of(attempt)),
+                };
+                Ok((0..found.len()).map(outcome).collect())
             }
             Way::General(units) => {
                 let values = |rows: &Rows| -> Result<Option<Vec<Values>>, Problem> {
@@ -262,48 +277,109 @@ impl Funnel {
 
     /// The values of each row.
     fn values_of(&self, task: &Task<'_>, rows: &Rows) -> Result<Vec<Values>, Problem> {
-        let mut values = vec![Values::with_capacity(self.breakdowns.len()); rows.keys.len()];
-        for split in &self.breakdowns {
-            let codes = task.breakdown_codes(&split.plan, rows)?;
-            for (row, values) in values.iter_mut().enumerate() {
-                let mut ranks: Vec<u32> = codes.of(row).iter().map(|code| split.rank(*code)).collect();
-                ranks.sort_unstable();
-                values.push(ranks);
-            }
-        }
-        Ok(values)
+        let codes = self.codes_of(task, rows)?;
+        Ok((0..rows.keys.len()).map(|row| self.values_at(&codes, row)).collect())
+    }
+
+    /// For each property the codes of each row.
+    fn codes_of(&self, task: &Task<'_>, rows: &Rows) -> Result<Vec<Codes>, Problem> {
+        self.breakdowns.iter().map(|split| task.breakdown_codes(&split.plan, rows)).collect()
+    }
+
+    fn values_at(&self, codes: &[Codes], row: usize) -> Values {
+        let of_property = |(codes, split): (&Codes, &SplitProperty)| {
+            let mut ranks: Vec<u32> = codes.of(row).iter().map(|code| split.rank(*code)).collect();
+            ranks.sort_unstable();
+            ranks
+        };
+        codes.iter().zip(&self.breakdowns).map(of_property).collect()
     }
 
     /// The values of the event that each plain attempt is told to have started with.
     fn first_values(
         &self,
         task: &Task<'_>,
-        outcomes: &[PlainOutcome],
+        found: &PlainOutcomes,
         first: &Rows,
-    ) -> Result<Vec<Values>, Problem> {
+    ) -> Result<FirstValues, Problem> {
         if self.breakdowns.is_empty() {
-            return Ok(vec![Values::new(); outcomes.len()]);
+            let places = vec![0; found.len()];
+            return Ok(FirstValues { distinct: vec![Values::new()], places, ..Default::default() });
         }
-        let mut candidates = Rows::default();
-        let mut ends = Vec::with_capacity(outcomes.len());
-        for outcome in outcomes {
-            let places = first_rows(outcome, first);
-            candidates.keys.extend_from_slice(&first.keys[places.clone()]);
-            candidates.refs.extend_from_slice(&first.refs[places]);
-            ends.push(candidates.keys.len());
+        let rows = Rows {
+            keys: found.keys[0].clone(),
+            refs: found.firsts.iter().map(|place| first.refs[*place as usize]).collect(),
+            ..Rows::default()
+        };
+        let codes = self.codes_of(task, &rows)?;
+        let mut values = FirstValues::default();
+        let mut by_code = match codes.as_slice() {
+            [codes] if codes.singles().is_some() => vec![u32::MAX; self.breakdowns[0].codes.len() + 1],
+            _ => Vec::new(),
+        };
+        for attempt in 0..found.len() {
+            let candidates = found.first_rows(attempt, first);
+            let place = if candidates.len() > 1 {
+                let tied = Rows {
+                    keys: first.keys[candidates.clone()].to_vec(),
+                    refs: first.refs[candidates].to_vec(),
+                    ..Rows::default()
+                };
+                let mut best = None;
+                // Events of one moment: the smallest value is told.
+                self.values_of(task, &tied)?.into_iter().for_each(|values| smaller(&mut best, values));
+                values.place(best.expect("an attempt has a first event"))
+            } else if by_code.is_empty() {
+                values.place(self.values_at(&codes, attempt))
+            } else {
+                let code = codes[0].of(attempt)[0] as usize;
+                let null = by_code.len() - 1;
+                let known = &mut by_code[code.min(null)];
+                if *known == u32::MAX {
+                    *known = values.place(self.values_at(&codes, attempt));
+                }
+                *known
+            };
+            values.places.push(place);
         }
-        let values = self.values_of(task, &candidates)?;
-        let mut values = values.into_iter();
-        let mut start = 0;
-        let mut chosen = Vec::with_capacity(outcomes.len());
-        for end in ends {
-            let mut best = None;
-            // Events of one moment: the smallest value is told.
-            values.by_ref().take(end - start).for_each(|values| smaller(&mut best, values));
-            chosen.push(best.expect("an attempt has a first event"));
-            start = end;
+        Ok(values)
+    }
+
+    /// Adds what became of the users of a task in a plain funnel.
+    fn observe_plain(
+        &self,
+        plain: &Plain,
+        task: &Task<'_>,
+        partial: &mut FunnelPartial,
+    ) -> Result<(), Problem> {
+        let steps: Vec<&Selection> = self.steps.iter().map(|step| &step.selection).collect();
+        let (found, first) = plain.outcomes(task, &steps, !self.breakdowns.is_empty())?;
+        if found.len() == 0 {
+            return Ok(());
         }
-        Ok(chosen)
+        if self.breakdowns.is_empty() && !self.has_interval {
+            let group = partial.place(0, &Values::new())?;
+            partial.groups[group].add_all(&found, self.histogram);
+            return Ok(());
+        }
+        let values = self.first_values(task, &found, &first)?;
+        // By bucket, then by place of values: most tasks have few of either.
+        let mut known: HashMap<u32, Vec<Option<u32>>> = HashMap::new();
+        let mut groups = Vec::with_capacity(found.len());
+        for (key, place) in found.keys[0].iter().zip(&values.places) {
+            let bucket = self.bucket(key_time(*key));
+            let of_bucket = known.entry(bucket).or_insert_with(|| vec![None; values.distinct.len()]);
+            let group = match of_bucket[*place as usize] {
+                Some(group) => group,
+                None => {
+                    let group = partial.place(bucket, &values.distinct[*place as usize])? as u32;
+                    *of_bucket[*place as usize].insert(group)
+                }
+            };
+            groups.push(group);
+        }
+        partial.add_each(&found, &groups, self.histogram);
+        Ok(())
     }
 
     /// The bucket that an attempt with this start is told in.
@@ -315,18 +391,30 @@ impl Funnel {
     }
 }
 
-impl Outcome {
-    fn of_plain((outcome, values): (&PlainOutcome, Values)) -> Outcome {
-        Outcome {
-            user: key_user(outcome.keys[0]),
-            is_first: true,
-            level: outcome.keys.len(),
-            is_in_progress: outcome.is_in_progress,
-            stops: (0..).zip(outcome.keys.iter().map(|key| key_time(*key))).collect(),
-            values: Some(values),
-        }
+/// What attempts are split by.
+#[derive(Debug, Default)]
+struct FirstValues {
+    distinct: Vec<Values>,
+    known: HashMap<Values, u32>,
+    /// By attempt: the place of its values.
+    places: Vec<u32>,
+}
+
+impl FirstValues {
+    /// The place of values among the distinct ones.
+    fn place(&mut self, values: Values) -> u32 {
+        *self.known.entry(values).or_insert_with_key(|values| {
+            self.distinct.push(values.clone());
+            self.distinct.len() as u32 - 1
+        })
     }
 
+    fn of(&self, attempt: usize) -> Values {
+        self.distinct[self.places[attempt] as usize].clone()
+    }
+}
+
+impl Outcome {
     pub fn start(&self) -> TimeMs {
         self.stops[0].1
     }
@@ -341,6 +429,9 @@ impl Analysis for Funnel {
     }
 
     fn observe(&self, task: &Task<'_>, partial: &mut FunnelPartial) -> Result<(), Problem> {
+        if let Way::Plain(plain) = &self.way {
+            return self.observe_plain(plain, task, partial);
+        }
         let outcomes = self.outcomes(task)?;
         if self.is_per_bucket && !self.breakdowns.is_empty() {
             let mut rest = outcomes.as_slice();
@@ -360,7 +451,8 @@ impl Analysis for Funnel {
         for outcome in outcomes {
             let bucket = self.bucket(outcome.start());
             let Some(values) = outcome.values else { continue };
-            partial.group(bucket, values)?.add(&Progress {
+            let group = partial.place(bucket, &values)?;
+            partial.groups[group].add(&Progress {
                 level: outcome.level,
                 is_in_progress: outcome.is_in_progress,
                 stops: &outcome.stops,

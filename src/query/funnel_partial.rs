@@ -6,6 +6,7 @@ use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
 
 use super::Partial;
+use super::funnel_plain::PlainOutcomes;
 use super::funnel_values::Values;
 use crate::api::{Cell, FunnelHistogram, Problem};
 use crate::limits::BREAKDOWN_VALUE_COUNT_MAX;
@@ -51,26 +52,48 @@ impl FunnelPartial {
         FunnelPartial { step_count, ..FunnelPartial::default() }
     }
 
-    pub(super) fn group(&mut self, bucket: u32, values: Values) -> Result<&mut FunnelGroup, Problem> {
+    /// The place of a group, which is made if there is none.
+    pub(super) fn place(&mut self, bucket: u32, values: &Values) -> Result<usize, Problem> {
         self.index();
-        let name = (bucket, values);
-        let place = match self.places.get(&name) {
-            Some(place) => *place,
-            None if self.names.len() == BREAKDOWN_VALUE_COUNT_MAX => {
-                let detail =
-                    format!("the breakdown has more than {BREAKDOWN_VALUE_COUNT_MAX} combinations of values");
-                return Err(Problem::invalid(detail)
-                    .at("/breakdown")
-                    .hint("split by properties with fewer values"));
+        let name = (bucket, values.clone());
+        if let Some(place) = self.places.get(&name) {
+            return Ok(*place);
+        }
+        if self.names.len() == BREAKDOWN_VALUE_COUNT_MAX {
+            let detail =
+                format!("the breakdown has more than {BREAKDOWN_VALUE_COUNT_MAX} combinations of values");
+            return Err(Problem::invalid(detail)
+                .at("/breakdown")
+                .hint("split by properties with fewer values"));
+        }
+        self.places.insert(name.clone(), self.names.len());
+        self.names.push(name);
+        self.groups.push(FunnelGroup::new(self.step_count));
+        Ok(self.names.len() - 1)
+    }
+
+    /// Adds each attempt to the group at its place.
+    pub(super) fn add_each(
+        &mut self,
+        found: &PlainOutcomes,
+        places: &[u32],
+        histogram: Option<FunnelHistogram>,
+    ) {
+        let groups = &mut self.groups;
+        for (step, keys) in found.keys.iter().enumerate() {
+            places[..keys.len()].iter().for_each(|place| groups[*place as usize].reached[step] += 1);
+            if step > 0 {
+                for ((place, end), start) in places.iter().zip(keys).zip(&found.keys[step - 1]) {
+                    groups[*place as usize].durations[step].push((end - start) as i64);
+                }
             }
-            None => {
-                self.places.insert(name.clone(), self.names.len());
-                self.names.push(name);
-                self.groups.push(FunnelGroup::new(self.step_count));
-                self.names.len() - 1
-            }
-        };
-        Ok(&mut self.groups[place])
+        }
+        for attempt in found.in_progress() {
+            groups[places[attempt] as usize].in_progress[found.level(attempt) - 1] += 1;
+        }
+        spans(found, histogram)
+            .zip(places)
+            .for_each(|(span, place)| groups[*place as usize].spans.push(span));
     }
 
     /// Counts one user under each of these values of each property.
@@ -136,6 +159,20 @@ impl FunnelGroup {
         }
     }
 
+    /// Adds plain attempts.
+    pub fn add_all(&mut self, found: &PlainOutcomes, histogram: Option<FunnelHistogram>) {
+        for (step, keys) in found.keys.iter().enumerate() {
+            self.reached[step] += keys.len() as u64;
+            if step > 0 {
+                let durations =
+                    keys.iter().zip(&found.keys[step - 1]).map(|(end, start)| (end - start) as i64);
+                self.durations[step].extend(durations);
+            }
+        }
+        found.in_progress().for_each(|attempt| self.in_progress[found.level(attempt) - 1] += 1);
+        self.spans.extend(spans(found, histogram));
+    }
+
     pub fn merge(&mut self, other: FunnelGroup) {
         let add = |a: &mut Vec<u64>, b: &[u64]| a.iter_mut().zip(b).for_each(|(a, b)| *a += b);
         add(&mut self.reached, &other.reached);
@@ -143,6 +180,14 @@ impl FunnelGroup {
         self.durations.iter_mut().zip(other.durations).for_each(|(all, more)| all.extend(more));
         self.spans.extend(other.spans);
     }
+}
+
+/// Milliseconds between the two steps of a histogram, of those who reached both, in order of attempts.
+fn spans(found: &PlainOutcomes, histogram: Option<FunnelHistogram>) -> impl Iterator<Item = i64> + '_ {
+    let of_step = |number: usize| found.keys.get(number - 1).map_or(&[][..], Vec::as_slice);
+    let (ends, starts) = histogram
+        .map_or((&[][..], &[][..]), |histogram| (of_step(histogram.to_step), of_step(histogram.from_step)));
+    ends.iter().zip(starts).map(|(end, start)| (end - start) as i64)
 }
 
 /// How long a step took those who reached it, in seconds; null if nobody did.
@@ -219,7 +264,8 @@ mod tests {
             for (value, level) in levels {
                 let stops: Vec<(u8, TimeMs)> =
                     (0..*level).map(|step| (step, i64::from(step) * 1000)).collect();
-                partial.group(0, vec![vec![*value]]).unwrap().add(&Progress {
+                let group = partial.place(0, &vec![vec![*value]]).unwrap();
+                partial.groups[group].add(&Progress {
                     level: stops.len(),
                     is_in_progress: *level == 1,
                     stops: &stops,

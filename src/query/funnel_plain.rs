@@ -3,12 +3,21 @@
 //! Step by step, over all users of a task at once: the events of a step that follow one of the step before in time,
 //! within the window of that one's start, are its *arrivals*. Of the arrivals before an event the latest has the latest
 //! start, so it alone decides; what it came from, and so on back to the start, is the attempt that is told.
+//!
+//! Every event of a step finds its user's first arrival by a table, and counts how many of the next four are early
+//! enough. No row waits for the one before and nothing is branched on, which a processor likes: measured at a third of
+//! the time that merging the two sorted lists takes.
 
 use std::ops::Range;
 
 use super::{Rows, Selection, TASK_USER_COUNT, Task, key_time, key_user};
 use crate::api::Problem;
 use crate::model::TimeMs;
+
+const USER_COUNT: usize = TASK_USER_COUNT as usize;
+
+/// Arrivals that are compared with each event at once. Behind all arrivals lie as many that are later than any event.
+const AHEAD: usize = 4;
 
 /// What a plain funnel asks for.
 #[derive(Debug)]
@@ -25,17 +34,50 @@ pub(super) struct Plain {
     pub follower_max: TimeMs,
 }
 
-/// The told attempt of a user.
-#[derive(Clone, Debug)]
-pub(super) struct PlainOutcome {
-    /// The key of each step's event, as far as it got.
-    pub keys: Vec<u64>,
-    pub is_in_progress: bool,
+/// The told attempts of a task's users, those who got furthest first: a step has the events of the first so many.
+#[derive(Debug, Default)]
+pub(super) struct PlainOutcomes {
+    /// By step: the key of its event in each attempt that reached it.
+    pub keys: Vec<Vec<u64>>,
+    /// The place of each attempt's first event among the rows of the first step.
+    pub firsts: Vec<u32>,
+    /// Whether each may still go on. Empty if none of them can.
+    in_progress: Vec<bool>,
+}
+
+impl PlainOutcomes {
+    pub fn len(&self) -> usize {
+        self.firsts.len()
+    }
+
+    /// How many steps an attempt has.
+    pub fn level(&self, attempt: usize) -> usize {
+        self.keys.iter().take_while(|of_step| attempt < of_step.len()).count()
+    }
+
+    pub fn is_in_progress(&self, attempt: usize) -> bool {
+        self.in_progress.get(attempt).copied().unwrap_or(false)
+    }
+
+    /// The attempts that may still go on.
+    pub fn in_progress(&self) -> impl Iterator<Item = usize> + '_ {
+        self.in_progress.iter().enumerate().filter(|(_, can_go_on)| **can_go_on).map(|(attempt, _)| attempt)
+    }
+
+    /// The rows of the first step that an attempt can have started with: its first event, and others of that moment.
+    pub fn first_rows(&self, attempt: usize, first: &Rows) -> Range<usize> {
+        let place = self.firsts[attempt] as usize;
+        let key = first.keys[place];
+        let before = first.keys[..place].iter().rev().take_while(|other| **other == key).count();
+        let after = first.keys[place..].iter().take_while(|other| **other == key).count();
+        place - before..place + after
+    }
 }
 
 /// The events that reached a step, by user and time.
 #[derive(Debug, Default)]
 struct Arrivals {
+    /// And [`AHEAD`] that are later than any event.
     keys: Vec<u64>,
     /// The key of the latest first event that each can have started from.
     starts: Vec<u64>,
@@ -45,50 +87,86 @@ struct Arrivals {
 
 impl Arrivals {
     fn len(&self) -> usize {
-        self.keys.len()
+        self.starts.len()
+    }
+
+    fn keys(&self) -> &[u64] {
+        &self.keys[..self.len()]
+    }
+
+    /// The events of the first step. Each starts an attempt.
+    fn first(keys: &[u64]) -> Arrivals {
+        let padded = keys.iter().copied().chain([u64::MAX; AHEAD]).collect();
+        Arrivals { keys: padded, starts: keys.to_vec(), origins: Vec::new() }
     }
 }
 
 impl Plain {
-    /// What became of each user of a task, and the rows of the first step, with refs if asked for.
+    /// What became of the users of a task, and the rows of the first step, with refs if asked for.
     pub fn outcomes(
         &self,
         task: &Task<'_>,
         steps: &[&Selection],
         with_refs: bool,
-    ) -> Result<(Vec<PlainOutcome>, Rows), Problem> {
+    ) -> Result<(PlainOutcomes, Rows), Problem> {
         let first = task.rows(steps[0], self.starts.clone(), with_refs)?;
         let mut all = Vec::with_capacity(steps.len());
-        all.push(Arrivals { keys: first.keys.clone(), starts: first.keys.clone(), origins: Vec::new() });
+        all.push(Arrivals::first(&first.keys));
+        let mut first_of_user = vec![0; USER_COUNT];
         for selection in &steps[1..] {
             let before = all.last().expect("the first step is there");
             if before.len() == 0 {
-                all.push(Arrivals::default());
-                continue;
+                break;
             }
             let rows = task.rows(selection, self.followers.clone(), false)?;
-            all.push(self.follow(before, &rows.keys));
+            all.push(self.follow(before, &rows.keys, &mut first_of_user));
         }
-        Ok((self.told(&all), first))
+        all.retain(|arrivals| arrivals.len() > 0);
+        Ok((self.told(&all, steps.len()), first))
     }
 
     /// The events of a step that follow an arrival at the step before, within the window.
-    fn follow(&self, before: &Arrivals, keys: &[u64]) -> Arrivals {
-        let mut arrivals = Arrivals::default();
-        let mut next = 0; // the first arrival before that is too late for this event
-        let latest = u64::from(!self.is_strict); // 1: an arrival at the same moment counts
-        for key in keys {
-            while next < before.len() && before.keys[next] < key + latest {
-                next += 1;
-            }
-            let Some(origin) = next.checked_sub(1) else { continue };
-            // Another user's start is farther away than any window.
-            if key - before.starts[origin] <= self.window {
-                arrivals.keys.push(*key);
-                arrivals.starts.push(before.starts[origin]);
-                arrivals.origins.push(origin as u32);
-            }
+    ///
+    /// `first_of_user` has a place for each user of a task.
+    fn follow(&self, before: &Arrivals, keys: &[u64], first_of_user: &mut [u32]) -> Arrivals {
+        // Those without an arrival look at the ones that are later than any event.
+        first_of_user.fill(before.len() as u32);
+        for (place, key) in before.keys().iter().enumerate().rev() {
+            first_of_user[usize::from(key_user(*key)) % USER_COUNT] = place as u32;
         }
+        let latest = u64::from(!self.is_strict); // 1: an arrival at the same moment counts
+        let mut arrivals = Arrivals {
+            keys: vec![0; keys.len() + AHEAD],
+            starts: vec![0; keys.len()],
+            origins: vec![0; keys.len()],
+        };
+        let mut count = 0;
+        for key in keys {
+            let mut first = first_of_user[usize::from(key_user(*key)) % USER_COUNT] as usize;
+            let end = key + latest;
+            let ahead: &[u64; AHEAD] = before.keys[first..first + AHEAD].try_into().expect("as many");
+            let mut early_count: usize = ahead.iter().map(|arrival| usize::from(*arrival < end)).sum();
+            if early_count == AHEAD {
+                // Later events of the user need not look at these again.
+                let rest = &before.keys()[first..];
+                early_count = rest.iter().take_while(|arrival| **arrival < end).count();
+                first += early_count - 1;
+                early_count = 1;
+                first_of_user[usize::from(key_user(*key)) % USER_COUNT] = first as u32;
+            }
+            let origin = (first + early_count).saturating_sub(1);
+            let start = before.starts[origin];
+            arrivals.keys[count] = *key;
+            arrivals.starts[count] = start;
+            arrivals.origins[count] = origin as u32;
+            // Another user's start is farther away than any window.
+            let is_arrival = (early_count > 0) & (key.wrapping_sub(start) <= self.window);
+            count += usize::from(is_arrival);
+        }
+        arrivals.keys.truncate(count + AHEAD);
+        arrivals.keys[count..].fill(u64::MAX);
+        arrivals.starts.truncate(count);
+        arrivals.origins.truncate(count);
         arrivals
     }
 
@@ -100,44 +178,50 @@ impl Plain {
         last >= as_of && (!self.is_strict || last > time)
     }
 
-    fn told(&self, arrivals: &[Arrivals]) -> Vec<PlainOutcome> {
-        // By user: the level, and the first arrival at it.
-        let mut reached = vec![(0_u8, 0_u32); TASK_USER_COUNT as usize];
-        for (level, of_step) in (1_u8..).zip(arrivals) {
-            let mut last = None;
-            for (place, key) in of_step.keys.iter().enumerate() {
-                let user = key_user(*key);
-                if last != Some(user) {
-                    reached[usize::from(user)] = (level, place as u32);
-                    last = Some(user);
-                }
-            }
+    /// Whether one of a user's attempts at a step, from their first arrival there on, can still reach another.
+    fn can_user_go_on(&self, arrivals: &Arrivals, first: usize) -> bool {
+        let user = key_user(arrivals.keys[first]);
+        let own = (first..arrivals.len()).take_while(|place| key_user(arrivals.keys[*place]) == user);
+        own.into_iter().any(|place| self.can_go_on(arrivals.keys[place], arrivals.starts[place]))
+    }
+
+    /// From the last step back: who came there first, and where those came from.
+    fn told(&self, arrivals: &[Arrivals], step_count: usize) -> PlainOutcomes {
+        let mut levels = vec![0_u8; USER_COUNT];
+        for (level, of_step) in (1..).zip(arrivals) {
+            of_step.keys().iter().for_each(|key| levels[usize::from(key_user(*key)) % USER_COUNT] = level);
         }
-        let mut outcomes = Vec::new();
-        for (user, (level, place)) in reached.into_iter().enumerate().filter(|(_, (level, _))| *level > 0) {
-            let (level, mut place) = (usize::from(level), place as usize);
-            let of_level = &arrivals[level - 1];
-            let is_in_progress = level < arrivals.len() && self.pending_at.is_some() && {
-                let own = (place..of_level.len())
-                    .take_while(|at| usize::from(key_user(of_level.keys[*at])) == user);
-                own.into_iter().any(|at| self.can_go_on(of_level.keys[at], of_level.starts[at]))
-            };
-            let mut keys = vec![0; level];
-            for step in (0..level).rev() {
-                keys[step] = arrivals[step].keys[place];
-                if step > 0 {
-                    place = arrivals[step].origins[place] as usize;
-                }
+        let mut outcomes = PlainOutcomes { keys: vec![Vec::new(); arrivals.len()], ..Default::default() };
+        let mut places: Vec<u32> = Vec::new(); // of the told attempts among the arrivals of a step
+        for (step, of_step) in arrivals.iter().enumerate().rev() {
+            if let Some(after) = arrivals.get(step + 1) {
+                places.iter_mut().for_each(|place| *place = after.origins[*place as usize]);
             }
-            outcomes.push(PlainOutcome { keys, is_in_progress });
+            let mut count = places.len();
+            places.resize(count + of_step.len().min(USER_COUNT), 0);
+            let mut last_user = None;
+            for (place, key) in (0..).zip(of_step.keys()) {
+                let user = key_user(*key);
+                let is_first = last_user != Some(user);
+                last_user = Some(user);
+                if count < places.len() {
+                    places[count] = place;
+                }
+                let is_told = is_first & (usize::from(levels[usize::from(user) % USER_COUNT]) == step + 1);
+                count += usize::from(is_told);
+            }
+            places.truncate(count);
+            if self.pending_at.is_some() {
+                let added = &places[outcomes.in_progress.len()..];
+                let can_go_on =
+                    |place: &u32| step + 1 < step_count && self.can_user_go_on(of_step, *place as usize);
+                outcomes.in_progress.extend(added.iter().map(can_go_on));
+            }
+            outcomes.keys[step] = places.iter().map(|place| of_step.keys[*place as usize]).collect();
+            if step == 0 {
+                outcomes.firsts = std::mem::take(&mut places);
+            }
         }
         outcomes
     }
-}
-
-/// The places, in the rows of the first step, of the events that an attempt can have started with.
-pub(super) fn first_rows(outcome: &PlainOutcome, first: &Rows) -> Range<usize> {
-    let start = first.keys.partition_point(|key| *key < outcome.keys[0]);
-    let count = first.keys[start..].iter().take_while(|key| **key == outcome.keys[0]).count();
-    start..start + count
 }

@@ -44,6 +44,7 @@ mod grid;
 mod growth_model;
 mod invitations;
 mod lifecycle;
+mod merge_runs;
 mod overview;
 mod overview_users;
 mod path_walk;
@@ -184,15 +185,18 @@ const TIME_BITS: u32 = 48;
 const TIME_BIAS: i64 = 1 << (TIME_BITS - 1);
 
 /// Packs a user within the task and a time so that order of keys is order of (user, time).
+#[inline]
 pub fn key(user: u16, time: TimeMs) -> u64 {
     (u64::from(user) << TIME_BITS) | (time + TIME_BIAS) as u64
 }
 
 /// The user within the task.
+#[inline]
 pub fn key_user(key: u64) -> u16 {
     (key >> TIME_BITS) as u16
 }
 
+#[inline]
 pub fn key_time(key: u64) -> TimeMs {
     (key & ((1 << TIME_BITS) - 1)) as i64 - TIME_BIAS
 }

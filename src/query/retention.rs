@@ -11,7 +11,7 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 
 use super::activity::visit_active_days;
-use super::births::{Births, Founding, Member, find_foundings};
+use super::births::{Births, Founding, Member, ReturnTally, find_foundings};
 use super::grid::{Grid, too_many_rows};
 use super::returns::{Change, Followers, Moment, Periods, Returns, cumulate};
 use super::split::slots_of;
@@ -207,6 +207,14 @@ impl Retention {
     ) -> Result<(), Problem> {
         let period_count = self.width() as u32 - 1;
         if self.are_days_enough() {
+            if let Births::Few(births) = births {
+                let mut tally = ReturnTally::new(births, period_count, !self.calendar.is_daily());
+                visit_active_days(task, &self.returns, range, &mut |day, users| {
+                    tally.add(users, self.bucket(i64::from(day) * DAY_MS), cells);
+                })?;
+                tally.flush(cells);
+                return Ok(());
+            }
             let mut last_buckets = vec![u32::MAX; TASK_USER_COUNT as usize];
             return visit_active_days(task, &self.returns, range, &mut |day, users| {
                 let bucket = self.bucket(i64::from(day) * DAY_MS);

@@ -226,9 +226,17 @@ impl Segmentation {
         {
             return self.observe_days(task, series, stretch, &mut counted.tally);
         }
-        let rows = self.rows(task, series, stretch.looked_at(), self.needs_refs(series))?;
-        let slots = series.split.slots(self.codes(task, &rows)?);
-        self.count(task, &series.measure, stretch, &rows, slots.as_ref(), counted)
+        let needs_refs = self.needs_refs(series);
+        let mut count = |rows: &Rows| {
+            let slots = series.split.slots(self.codes(task, rows)?);
+            self.count(task, &series.measure, stretch, rows, slots.as_ref(), counted)
+        };
+        match series.measure {
+            Measure::Users | Measure::PerUser | Measure::FirstTimeUsers => {
+                count(&self.rows(task, series, stretch.looked_at(), needs_refs)?)
+            }
+            _ => task.for_each_piece(&series.selection, stretch.looked_at(), needs_refs, &mut count),
+        }
     }
 
     /// Counts rows of a stretch.

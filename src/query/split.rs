@@ -45,6 +45,11 @@ impl Codes {
         }
     }
 
+    /// The code of each row, if every row has one.
+    pub fn singles(&self) -> Option<&[u32]> {
+        self.offsets.is_none().then_some(&self.codes)
+    }
+
     pub fn row_count(&self) -> usize {
         self.offsets.as_ref().map_or(self.codes.len(), |offsets| offsets.len() - 1)
     }

@@ -9,9 +9,13 @@ use hashbrown::HashMap;
 
 use super::clip::Clip;
 use super::columns;
+use super::merge_runs::{merge_rows, merge_runs};
 use super::scan::Scan;
 use super::selection::{BoundGroup, UserFilter};
-use super::{BreakdownPlan, Codes, RowRef, Rows, Selection, TASK_USER_COUNT, TaskSet, key, key_user};
+use super::{
+    BreakdownPlan, Codes, RowRef, Rows, Selection, TASK_USER_COUNT, TIME_BITS, TaskSet, key, key_time,
+    key_user,
+};
 use crate::api::Problem;
 use crate::model::{DAY_MS, Entity, Number, TimeMs};
 use crate::segment::RowKind;
@@ -121,29 +125,45 @@ impl<'a> Task<'a> {
             return self.scan.by_account().of_task(self.scan, self.index, selection, range, with_refs);
         }
         let mut rows = Rows::default();
-        let mut source_count = 0;
+        let mut ends = Vec::new();
         for bound in &selection.groups {
             let before = rows.keys.len();
             self.read_group(bound, &range, with_refs, &mut rows)?;
             meter.check_room(rows.size())?;
-            source_count += usize::from(rows.keys.len() > before);
-        }
-        if source_count > 1 {
-            if with_refs {
-                let mut paired: Vec<(u64, RowRef)> =
-                    rows.keys.iter().copied().zip(rows.refs.iter().copied()).collect();
-                paired.sort_by_key(|(key, _)| *key);
-                rows.keys.clear();
-                rows.refs.clear();
-                rows.keys.extend(paired.iter().map(|(key, _)| *key));
-                rows.refs.extend(paired.iter().map(|(_, row)| *row));
-            } else {
-                // A stable sort finds the runs that the groups are, and merges them.
-                rows.keys.sort();
+            if rows.keys.len() > before {
+                ends.push(rows.keys.len());
             }
+        }
+        match with_refs {
+            true => merge_rows(&mut rows.keys, &mut rows.refs, &ends),
+            false => merge_runs(&mut rows.keys, &ends),
         }
         rows.charge = meter.charge(rows.size())?;
         Ok(rows)
+    }
+
+    /// Calls `f` with the same rows in pieces, each sorted, in no order among themselves: for what does not ask in which
+    /// order a user did things.
+    pub fn for_each_piece(
+        &self,
+        selection: &Selection,
+        range: Range<TimeMs>,
+        with_refs: bool,
+        f: &mut dyn FnMut(&Rows) -> Result<(), Problem>,
+    ) -> Result<(), Problem> {
+        // What is shown of users is decided for all of their rows at once.
+        if self.entity == Entity::Account || self.is_clipped() {
+            return f(&self.rows(selection, range, with_refs)?);
+        }
+        let meter = self.scan.meter();
+        for bound in &selection.groups {
+            meter.check()?;
+            let mut rows = Rows::default();
+            self.read_group(bound, &range, with_refs, &mut rows)?;
+            rows.charge = meter.charge(rows.size())?;
+            f(&rows)?;
+        }
+        Ok(())
     }
 
     fn read_group(
@@ -168,40 +188,52 @@ impl<'a> Task<'a> {
             return Ok(());
         }
         self.scan.count_rows(rows.len());
+        let first = out.keys.len();
         let base = u64::from(self.user_base());
-        let mut users = Vec::with_capacity(rows.len());
+        let bias = key(0, meta.time_min);
+        out.keys.reserve(rows.len());
         column.for_each_block(rows.clone(), |block| {
-            users.extend(block.iter().map(|user| (user - base) as u16))
+            out.keys.extend(block.iter().map(|user| ((user - base) << TIME_BITS) + bias));
         });
-        let mut times = Vec::with_capacity(rows.len());
-        group.times()?.read(rows.clone(), &mut times);
+        let mut rest = &mut out.keys[first..];
+        group.times()?.for_each_block(rows.clone(), |block| {
+            let (keys, after) = std::mem::take(&mut rest).split_at_mut(block.len());
+            keys.iter_mut().zip(block).for_each(|(key, time)| *key += time);
+            rest = after;
+        });
+        if with_refs {
+            let reference = |row| RowRef { segment: bound.segment, group: bound.group, row: row as u32 };
+            out.refs.extend(rows.clone().map(reference));
+        }
 
         let dead = &self.scan.snapshot().segments[bound.segment as usize].dead;
         let is_whole = range.start <= meta.time_min && meta.time_max < range.end;
         let mask = match &bound.filter {
-            Some(filter) => Some(filter.mask(self, (bound.segment, bound.group), rows.clone(), &users)?),
+            Some(filter) => {
+                let users: Vec<u16> = out.keys[first..].iter().map(|key| key_user(*key)).collect();
+                Some(filter.mask(self, (bound.segment, bound.group), rows, &users)?)
+            }
             None => None,
         };
         if mask.is_none() && dead.is_empty() && is_whole {
-            out.keys.extend(
-                users.iter().zip(&times).map(|(user, time)| key(*user, meta.time_min + *time as i64)),
-            );
-            if with_refs {
-                let reference = |row| RowRef { segment: bound.segment, group: bound.group, row: row as u32 };
-                out.refs.extend(rows.map(reference));
-            }
             return Ok(());
         }
         let dead_in_task = self.set_of(dead);
-        for (index, row) in rows.enumerate() {
-            let time = meta.time_min + times[index] as i64;
-            let is_meant = mask.as_ref().is_none_or(|mask| mask[index]);
-            if is_meant && range.contains(&time) && !dead_in_task.contains(users[index]) {
-                out.keys.push(key(users[index], time));
-                if with_refs {
-                    out.refs.push(RowRef { segment: bound.segment, group: bound.group, row: row as u32 });
-                }
+        let mut count = first;
+        for at in first..out.keys.len() {
+            let found = out.keys[at];
+            out.keys[count] = found;
+            if with_refs {
+                out.refs[count] = out.refs[at];
             }
+            let is_meant = mask.as_ref().is_none_or(|mask| mask[at - first])
+                & range.contains(&key_time(found))
+                & !dead_in_task.contains(key_user(found));
+            count += usize::from(is_meant);
+        }
+        out.keys.truncate(count);
+        if with_refs {
+            out.refs.truncate(count);
         }
         Ok(())
     }
@@ -220,7 +252,7 @@ impl<'a> Task<'a> {
         debug_assert!(self.entity == Entity::User, "day sets are of users");
         debug_assert!(!self.is_clipped(), "day sets are of all events");
         let mut entries: Vec<u32> = Vec::new();
-        let mut source_count = 0;
+        let mut ends = Vec::new();
         for (_, live) in self.scan.segments(RowKind::Events) {
             let Some(activity) = live.segment.activity()? else { continue };
             let before = entries.len();
@@ -234,10 +266,12 @@ impl<'a> Task<'a> {
                 }
                 entries.truncate(kept);
             }
-            source_count += usize::from(entries.len() > before);
+            if entries.len() > before {
+                ends.push(entries.len());
+            }
         }
-        if source_count > 1 {
-            entries.sort();
+        if ends.len() > 1 {
+            merge_runs(&mut entries, &ends);
             entries.dedup();
         }
         let mut users = Vec::new();

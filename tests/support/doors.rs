@@ -16,6 +16,7 @@ pub trait Door {
     fn ingest(&mut self, events: &[Json]);
     fn write_profiles(&mut self, entity: Entity, writes: &[Json]);
     fn merge_identities(&mut self, merges: &[Json]);
+    fn put_growth_model(&mut self, model: &Json);
     fn query(&self, query: &Json) -> Result<Vec<Row>, Refused>;
 }
 
@@ -64,6 +65,10 @@ impl Door for Library {
         self.store.merge_identities(merges).expect("valid merges are stored");
     }
 
+    fn put_growth_model(&mut self, model: &Json) {
+        self.store.put_growth_model(model).expect("a valid model is stored");
+    }
+
     fn query(&self, query: &Json) -> Result<Vec<Row>, Refused> {
         match self.store.query(query) {
             Ok(answer) => Ok(tables::rows(&answer.table)),
@@ -110,6 +115,12 @@ impl Door for Http {
         self.write("/v1/identities", merges);
     }
 
+    fn put_growth_model(&mut self, model: &Json) {
+        let headers = [("Content-Type", "application/json")];
+        let answer = self.server.send("PUT", "/v1/growth-model", &headers, model.to_string().as_bytes());
+        assert_eq!(answer.status, 201, "{answer:?}");
+    }
+
     fn query(&self, query: &Json) -> Result<Vec<Row>, Refused> {
         let kind = reading::string(query.get("kind").expect("a query has a kind"));
         let answer = self.server.post(&format!("/v1/query/{kind}"), &query.to_string());
@@ -147,6 +158,10 @@ impl Door for Reference {
         for merge in merges {
             self.merge(&reading::identity_merge(merge));
         }
+    }
+
+    fn put_growth_model(&mut self, model: &Json) {
+        self.set_growth_model(model.clone());
     }
 
     fn query(&self, query: &Json) -> Result<Vec<Row>, Refused> {

@@ -1,7 +1,7 @@
 //! The examples of a page of the documentation: what is stored, what is asked, and the table that comes back.
 //!
-//! Fenced blocks are read by their first line. A block of `json events`, `json users` or `json identities` is the body
-//! of such a request; a run of them is one store, which all examples up to the next run ask. A block of `json query`
+//! Fenced blocks are read by their first line. A block of `json events`, `json users`, `json identities` or
+//! `json growth-model` is the body of such a request; a run of them is one store, which all examples up to the next run ask. A block of `json query`
 //! asks, and the next block, a `table`, is what it gets: a line with the names of the columns, then a line for each row,
 //! with cells apart by spaces. A text in a cell stands without quotes.
 

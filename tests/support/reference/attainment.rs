@@ -129,7 +129,8 @@ fn attempts<'a>(question: &'a Question) -> Result<(Split, Vec<Attempt<'a>>), Ref
 fn curve(question: &Question, split: &Split, key: &Key, attempts: &[Attempt]) -> Vec<Row> {
     let attempts: Vec<&Attempt> = attempts.iter().filter(|attempt| attempt.keys.contains(key)).collect();
     let mut rows = Vec::new();
-    let mut left = 1.0;
+    // The share that is left, as a fraction: tests have few sign-ups.
+    let mut left = (1_u128, 1_u128);
     for day in 0.. {
         let starts_at = |attempt: &Attempt| attempt.signup + day * DAY_MS;
         let is_within = is_day_within(question, day);
@@ -148,15 +149,24 @@ fn curve(question: &Question, split: &Split, key: &Key, attempts: &[Attempt]) ->
             attempt.reached.is_some_and(|took| attempt.signup + took < starts_at(attempt) + DAY_MS)
         };
         let activated = at_risk.iter().filter(on_the_day).count();
-        left *= (at_risk.len() - activated) as f64 / at_risk.len() as f64;
+        left = reduced(left.0 * (at_risk.len() - activated) as u128, left.1 * at_risk.len() as u128);
+        let share = real((left.1 - left.0) as f64 / left.1 as f64);
         let mut row = split.columns(key);
         row.push(("day".to_owned(), reading::count(day as usize)));
         row.push(("at_risk".to_owned(), reading::count(at_risk.len())));
         row.push(("activated".to_owned(), reading::count(activated)));
-        row.push(("share".to_owned(), cell(Some(real(1.0 - left)))));
+        row.push(("share".to_owned(), cell(Some(share))));
         rows.push(row);
     }
     rows
+}
+
+fn reduced(numerator: u128, denominator: u128) -> (u128, u128) {
+    let (mut a, mut b) = (numerator, denominator);
+    while b != 0 {
+        (a, b) = (b, a % b);
+    }
+    (numerator / a, denominator / a)
 }
 
 /// Whether a day has a moment of the window.

@@ -83,8 +83,7 @@ pub fn members(question: &Question, json: &Json) -> Result<Members, Refusal> {
 fn done<'a>(question: &'a Question, selector: &Json) -> Result<BTreeMap<String, Vec<&'a Event>>, Refusal> {
     let selector = Selector::read(question, selector)?;
     let mut done: BTreeMap<String, Vec<&Event>> = BTreeMap::new();
-    let matching = question.events.iter().filter(|event| selector.takes(question, event)).collect();
-    for event in question.without_own_signups(matching) {
+    for event in question.events.iter().filter(|event| selector.takes(question, event)) {
         if let Some(owner) = question.owner(event) {
             done.entry(owner.to_owned()).or_default().push(event);
         }

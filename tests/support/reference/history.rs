@@ -20,9 +20,6 @@ pub struct Reference {
     also_known: BTreeSet<(Entity, String)>,
 }
 
-/// A property of events that are, or are like, somebody's sign-up, where that is not to be seen.
-const OWN_SIGNUP: &str = "$signup";
-
 /// The properties of a user or account; a removed one is there without a value.
 #[derive(Clone, Debug, Default)]
 struct Profile {
@@ -45,29 +42,18 @@ impl Reference {
         self.growth_model.as_ref()
     }
 
-    /// The same with these events alone, some of which are sign-ups; others are known as before.
+    /// The same with these events alone; others are known as before.
     pub fn with_first_days_only(
         &self,
-        events: Vec<(Event, bool)>,
+        events: Vec<Event>,
         (entity, known): (Entity, BTreeSet<String>),
     ) -> Reference {
-        let mark = |(mut event, is_own): (Event, bool)| {
-            if is_own {
-                event.properties.push((OWN_SIGNUP.to_owned(), Value::Bool(true)));
-            }
-            event
-        };
         let known = known.into_iter().map(|id| (entity, id));
         Reference {
-            arrivals: events.into_iter().map(mark).collect(),
+            arrivals: events,
             also_known: self.also_known.iter().cloned().chain(known).collect(),
             ..self.clone()
         }
-    }
-
-    /// Whether one event like this of somebody is not to be seen.
-    pub fn is_own_signup(event: &Event) -> bool {
-        event.properties.iter().any(|(name, _)| name == OWN_SIGNUP)
     }
 
     pub fn arrive(&mut self, event: Event) {

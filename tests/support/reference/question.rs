@@ -143,18 +143,7 @@ impl<'a> Question<'a> {
 
     /// All events that a selector and `where` take, over all history.
     pub fn matching(&self, selector: &Selector) -> Vec<&Event> {
-        let matching = self.events.iter().filter(|event| self.takes(event) && selector.takes(self, event));
-        self.without_own_signups(matching.collect())
-    }
-
-    /// Of each one's events that are sign-ups not to be seen, one is left out.
-    pub fn without_own_signups<'e>(&self, mut events: Vec<&'e Event>) -> Vec<&'e Event> {
-        let mut left_out = BTreeSet::new();
-        events.retain(|event| match self.owner(event) {
-            Some(owner) if Reference::is_own_signup(event) => !left_out.insert(owner.to_owned()),
-            _ => true,
-        });
-        events
+        self.events.iter().filter(|event| self.takes(event) && selector.takes(self, event)).collect()
     }
 
     /// Who an event counts for.

@@ -57,7 +57,8 @@ impl<'a> Signup<'a> {
     }
 }
 
-/// The members of a cohort, judged on so much of each one's events from the sign-up on, without the sign-up itself.
+/// The members of a cohort, judged on so much of each one's events from the sign-up on, without the sign-up itself and
+/// what repeats it at that instant.
 pub fn members_within(
     question: &Question,
     signups: &[Signup],
@@ -69,9 +70,9 @@ pub fn members_within(
         let own = signup.own();
         for event in &question.events {
             let is_theirs = question.owner(event) == Some(signup.owner);
-            if is_theirs && (signup.time..=signup.time + within).contains(&event.time) {
-                let is_own = own.iter().any(|own| std::ptr::eq(*own, event));
-                events.push((event.clone(), is_own));
+            let is_own = own.iter().any(|own| std::ptr::eq(*own, event));
+            if is_theirs && !is_own && (signup.time..=signup.time + within).contains(&event.time) {
+                events.push(event.clone());
             }
         }
     }

@@ -1,0 +1,305 @@
+//! The stories of the demo's history, found again by the queries that growth teams ask.
+//!
+//! What was planted is in the constants of `demo`, and counted in its summary: the queries must tell the same, to the
+//! last user.
+
+use flywheeldb::Store;
+use flywheeldb::api::{Json, Table};
+use flywheeldb::demo::{ACTIVATION_WINDOW_MS, DemoPlan, DemoSummary, END, generate, profiles};
+use flywheeldb::model::{DAY_MS, Entity, Event, EventBatch, Number, Value};
+use tempfile::TempDir;
+
+const PLAN: DemoPlan = DemoPlan { seed: 1, events: 300_000 };
+
+/// The demo's history in a store, with the model of its product.
+struct Demo {
+    store: Store,
+    summary: DemoSummary,
+    _directory: TempDir,
+}
+
+impl Demo {
+    fn new() -> Demo {
+        let directory = TempDir::new().expect("a temporary directory");
+        let store = Store::open(&directory.path().join("store")).expect("a new store opens");
+        let summary = generate(&PLAN, &mut |batch| store.ingest(batch).map(|_| ())).expect("it is stored");
+        let known = profiles(&PLAN);
+        store.write_profiles(Entity::User, known.users).expect("they are stored");
+        store.write_profiles(Entity::Account, known.accounts).expect("they are stored");
+        let within = format!("{}d", ACTIVATION_WINDOW_MS / DAY_MS);
+        let model = format!(
+            r#"{{"signup": "signup", "activate": {{"event": "project_created", "within": "{within}"}},
+                 "paid": "plan_upgraded"}}"#
+        );
+        let (_, warnings) = store.put_growth_model(&json(&model)).expect("it is a model");
+        assert_eq!(warnings, [], "the product has all of these events");
+        Demo { store, summary, _directory: directory }
+    }
+
+    /// Asks a query as of the end of the history, unless it says otherwise.
+    fn ask(&self, body: &str) -> Table {
+        self.store.query_at(&json(body), END).expect("the store answers").table
+    }
+
+    /// The cells of a row, by column.
+    fn row(&self, table: &Table, index: usize, column: &str) -> String {
+        let cell =
+            table.column(column).expect("the table has the column").nth(index).expect("it has the row");
+        match cell {
+            flywheeldb::api::Cell::UInt(count) => count.to_string(),
+            flywheeldb::api::Cell::Float(share) => share.to_string(),
+            flywheeldb::api::Cell::Text(text) => text.clone(),
+            other => format!("{other:?}"),
+        }
+    }
+
+    fn count(&self, cohort: &str) -> u64 {
+        let table = self.ask(&format!(r#"{{"kind": "cohort", "entity": "account", "cohort": {cohort}}}"#));
+        self.row(&table, 0, "users").parse().expect("a count")
+    }
+}
+
+fn json(text: &str) -> Json {
+    Json::parse(text.as_bytes()).expect("it is JSON")
+}
+
+#[test]
+fn the_planted_activation_event_drives_retention_most() {
+    let demo = Demo::new();
+    let drivers =
+        demo.ask(r#"{"kind": "drivers", "outcome": {"did": "*", "after": "28d", "before": "35d"}}"#);
+    for index in 0..drivers.row_count().min(8) {
+        let columns = ["event", "at_least", "users", "rate_did", "rate_did_not", "lift", "recall", "phi"];
+        println!("{:?}", columns.map(|column| demo.row(&drivers, index, column)));
+    }
+    let first = |column: &str| demo.row(&drivers, 0, column);
+    let (activated, others) = (demo.summary.activated, demo.summary.not_activated);
+    assert_eq!([first("event"), first("at_least")], ["project_created", "1"]);
+    assert_eq!(first("users"), activated.decided.to_string());
+    assert_eq!(first("rate_did"), activated.rate().to_string());
+    assert_eq!(first("rate_did_not"), others.rate().to_string());
+    let recall = activated.retained as f64 / (activated.retained + others.retained) as f64;
+    assert_eq!(first("recall"), recall.to_string());
+}
+
+#[test]
+fn activation_is_what_the_generator_counted() {
+    let demo = Demo::new();
+    let table = demo.ask(r#"{"kind": "activation", "interval": "total"}"#);
+    let summary = &demo.summary;
+    assert_eq!(demo.row(&table, 0, "signups"), summary.users.to_string());
+    assert_eq!(demo.row(&table, 0, "activated"), summary.activated.users.to_string());
+    let curve = demo.ask(r#"{"kind": "activation", "curve": true}"#);
+    let share = |day: usize| demo.row(&curve, day, "share").parse::<f64>().expect("a share");
+    assert!((1..curve.row_count()).all(|day| share(day) >= share(day - 1)), "who is activated stays so");
+    // Recent sign-ups have had less time, so that the plain rate is below the share.
+    let rate: f64 = demo.row(&table, 0, "rate").parse().expect("a share");
+    let last = share(curve.row_count() - 1);
+    assert!(last >= rate && last - rate < 0.05, "{last} and {rate}");
+}
+
+#[test]
+fn the_top_leads_buy_by_far_more_often() {
+    let demo = Demo::new();
+    // Accounts that have not bought by the first of August, by how near they come to the limit of the free plan.
+    let leads = r#"{"as_of": "2026-08-01", "threshold": 0.8,
+        "where": {"cohort": {"did_not": "plan_upgraded"}},
+        "signals": [{"name": "exports", "volume": {"event": "export_used", "window": "30d"}, "scale": [0, 5]}]}"#;
+    let cell = |qualified: bool| {
+        format!(r#"{{"result": {{"kind": "pql", "query": {leads}, "qualified": {qualified}}}}}"#)
+    };
+    let bought = r#"{"first_did": "plan_upgraded", "from": "2026-08-01", "to": "2026-10-01"}"#;
+    let share = |qualified: bool| {
+        let all = demo.count(&cell(qualified));
+        let buyers = demo.count(&format!(r#"{{"all": [{}, {bought}]}}"#, cell(qualified)));
+        println!("qualified {qualified}: {buyers} of {all}");
+        buyers as f64 / all as f64
+    };
+    let (top, rest) = (share(true), share(false));
+    assert!(top > 4.0 * rest, "{top} against {rest}");
+}
+
+#[test]
+fn who_is_activated_pays_more_often_and_the_split_does_not_know_the_future() {
+    let demo = Demo::new();
+    let split = |within: &str| {
+        let table = demo.ask(&format!(
+            r#"{{"kind": "conversion", "entity": "account", "interval": "total", "within": "90d",
+                 "breakdown": {{"cohorts": {{"invited": {{"did": "invite_sent"}}, "not": {{"did_not": "invite_sent"}}}}
+                 {within}}}}}"#
+        ));
+        [0, 1].map(|index| demo.row(&table, index, "rate").parse::<f64>().expect("a share"))
+    };
+    let (early, ever) = (split(r#", "within": "7d""#), split(""));
+    println!("judged on the first week {early:?}, on everything {ever:?}");
+    assert!(early[0] > early[1], "who invites early pays more often");
+    assert!(
+        ever[0] / ever[1] > early[0] / early[1],
+        "what comes later makes the split look better than it is"
+    );
+}
+
+/// The cells of each row that are money, in millionths.
+fn money(table: &Table) -> Vec<[i128; 7]> {
+    let columns = ["starting", "new", "expansion", "contraction", "churn", "reactivation", "ending"];
+    let cells: Vec<Vec<i128>> = columns
+        .iter()
+        .map(|name| {
+            let column = table.column(name).expect("revenue has the column");
+            let exact = |cell: &flywheeldb::api::Cell| match cell {
+                flywheeldb::api::Cell::Decimal(money) => money.mantissa_at(-6).expect("it has few decimals"),
+                other => panic!("{other:?} is no money"),
+            };
+            column.map(exact).collect()
+        })
+        .collect();
+    (0..table.row_count()).map(|row| std::array::from_fn(|column| cells[column][row])).collect()
+}
+
+fn adds_up([starting, new, expansion, contraction, churn, reactivation, ending]: [i128; 7]) -> bool {
+    starting + new + expansion + reactivation - contraction - churn == ending
+}
+
+/// What each account paid last, in cents, and whether it ever did.
+struct Plain {
+    amounts: Vec<i128>,
+    has_paid: Vec<bool>,
+}
+
+impl Plain {
+    /// The seven sums of the accounts of a currency, between what was paid before and what is now, in millionths.
+    fn compare(&self, before: &Plain, accounts: impl Iterator<Item = usize>) -> [i128; 7] {
+        let mut sums = [0; 7];
+        for account in accounts {
+            let (start, end) = (before.amounts[account], self.amounts[account]);
+            let moved = match (start, end) {
+                (0, 0) => None,
+                (0, _) if before.has_paid[account] => Some(5),
+                (0, _) => Some(1),
+                (_, 0) => Some(4),
+                _ if end > start => Some(2),
+                _ => Some(3),
+            };
+            sums[0] += start;
+            sums[6] += end;
+            moved.into_iter().for_each(|column| sums[column] += (end - start).abs());
+        }
+        sums.map(|cents| cents * 10_000)
+    }
+}
+
+#[test]
+fn a_million_subscription_changes_in_three_currencies_sum_to_the_cent() {
+    const CHANGE_COUNT: usize = 1_000_000;
+    const ACCOUNT_COUNT: usize = 30_000;
+    const CURRENCIES: [&str; 3] = ["CHF", "EUR", "USD"];
+    const MONTH_COUNT: usize = 12;
+    let directory = TempDir::new().expect("a temporary directory");
+    let store = Store::open(&directory.path().join("store")).expect("a new store opens");
+    let mut state = 7_u64;
+    let mut below = |bound: u64| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) % bound
+    };
+    // One change a moment, the last one of each month at its very end.
+    let starts: Vec<i64> = (0..=MONTH_COUNT)
+        .map(|month| {
+            let date = jiff::civil::date(2024 + (month / 12) as i16, (month % 12) as i8 + 1, 1);
+            let start = date.to_zoned(jiff::tz::TimeZone::UTC).expect("it is a date");
+            start.timestamp().as_millisecond()
+        })
+        .collect();
+    let changes_of_month = CHANGE_COUNT / MONTH_COUNT + 1;
+    let mut plain = Plain { amounts: vec![0; ACCOUNT_COUNT], has_paid: vec![false; ACCOUNT_COUNT] };
+    let mut expected: Vec<[i128; 7]> = Vec::new();
+    let mut change_count = 0;
+    for month in 0..MONTH_COUNT {
+        let before = Plain { amounts: plain.amounts.clone(), has_paid: plain.has_paid.clone() };
+        let mut batch = EventBatch::new();
+        for change in 0..changes_of_month {
+            let account = below(ACCOUNT_COUNT as u64) as usize;
+            let cents = if below(5) == 0 { 0 } else { i128::from(below(1_000_000)) };
+            plain.amounts[account] = cents;
+            plain.has_paid[account] |= cents > 0;
+            let amount = Number::new(cents, -2).expect("it has few digits");
+            let event = Event {
+                event: "plan".to_owned(),
+                user: format!("u{account}"),
+                time: starts[month + 1] - (changes_of_month - change) as i64,
+                id: None,
+                account: Some(format!("a{account}")),
+                properties: vec![
+                    ("mrr".to_owned(), Value::Number(amount)),
+                    ("currency".to_owned(), Value::from(CURRENCIES[account % 3])),
+                ],
+            };
+            batch.push(&event).expect("it is valid");
+            change_count += 1;
+        }
+        store.ingest(batch).expect("it is stored");
+        for currency in 0..3 {
+            let accounts = (0..ACCOUNT_COUNT).filter(|account| account % 3 == currency);
+            expected.push(plain.compare(&before, accounts));
+        }
+    }
+    assert!(change_count >= CHANGE_COUNT);
+    let query = json(
+        r#"{"kind": "revenue", "subscription": {"event": "plan", "mrr": "mrr", "entity": "account"},
+            "currency": "currency", "interval": "month", "from": "2024-01-01", "to": "2025-01-01"}"#,
+    );
+    for _ in 0..2 {
+        let found = money(&store.query(&query).expect("the store answers").table);
+        assert_eq!(found, expected);
+        assert!(found.into_iter().all(adds_up));
+        store.seal().expect("it is sealed");
+    }
+}
+
+#[test]
+fn revenue_adds_up_in_every_row_of_the_demo() {
+    let demo = Demo::new();
+    let subscription = r#""subscription": {"event": {"any_of": ["plan_upgraded", "plan_downgraded",
+        "subscription_cancelled"]}, "mrr": "mrr", "entity": "account"}"#;
+    let mut row_count = 0;
+    for rest in [
+        r#""interval": "month""#,
+        r#""interval": "week", "breakdown": {"property": "plan", "on": "account"}"#,
+        r#""interval": "month", "trailing": "3mo""#,
+    ] {
+        let rows = money(&demo.ask(&format!(r#"{{"kind": "revenue", {subscription}, {rest}}}"#)));
+        assert!(rows.iter().any(|row| row[6] > 0), "somebody pays");
+        row_count += rows.len();
+        assert!(rows.into_iter().all(adds_up), "{rest}");
+    }
+    println!("{row_count} rows add up");
+}
+
+#[test]
+fn revenue_and_invitations_are_what_the_generator_counted() {
+    let demo = Demo::new();
+    let subscription = r#""subscription": {"event": {"any_of": ["plan_upgraded", "plan_downgraded",
+        "subscription_cancelled"]}, "mrr": "mrr", "entity": "account"}"#;
+    let revenue = demo.ask(&format!(
+        r#"{{"kind": "revenue", {subscription}, "currency": "currency", "interval": "total"}}"#
+    ));
+    let endings: Vec<i128> = money(&revenue).into_iter().map(|row| row[6]).filter(|ending| *ending > 0).collect();
+    let ledger: Vec<i128> =
+        demo.summary.mrr_by_currency.values().filter_map(|mrr| mrr.mantissa_at(-6)).filter(|mrr| *mrr > 0).collect();
+    assert_eq!(endings, ledger);
+    let customers: u64 =
+        (0..revenue.row_count()).map(|row| demo.row(&revenue, row, "customers").parse::<u64>().unwrap()).sum();
+    assert_eq!(customers, demo.summary.customers);
+    let parts = r#""signup": "signup", "invite": "invite_sent",
+        "accept": {"event": "invite_accepted", "inviter": "inviter_id"}"#;
+    for (channel, counted) in &demo.summary.invites_by_channel {
+        let of_channel = format!(r#""where": {{"any": [{{"property": "channel", "op": "eq", "value": "{channel}"}},
+            {{"property": "channel", "op": "is_not_set"}}]}}"#);
+        let virality =
+            demo.ask(&format!(r#"{{"kind": "virality", {parts}, "interval": "total", {of_channel}}}"#));
+        let told = |column: &str| demo.row(&virality, 0, column).parse::<f64>().unwrap();
+        println!("{channel}: {} of {}, k {}", told("accepted"), told("invites"), told("k_factor"));
+        assert_eq!((told("invites"), told("accepted")), (counted.sent as f64, counted.accepted as f64));
+        let k_factor = counted.accepted as f64 / told("active_users");
+        assert!((told("k_factor") - k_factor).abs() < 1e-12, "{channel}");
+    }
+}

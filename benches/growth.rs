@@ -68,7 +68,8 @@ fn benchmarks(criterion: &mut Criterion) {
     let user_count = std::env::var("FLYWHEEL_BENCH_USERS").ok();
     let user_count = user_count.map_or(USER_COUNT, |count| count.parse().expect("a number of users"));
     let directory = tempfile::tempdir().expect("a directory can be made");
-    let store = Store::open_with(directory.path(), StoreOptions { background: false });
+    let store =
+        Store::open_with(directory.path(), StoreOptions { background: false, ..StoreOptions::default() });
     let store = store.expect("it can be opened");
     fill(&store, user_count);
     let as_of = r#""as_of": "2026-06-01""#;

@@ -33,7 +33,8 @@ fn batches() -> Vec<EventBatch> {
 
 /// A store without background work, so that nothing else runs while it is measured.
 fn open(directory: &tempfile::TempDir) -> Store {
-    Store::open_with(directory.path(), StoreOptions { background: false }).expect("it can be opened")
+    Store::open_with(directory.path(), StoreOptions { background: false, ..StoreOptions::default() })
+        .expect("it can be opened")
 }
 
 fn query(store: &Store, body: &str) {

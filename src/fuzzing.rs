@@ -14,12 +14,15 @@ use crate::api::Json;
 use crate::format::{ByteWriter, DecodeError, IntColumn, checksum};
 use crate::http::QUERY_KINDS;
 use crate::ingest::{BodyForm, OnError, parse_events};
-use crate::segment::{self, Column, Damage, Segment};
-use crate::store::{Dictionary, IdFile, Manifest};
+use crate::segment::{self, Bounds, Column, Damage, Segment};
+use crate::store::{BackupList, Dictionary, IdFile, Manifest};
 use crate::wal::{Change, read_log};
 
 /// Rows that are read from each end of a column: a column of one repeated value claims billions of them in 17 bytes.
 const ROW_COUNT_READ: usize = 300;
+
+/// Rows up to which a segment is proved: that reads all of them.
+const ROW_COUNT_PROVED_MAX: u64 = 100_000;
 
 /// Where files of one header keep the checksum of all that follows it.
 const CHECKSUM_AT: usize = 16;
@@ -35,6 +38,9 @@ pub fn segment(bytes: &[u8]) {
 fn read_segment(bytes: &[u8]) -> Result<(), Damage> {
     let segment = Segment::open("bytes", Bytes::copy_from_slice(bytes))?;
     let _ = segment.verify();
+    if segment.row_count() < ROW_COUNT_PROVED_MAX {
+        let _ = segment.prove(Bounds { user_count: 1 << 20, account_count: 1 << 20, next_arrival: 1 << 20 });
+    }
     let _ = (segment.row_count(), segment.time_range());
     if let Ok(Some(activity)) = segment.activity() {
         read_ints(&activity.keys());
@@ -109,12 +115,31 @@ pub fn manifest(bytes: &[u8]) {
     }
 }
 
+/// The list of a backup, as it is, with its checksum made right, and with that of the manifest in it too.
+pub fn backup(bytes: &[u8]) {
+    let mended = with_right_checksum(bytes);
+    let manifest_at = bytes.windows(8).position(|window| window == b"FLYWMANI");
+    let inner = manifest_at.and_then(|at| {
+        let manifest = with_right_checksum(bytes.get(at..)?)?;
+        with_right_checksum(&[&bytes[..at], &manifest].concat())
+    });
+    for bytes in [Some(bytes.to_vec()), mended, inner].into_iter().flatten() {
+        if let Ok(list) = BackupList::decode(&bytes) {
+            assert_eq!(BackupList::decode(&list.encode()).as_ref(), Ok(&list));
+            let _ = list.change();
+        }
+    }
+}
+
 /// A file of ids.
 pub fn ids(bytes: &[u8]) {
     for bytes in [Some(bytes.to_vec()), with_right_checksum(bytes)].into_iter().flatten() {
         if let Ok(file) = IdFile::open("bytes", bytes.into()) {
             let (first, count) = (file.first, file.count());
             let dictionary = Dictionary::open(vec![Arc::new(file)], RoaringBitmap::new());
+            for file in dictionary.files() {
+                let _ = dictionary.prove(&file);
+            }
             for index in rows_to_read(count as usize) {
                 let _ = dictionary.id(first + index as u32).and_then(|id| dictionary.find(&id));
             }
@@ -260,6 +285,11 @@ mod tests {
     #[test]
     fn manifests_are_read_or_refused() {
         replay("manifest", manifest);
+    }
+
+    #[test]
+    fn lists_of_backups_are_read_or_refused() {
+        replay("backup", backup);
     }
 
     #[test]

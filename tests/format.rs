@@ -2,8 +2,8 @@
 //!
 //! The page prints a whole small store; here it is written again from the same events and compared, and the
 //! printed bytes are opened and read. `tests/golden/v1` is a store of format version 1 with everything that the
-//! format can hold, and `tests/golden/v1.txt` what it must read as. While version 1 is not released, a change to
-//! bytes is followed by
+//! format can hold, and `tests/golden/v1.txt` what it must read as; so is `v2`. While version 2 is not released, a
+//! change to bytes is followed by
 //!
 //! ```sh
 //! cargo test --test format -- --ignored
@@ -16,6 +16,8 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
 use flywheeldb::Store;
 use flywheeldb::api::{Cell, Json};
@@ -23,7 +25,7 @@ use flywheeldb::model::{
     DAY_MS, DocumentKind, Entity, EventBatch, IdentityMerge, Number, ProfileWrite, TimeMs, Value,
 };
 use flywheeldb::segment::{RowKind, Segment};
-use flywheeldb::store::{Document, Snapshot, StoreOptions, profile_cells, rows_of};
+use flywheeldb::store::{Clock, Document, Snapshot, StoreOptions, profile_cells, rows_of};
 use tempfile::TempDir;
 
 type Files = BTreeMap<String, Vec<u8>>;
@@ -33,7 +35,7 @@ fn open(path: &Path) -> Store {
 }
 
 fn try_open(path: &Path) -> Result<Store, flywheeldb::api::Problem> {
-    Store::open_with(path, StoreOptions { background: false })
+    Store::open_with(path, StoreOptions { background: false, ..StoreOptions::default() })
 }
 
 /// All files of a directory but the lock, which is empty.
@@ -88,6 +90,30 @@ fn example() -> EventBatch {
     batch.push_event("purchase", "ada", 1_793_700_000_000, Some("e3"), Some("acme")).unwrap();
     batch.push_property("amount", &number("19.90")).unwrap();
     batch
+}
+
+/// It is 2026-11-03T10:05:00Z.
+#[derive(Debug)]
+struct StoppedClock;
+
+impl Clock for StoppedClock {
+    fn now(&self) -> TimeMs {
+        1_793_700_300_000
+    }
+
+    fn uptime(&self) -> Duration {
+        Duration::ZERO
+    }
+}
+
+/// The manifest, with the identity of its store, which is random, replaced by the one that the page prints.
+fn with_printed_identity(mut manifest: Vec<u8>) -> Vec<u8> {
+    for (index, byte) in manifest[20..36].iter_mut().enumerate() {
+        *byte = 0xa0 + index as u8;
+    }
+    let checksum = crc32c::crc32c(&manifest[20..]);
+    manifest[16..20].copy_from_slice(&checksum.to_le_bytes());
+    manifest
 }
 
 const EXAMPLE_TEXT: &str = "\
@@ -171,12 +197,17 @@ fn tell_events(snapshot: &Snapshot<'_>, user: u32, text: &mut String) {
 #[test]
 fn the_page_prints_the_bytes_that_a_store_writes() {
     let directory = TempDir::new().unwrap();
-    let store = open(directory.path());
+    let options =
+        StoreOptions { background: false, clock: Arc::new(StoppedClock), ..StoreOptions::default() };
+    let store = Store::open_with(directory.path(), options).unwrap();
     store.ingest(example()).unwrap();
     let mut written = Files::new();
     let mut note = |stage: &str| {
         let files = files(directory.path()).into_iter();
-        written.extend(files.map(|(name, bytes)| (format!("{stage}/{name}"), bytes)));
+        written.extend(files.map(|(name, bytes)| {
+            let bytes = if name == "MANIFEST" { with_printed_identity(bytes) } else { bytes };
+            (format!("{stage}/{name}"), bytes)
+        }));
     };
     note("stored");
     store.seal().unwrap();
@@ -217,8 +248,16 @@ fn the_printed_bytes_read_back() {
     }
 }
 
+/// The versions of the manifest that there ever were.
+const VERSIONS: [&str; 2] = ["v1", "v2"];
+
+/// The golden store of the version that is written.
 fn golden() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/v1")
+    golden_of(VERSIONS.last().unwrap())
+}
+
+fn golden_of(version: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(version)
 }
 
 /// Writes what the golden store holds: every kind of change, value and column, on disk and in the log.
@@ -340,8 +379,12 @@ fn counted(store: &Store) -> [u64; 2] {
 
 #[test]
 fn the_golden_store_reads_as_it_did() {
-    let text = fs::read_to_string(golden().with_extension("txt")).unwrap();
-    let directory = directory_of(&files(&golden()));
+    VERSIONS.into_iter().for_each(|version| reads_as_it_did(&golden_of(version)));
+}
+
+fn reads_as_it_did(golden: &Path) {
+    let text = fs::read_to_string(golden.with_extension("txt")).unwrap();
+    let directory = directory_of(&files(golden));
     let store = open(directory.path());
     assert_eq!(told(&store.snapshot()), text);
     let is_event =
@@ -371,21 +414,32 @@ fn no_byte_of_a_golden_segment_can_change_unnoticed() {
 #[test]
 fn a_store_with_a_damaged_manifest_or_id_file_does_not_open() {
     let golden = files(&golden());
-    let mut directory = directory_of(&golden);
+    let directory = directory_of(&golden);
     for (name, bytes) in golden.iter().filter(|(name, _)| *name == "MANIFEST" || name.ends_with(".ids")) {
         for at in 0..bytes.len() {
             let mut damaged = bytes.clone();
             damaged[at] ^= 0x5a;
             fs::write(directory.path().join(name), &damaged).unwrap();
-            let is_reserved = name.ends_with(".ids") && (10..16).contains(&at);
-            match try_open(directory.path()) {
-                Err(problem) => assert_eq!(problem.exit_code(), 3, "byte {at} of {name}: {problem}"),
-                Ok(_) => {
-                    assert!(is_reserved, "byte {at} of {name}");
-                    directory = directory_of(&golden);
-                }
-            }
+            let problem = try_open(directory.path()).expect_err(&format!("byte {at} of {name}"));
+            assert_eq!(problem.exit_code(), 3, "byte {at} of {name}: {problem}");
         }
         fs::write(directory.path().join(name), bytes).unwrap();
+    }
+}
+
+/// Writes the version into the header of every file of the golden store in turn.
+#[test]
+fn a_newer_version_of_any_file_is_refused_and_nothing_is_written() {
+    let golden = files(&golden());
+    for (name, bytes) in &golden {
+        let directory = directory_of(&golden);
+        fs::write(directory.path().join("LOCK"), "").unwrap();
+        let mut newer = bytes.clone();
+        newer[8..10].copy_from_slice(&900_u16.to_le_bytes());
+        fs::write(directory.path().join(name), &newer).unwrap();
+        let before = files(directory.path());
+        let problem = try_open(directory.path()).unwrap_err();
+        assert!(problem.detail.contains("format version 900"), "{name}: {problem}");
+        assert_eq!(files(directory.path()), before, "{name}");
     }
 }

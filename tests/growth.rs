@@ -5,8 +5,8 @@
 
 use flywheeldb::Store;
 use flywheeldb::api::{Json, Table};
-use flywheeldb::demo::{ACTIVATION_WINDOW_MS, DemoPlan, DemoSummary, END, generate, profiles};
-use flywheeldb::model::{DAY_MS, Entity, Event, EventBatch, Number, Value};
+use flywheeldb::demo::{DemoPlan, DemoSummary, END, GROWTH_MODEL, generate, profiles};
+use flywheeldb::model::{Entity, Event, EventBatch, Number, Value};
 use tempfile::TempDir;
 
 const PLAN: DemoPlan = DemoPlan { seed: 1, events: 300_000 };
@@ -26,12 +26,7 @@ impl Demo {
         let known = profiles(&PLAN);
         store.write_profiles(Entity::User, known.users).expect("they are stored");
         store.write_profiles(Entity::Account, known.accounts).expect("they are stored");
-        let within = format!("{}d", ACTIVATION_WINDOW_MS / DAY_MS);
-        let model = format!(
-            r#"{{"signup": "signup", "activate": {{"event": "project_created", "within": "{within}"}},
-                 "paid": "plan_upgraded"}}"#
-        );
-        let (_, warnings) = store.put_growth_model(&json(&model)).expect("it is a model");
+        let (_, warnings) = store.put_growth_model(&json(GROWTH_MODEL)).expect("it is a model");
         assert_eq!(warnings, [], "the product has all of these events");
         Demo { store, summary, _directory: directory }
     }

@@ -24,7 +24,9 @@ struct Timed {
 impl Timed {
     fn new() -> Timed {
         let directory = tempfile::tempdir().unwrap();
-        let store = Store::open_with(directory.path(), StoreOptions { background: false }).unwrap();
+        let store =
+            Store::open_with(directory.path(), StoreOptions { background: false, ..StoreOptions::default() })
+                .unwrap();
         Timed { store, _directory: directory }
     }
 

@@ -22,6 +22,7 @@ def active_users(days):
 
 
 WEB = {"event": "project_created", "where": {"property": "platform", "op": "eq", "value": "web"}}
+REVENUE = {"any_of": ["seat_added", "plan_upgraded", "subscription_renewed", "addon_purchased"]}
 QUESTIONS = {
     "Q1": funnel(["signup", "activate", "project_created"], "7d"),
     "Q2": funnel(["signup", "activate", WEB, "invite_sent", "upgrade_viewed", "plan_upgraded"], "30d"),
@@ -36,10 +37,11 @@ QUESTIONS = {
         {"not": {"did": "plan_upgraded"}}]}, **AS_OF})],
     "Q8": [("segmentation", {"series": [{"event": "feature_used"}], "interval": "day",
                              "breakdown": {"property": "feature", "limit": 20}, **RANGE, **AS_OF})],
-    "Q10a": [("segmentation", {
-        "series": [{"event": {"any_of": ["seat_added", "plan_upgraded", "subscription_renewed", "addon_purchased"]},
-                    "measure": {"sum": "amount"}}],
-        "interval": "month", "breakdown": {"property": "plan"}, **RANGE, **AS_OF})],
+    "Q9": [("lifecycle", {"interval": "week", **RANGE, **AS_OF})],
+    "Q10a": [("segmentation", {"series": [{"event": REVENUE, "measure": {"sum": "amount"}}],
+                               "interval": "month", "breakdown": {"property": "plan"}, **RANGE, **AS_OF})],
+    "Q10b": [("retention", {"birth": REVENUE, "return": REVENUE, "interval": "month", "periods": 1, "cohorts": "recurring",
+                            "entity": "account", "measure": {"sum": "amount"}, **RANGE, **AS_OF})],
 }
 
 
@@ -64,6 +66,13 @@ def rows(question, answers):
     if question == "Q8":
         return [[day(row["time"]), row["breakdown"], row["value"]] for row in data[0]
                 if row["breakdown"] not in (None, "$other") and row["value"]]
+    if question == "Q9":
+        return [[day(row["time"]) // 7, *(row[name] for name in ("new", "retained", "resurrected", "churned"))]
+                for row in data[0]]
+    if question == "Q10b":
+        cents = {(row["cohort"], row["period"]): (row["size"], round(row["value"] * 100)) for row in data[0]}
+        return [[int(month[:4] + month[5:7]), size, kept, cents[month, 1][1]]
+                for (month, period), (size, kept) in cents.items() if period == 0 and size]
     if question == "Q10a":
         return [[int(row["time"][:4] + row["time"][5:7]), row["breakdown"], round(row["value"] * 100)]
                 for row in data[0] if row["value"]]

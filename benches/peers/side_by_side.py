@@ -4,8 +4,8 @@
 
 `PEERS` is the directory of the benchmark (`bench.py`, `generate.py`, one file for each peer). All other arguments are
 its own. Our times include the request over HTTP and the JSON of the answer; the others run in process and have neither.
-Loading is `flywheel import` of the NDJSON file of the same events, with string ids. `FLYWHEEL` names the binary
-(default: target/release/flywheel).
+Loading is `flywheel import` of the NDJSON file of the same events, with string ids, and `flywheel compact`, as the
+peers bring theirs into the best order. `FLYWHEEL` names the binary (default: target/release/flywheel).
 """
 
 import http.client
@@ -44,6 +44,7 @@ class Flywheel(peer.Peer):
             raise RuntimeError(f"{events} is missing: run generate.py with --ndjson")
         command = [BINARY, "--data", str(self.home), "import", str(events), "--map", MAP, "--time-unit", "ms"]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        subprocess.run([BINARY, "--data", str(self.home), "compact"], check=True, stdout=subprocess.DEVNULL)
 
     def open(self):
         command = [BINARY, "--data", str(self.home), "serve", "--listen", "127.0.0.1:0"]

@@ -90,6 +90,14 @@ fn json(answer: &Answer) -> String {
     if let Some(ignored) = statistics.ignored {
         write!(out, ", \"ignored\": {ignored}").expect("strings take writes");
     }
+    if !statistics.degraded.is_empty() {
+        out.push_str(", \"degraded\": [");
+        for (index, file) in statistics.degraded.iter().enumerate() {
+            out.push_str(if index > 0 { ", " } else { "" });
+            push_string(&mut out, file);
+        }
+        out.push(']');
+    }
     out.push_str("}}\n");
     out
 }
@@ -244,8 +252,14 @@ pub fn decode(body: &Json) -> Result<Answer, Problem> {
         users: count("users")?,
         snapshot: count("snapshot")?,
         ignored: statistics.json().get("ignored").map(|count| decode_count(&count.root())).transpose()?,
+        degraded: decode_names(statistics.json().get("degraded"))?,
     };
     Ok(Answer { table, statistics })
+}
+
+fn decode_names(names: Option<&Json>) -> Result<Vec<String>, Problem> {
+    let Some(names) = names else { return Ok(Vec::new()) };
+    names.root().array()?.iter().map(|name| name.string().map(str::to_owned)).collect()
 }
 
 /// Every column type and its name.
@@ -327,7 +341,7 @@ mod tests {
             segments: 2,
             users: 3,
             snapshot: 9,
-            ignored: None,
+            ..Statistics::default()
         };
         Answer { table, statistics }
     }

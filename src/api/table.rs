@@ -100,7 +100,7 @@ impl Table {
 }
 
 /// What answering took.
-#[derive(Clone, Copy, Debug, PartialEq, Default)]
+#[derive(Clone, Debug, PartialEq, Default)]
 pub struct Statistics {
     pub elapsed_ms: f64,
     /// Rows of events looked at. An answer from sets alone looks at none.
@@ -114,6 +114,8 @@ pub struct Statistics {
     /// Events that say nothing that the query could use, where such may be: subscription events without a valid
     /// `mrr`.
     pub ignored: Option<u64>,
+    /// Damaged files that the store is open without, whose rows the answer therefore lacks.
+    pub degraded: Vec<String>,
 }
 
 /// A result and what it took.

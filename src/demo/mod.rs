@@ -27,6 +27,16 @@ use self::population::{Population, populate};
 /// accounts make up the events that are asked for.
 const EVENTS_PER_ACCOUNT: u64 = 236;
 
+/// The growth model of the product, as `PUT /v1/growth-model` takes it.
+pub const GROWTH_MODEL: &str = r#"{"signup": "signup", "activate": {"event": "project_created", "within": "7d"},
+ "value": "report_viewed", "invite": "invite_sent",
+ "accept": {"event": "invite_accepted", "inviter": "inviter_id"},
+ "subscription": {"event": {"any_of": ["plan_upgraded", "plan_downgraded", "subscription_cancelled"]},
+                  "mrr": "mrr", "entity": "account", "currency": "currency"},
+ "paid": "plan_upgraded", "feature": {"event": "feature_used", "property": "feature"},
+ "limit": {"usage": {"event": "export_used", "per": "month"},
+           "allowance": {"property": "export_limit", "on": "account"}}}"#;
+
 /// Which history to make.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DemoPlan {

@@ -16,6 +16,9 @@ pub enum DecodeError {
     /// Written by a newer release; this one cannot read it.
     #[error("{structure} has format version {found}, the newest that this release knows is {newest_known}")]
     UnknownVersion { structure: &'static str, found: u16, newest_known: u16 },
+    /// The system could not read all of the file: it was cut short while it was open, or its disk failed.
+    #[error("{structure} could not be read: its file was cut short while it was open, or the disk failed")]
+    Unreadable { structure: &'static str },
     /// A field has a value that no writer writes.
     #[error("{structure} is malformed: {what}")]
     Malformed { structure: &'static str, what: &'static str },

@@ -4,10 +4,12 @@
 
 mod bitpack;
 mod bytes;
+mod header;
 mod ints;
 mod value;
 
 pub use bytes::{ByteReader, ByteWriter, DecodeError};
+pub use header::{FileKind, HEADER_SIZE};
 pub use ints::{IntColumn, encode_ints, encode_sorted_ints};
 pub use value::{decode_value, encode_cell, encode_value};
 

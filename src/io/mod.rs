@@ -8,13 +8,18 @@
 //! a removal may be lost, in any order, until `sync_directory` returned.
 
 mod disk;
+mod fault;
 
 use std::fmt::Debug;
 use std::io;
 
 use bytes::Bytes;
 
-pub use disk::{Disk, read_outside, size_outside, write_outside};
+pub use disk::{
+    Disk, OutsideFile, is_directory_outside, make_outside, open_outside, read_outside, size_outside,
+    write_outside,
+};
+pub use fault::{check_mappings, fault_count, is_intact};
 
 /// The directory of one store.
 pub trait Directory: Send + Sync + Debug {
@@ -30,7 +35,8 @@ pub trait Directory: Send + Sync + Debug {
     fn read(&self, name: &str) -> io::Result<Vec<u8>>;
 
     /// The whole file, mapped. The bytes must not change while the mapping lives: only files that nobody
-    /// writes any more (`sealed-segments`) are mapped.
+    /// writes any more (`sealed-segments`) are mapped. If another program cuts the file nevertheless, what is gone
+    /// reads as zeros, and [`is_intact`] says so.
     fn map(&self, name: &str) -> io::Result<Bytes>;
 
     /// Gives the file another name, replacing what had it, in one step.
@@ -56,16 +62,39 @@ pub trait AppendFile: Send {
     fn sync(&mut self) -> io::Result<()>;
 }
 
-/// Writes a file in the one safe shape: aside, synced, renamed, and the directory synced.
-pub fn publish(directory: &dyn Directory, name: &str, parts: &[&[u8]]) -> io::Result<()> {
+/// Bytes appended at once: a torn write, or a full disk, is met early.
+const APPEND_SIZE: usize = 4 << 20;
+
+/// Why a file could not be published.
+#[derive(Debug, thiserror::Error)]
+#[error("{error}")]
+pub struct PublishError {
+    pub error: io::Error,
+    /// Whether the file may have its name nevertheless, now or after a crash.
+    pub may_be_there: bool,
+}
+
+/// Writes a file in the one safe shape: aside, synced, renamed, and the directory synced. Returns it, to be appended
+/// to if it is a log.
+pub fn publish(
+    directory: &dyn Directory,
+    name: &str,
+    parts: &[&[u8]],
+) -> Result<Box<dyn AppendFile>, PublishError> {
     let aside = format!("{name}.new");
     let _ = directory.remove(&aside); // left by a crash
-    let mut file = directory.create(&aside)?;
-    for part in parts {
-        file.append(part)?;
-    }
-    file.sync()?;
-    drop(file);
-    directory.rename(&aside, name)?;
-    directory.sync_directory()
+    let written = directory.create(&aside).and_then(|mut file| {
+        for part in parts.iter().flat_map(|part| part.chunks(APPEND_SIZE)) {
+            file.append(part)?;
+        }
+        file.sync()?;
+        Ok(file)
+    });
+    let file = written.map_err(|error| {
+        let _ = directory.remove(&aside); // a full disk gets its room back
+        PublishError { error, may_be_there: false }
+    })?;
+    let named = directory.rename(&aside, name).and_then(|()| directory.sync_directory());
+    named.map_err(|error| PublishError { error, may_be_there: true })?;
+    Ok(file)
 }

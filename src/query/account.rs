@@ -23,38 +23,46 @@ impl Store {
         limit: usize,
         before: Option<TimeMs>,
     ) -> Result<Option<Json>, Problem> {
-        let snapshot = self.snapshot();
-        let Some(ordinal) = snapshot.find(Entity::Account, account) else { return Ok(None) };
-        let cells = profile_cells(snapshot.segments.iter(), RowKind::AccountProfiles, ordinal)?;
-        let mut found = Found::new(limit, before);
-        for live in &snapshot.segments {
-            if live.segment.kind() == RowKind::Events {
-                live.segment.groups().try_for_each(|group| found.add(live, group, ordinal))?;
-            }
-        }
-        if found.event_count == 0 && cells.is_empty() {
-            return Ok(None);
-        }
-        let mut users: Vec<String> =
-            found.users.iter().filter_map(|user| snapshot.name(Entity::User, user)).collect();
-        users.sort_unstable();
-        let user_count = users.len();
-        users.truncate(ACCOUNT_USER_COUNT_TOLD);
-        let text = Json::String;
-        let count = |count: u64| Json::Number((count as i64).into());
-        let moment = |time: Option<TimeMs>| time.map_or(Json::Null, |time| text(instant(time)));
-        let seen = found.seen.clone();
-        Ok(Some(Json::Object(vec![
-            ("account".to_owned(), text(account.to_owned())),
-            ("profile".to_owned(), profile_json(&cells)),
-            ("user_count".to_owned(), count(user_count as u64)),
-            ("users".to_owned(), Json::Array(users.into_iter().map(text).collect())),
-            ("event_count".to_owned(), count(found.event_count)),
-            ("first_seen".to_owned(), moment(seen.as_ref().map(|seen| seen.start))),
-            ("last_seen".to_owned(), moment(seen.map(|seen| seen.end))),
-            ("events".to_owned(), Json::Array(found.told_events(&snapshot)?)),
-        ])))
+        self.read(|snapshot| told_account(snapshot, account, limit, before))
     }
+}
+
+fn told_account(
+    snapshot: &Snapshot<'_>,
+    account: &str,
+    limit: usize,
+    before: Option<TimeMs>,
+) -> Result<Option<Json>, Problem> {
+    let Some(ordinal) = snapshot.find(Entity::Account, account) else { return Ok(None) };
+    let cells = profile_cells(snapshot.segments.iter(), RowKind::AccountProfiles, ordinal)?;
+    let mut found = Found::new(limit, before, snapshot.expired_before);
+    for live in &snapshot.segments {
+        if live.segment.kind() == RowKind::Events {
+            live.segment.groups().try_for_each(|group| found.add(live, group, ordinal))?;
+        }
+    }
+    if found.event_count == 0 && cells.is_empty() {
+        return Ok(None);
+    }
+    let mut users: Vec<String> =
+        found.users.iter().filter_map(|user| snapshot.name(Entity::User, user)).collect();
+    users.sort_unstable();
+    let user_count = users.len();
+    users.truncate(ACCOUNT_USER_COUNT_TOLD);
+    let text = Json::String;
+    let count = |count: u64| Json::Number((count as i64).into());
+    let moment = |time: Option<TimeMs>| time.map_or(Json::Null, |time| text(instant(time)));
+    let seen = found.seen.clone();
+    Ok(Some(Json::Object(vec![
+        ("account".to_owned(), text(account.to_owned())),
+        ("profile".to_owned(), profile_json(&cells)),
+        ("user_count".to_owned(), count(user_count as u64)),
+        ("users".to_owned(), Json::Array(users.into_iter().map(text).collect())),
+        ("event_count".to_owned(), count(found.event_count)),
+        ("first_seen".to_owned(), moment(seen.as_ref().map(|seen| seen.start))),
+        ("last_seen".to_owned(), moment(seen.map(|seen| seen.end))),
+        ("events".to_owned(), Json::Array(found.told_events(snapshot)?)),
+    ])))
 }
 
 /// Where an event is.
@@ -71,6 +79,8 @@ struct Place<'a> {
 struct Found<'a> {
     limit: usize,
     before: Option<TimeMs>,
+    /// Earlier events are not seen.
+    expired_before: TimeMs,
     event_count: u64,
     users: RoaringBitmap,
     /// The times of the first and the last event.
@@ -83,9 +93,9 @@ impl<'a> Found<'a> {
     /// Events held beyond twice the page before those past its end are dropped.
     const SLACK: usize = 4096;
 
-    fn new(limit: usize, before: Option<TimeMs>) -> Found<'a> {
+    fn new(limit: usize, before: Option<TimeMs>, expired_before: TimeMs) -> Found<'a> {
         let (users, newest) = (RoaringBitmap::new(), Vec::new());
-        Found { limit, before, event_count: 0, users, seen: None, newest }
+        Found { limit, before, expired_before, event_count: 0, users, seen: None, newest }
     }
 
     /// Adds the account's events of one name in one segment.
@@ -109,6 +119,9 @@ impl<'a> Found<'a> {
                 continue;
             }
             let time = group.meta().time_min.wrapping_add(times.get(row) as i64);
+            if time < self.expired_before {
+                continue;
+            }
             self.event_count += 1;
             self.users.insert(user);
             let seen = self.seen.get_or_insert(time..time);

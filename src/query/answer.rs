@@ -28,21 +28,23 @@ impl Store {
         let begun = Instant::now();
         let request = QueryRequest::parse(query)?;
         let scope = request.common.resolve(options.now.unwrap_or_else(now))?;
-        let snapshot = self.snapshot();
-        let entity = counted(&request, &snapshot, request.common.entity)?;
-        let scan = Scan::new(&snapshot, entity, scope.history()).within(options.budget.clone());
-        let mut bound = Bound::new(&request, &mut Binder::new(&scan, &scope))?;
-        bound.fold(&scan)?;
-        let table = bound.run(&scan)?;
-        let statistics = Statistics {
-            elapsed_ms: begun.elapsed().as_secs_f64() * 1e3,
-            events_scanned: scan.rows_scanned(),
-            segments: snapshot.segments.len() as u64,
-            users: snapshot.user_count(),
-            snapshot: snapshot.number,
-            ignored: scan.ignored(),
-        };
-        Ok(Answer { table, statistics })
+        self.read(|snapshot| {
+            let entity = counted(&request, snapshot, request.common.entity)?;
+            let scan = Scan::new(snapshot, entity, scope.history()).within(options.budget.clone());
+            let mut bound = Bound::new(&request, &mut Binder::new(&scan, &scope))?;
+            bound.fold(&scan)?;
+            let table = bound.run(&scan)?;
+            let statistics = Statistics {
+                elapsed_ms: begun.elapsed().as_secs_f64() * 1e3,
+                events_scanned: scan.rows_scanned(),
+                segments: snapshot.segments.len() as u64,
+                users: snapshot.user_count(),
+                snapshot: snapshot.number,
+                ignored: scan.ignored(),
+                degraded: snapshot.missing.iter().map(|file| file.name.clone()).collect(),
+            };
+            Ok(Answer { table, statistics })
+        })
     }
 }
 

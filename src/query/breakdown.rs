@@ -291,7 +291,7 @@ impl PropertyPlan {
 
     /// The entry of each row, by a column of its group.
     fn row_entries(&self, scan: &Scan<'_>, rows: &Rows) -> Result<Vec<Entry>, Problem> {
-        let groups = Groups::of(&rows.refs);
+        let groups = Groups::of(rows);
         let mut sources = Vec::with_capacity(groups.groups.len());
         for of_group in &groups.groups {
             sources.push(self.source(scan, of_group)?);
@@ -299,13 +299,13 @@ impl PropertyPlan {
         // Rows of one group, each of them and in order: its entries are theirs.
         if let ([of_group], [Source::Unpacked { .. }]) = (groups.groups.as_slice(), sources.as_slice())
             && of_group.rows.len() == rows.refs.len()
-            && rows.refs.is_sorted_by_key(|row| row.row)
+            && (rows.is_of_one_group || rows.refs.is_sorted_by_key(|row| row.row))
             && let Some(Source::Unpacked { entries, .. }) = sources.pop()
         {
             return Ok(entries);
         }
         let mut entries = Vec::with_capacity(rows.refs.len());
-        groups.for_each_run(&rows.refs, |index, run| {
+        groups.for_each_run(rows, |index, run| {
             let run = &rows.refs[run];
             match &sources[index] {
                 Source::Absent => entries.resize(entries.len() + run.len(), NULL_CODE),

@@ -14,11 +14,17 @@ use parking_lot::Mutex;
 use super::scan::Scan;
 use super::{RowRef, Rows, Selection, TASK_USER_COUNT, Task, key, key_time};
 use crate::api::Problem;
-use crate::format::IntColumn;
 use crate::model::{Entity, TimeMs};
 
 /// The rows of one selection, by task of accounts.
-type Dealt = Result<Vec<Rows>, Problem>;
+type Dealt = Result<Vec<DealtTask>, Problem>;
+
+/// The rows of one task of accounts: as they were dealt, until somebody asks for them.
+#[derive(Debug, Default)]
+struct DealtTask {
+    dealt: Mutex<Vec<(u64, RowRef)>>,
+    sorted: OnceLock<Result<Rows, Problem>>,
+}
 
 /// What was dealt out for a query so far: each selection and range once, by whichever thread asks first.
 #[derive(Debug, Default)]
@@ -45,48 +51,47 @@ impl AccountRows {
     ) -> Result<Rows, Problem> {
         let key = Key { selection: selection.id(), range: range.clone(), with_refs };
         let dealt = Arc::clone(self.known.lock().entry(key).or_default());
-        match dealt.get_or_init(|| deal(scan, selection, range, with_refs)) {
-            Ok(tasks) => Ok(tasks.get(index as usize).cloned().unwrap_or_default()),
+        match dealt.get_or_init(|| deal(scan, selection, range)) {
+            Ok(tasks) => tasks.get(index as usize).map_or_else(
+                || Ok(Rows::default()),
+                |task| task.sorted.get_or_init(|| task.sort(scan, with_refs)).clone(),
+            ),
             Err(problem) => Err(problem.clone()),
         }
     }
 }
 
-fn deal(scan: &Scan<'_>, selection: &Selection, range: Range<TimeMs>, with_refs: bool) -> Dealt {
+impl DealtTask {
+    fn sort(&self, scan: &Scan<'_>, with_refs: bool) -> Result<Rows, Problem> {
+        let mut dealt = std::mem::take(&mut *self.dealt.lock());
+        dealt.sort_unstable_by_key(|(key, row)| (*key, row.segment, row.group, row.row));
+        let keys = dealt.iter().map(|(key, _)| *key).collect();
+        let refs = dealt.into_iter().filter(|_| with_refs).map(|(_, row)| row).collect();
+        let mut rows = Rows { keys, refs, ..Rows::default() };
+        rows.charge = scan.meter().charge(rows.size())?;
+        Ok(rows)
+    }
+}
+
+fn deal(scan: &Scan<'_>, selection: &Selection, range: Range<TimeMs>) -> Dealt {
     let snapshot = scan.snapshot();
     let task_count = snapshot.ordinal_count(Entity::Account).div_ceil(TASK_USER_COUNT);
     let mut tasks: Vec<Vec<(u64, RowRef)>> = vec![Vec::new(); task_count as usize];
     let mut dealt_size = 0;
     for index in 0..snapshot.ordinal_count(Entity::User).div_ceil(TASK_USER_COUNT) {
         scan.meter().check_room(dealt_size)?;
-        let rows = Task::of_users(scan, index).rows(selection, range.clone(), true)?;
-        dealt_size += (rows.keys.len() * size_of::<(u64, RowRef)>()) as u64;
-        let mut accounts: HashMap<(u32, u32), Option<IntColumn<'_>>> = HashMap::new();
-        for (of_user, row) in rows.keys.iter().zip(&rows.refs) {
-            let column = match accounts.get(&(row.segment, row.group)) {
-                Some(column) => *column,
-                None => {
-                    let column = scan.group(row.segment, row.group).accounts()?;
-                    accounts.insert((row.segment, row.group), column);
-                    column
+        let task = Task::of_users(scan, index);
+        task.for_each_piece(selection, range.clone(), true, &mut |rows| {
+            dealt_size += (rows.keys.len() * size_of::<(u64, RowRef)>()) as u64;
+            task.accounts(rows, &mut |row, account| {
+                // An account that came after the snapshot was counted has no place in it.
+                if let Some(task) = tasks.get_mut((account / TASK_USER_COUNT) as usize) {
+                    let time = key_time(rows.keys[row]);
+                    task.push((key((account % TASK_USER_COUNT) as u16, time), rows.refs[row]));
                 }
-            };
-            let code = column.map_or(0, |column| column.get(row.row as usize));
-            // An account that came after the snapshot was counted has no place in it.
-            if let Some(account) = code.checked_sub(1).map(|account| account as u32)
-                && let Some(task) = tasks.get_mut((account / TASK_USER_COUNT) as usize)
-            {
-                task.push((key((account % TASK_USER_COUNT) as u16, key_time(*of_user)), *row));
-            }
-        }
+            })
+        })?;
     }
-    let sorted = |mut task: Vec<(u64, RowRef)>| {
-        task.sort_unstable_by_key(|(key, row)| (*key, row.segment, row.group, row.row));
-        let keys = task.iter().map(|(key, _)| *key).collect();
-        let refs = task.into_iter().filter(|_| with_refs).map(|(_, row)| row).collect();
-        let mut rows = Rows { keys, refs, ..Rows::default() };
-        rows.charge = scan.meter().charge(rows.size())?;
-        Ok(rows)
-    };
-    tasks.into_iter().map(sorted).collect()
+    let dealt = |task| DealtTask { dealt: Mutex::new(task), sorted: OnceLock::new() };
+    Ok(tasks.into_iter().map(dealt).collect())
 }

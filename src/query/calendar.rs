@@ -116,6 +116,21 @@ impl Calendar {
         })
     }
 
+    /// Calls `f` with the place of each moment and its bucket, which there is.
+    pub fn for_each_bucket(&self, times: impl Iterator<Item = TimeMs>, mut f: impl FnMut(usize, usize)) {
+        match &self.lookup {
+            Lookup::Uniform(width) => {
+                let start = self.starts[0];
+                times
+                    .enumerate()
+                    .for_each(|(place, time)| f(place, width.divide((time - start) as u64) as usize));
+            }
+            Lookup::Table { .. } => times.enumerate().for_each(|(place, time)| {
+                f(place, self.bucket_of(time).expect("the moment lies in the calendar"));
+            }),
+        }
+    }
+
     /// Whether every bucket begins and ends at a midnight of UTC, so that facts by UTC day add up to it.
     pub fn is_of_utc_days(&self) -> bool {
         self.starts.iter().all(|start| start.rem_euclid(DAY_MS) == 0)

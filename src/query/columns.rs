@@ -8,9 +8,9 @@ use std::rc::Rc;
 
 use hashbrown::HashMap;
 
+use super::Rows;
 use super::scan::Scan;
 use super::selection::{number, unknown_code};
-use super::{RowRef, Rows};
 use crate::api::Problem;
 use crate::format::IntColumn;
 use crate::model::{Number, Value};
@@ -37,7 +37,18 @@ pub(super) struct Groups {
 }
 
 impl Groups {
-    pub fn of(refs: &[RowRef]) -> Groups {
+    pub fn of(rows: &Rows) -> Groups {
+        let refs = &rows.refs;
+        if let (true, [first, ..], [.., last]) = (rows.is_of_one_group, refs.as_slice(), refs.as_slice()) {
+            let group = GroupRows {
+                segment: first.segment,
+                group: first.group,
+                rows: first.row as usize..last.row as usize + 1,
+                hit_count: refs.len(),
+            };
+            let index_by_place = HashMap::from([((first.segment, first.group), 0)]);
+            return Groups { groups: vec![group], index_by_place };
+        }
         let mut groups = Groups { groups: Vec::new(), index_by_place: HashMap::new() };
         for run in refs.chunk_by(|a, b| (a.segment, a.group) == (b.segment, b.group)) {
             let place = (run[0].segment, run[0].group);
@@ -64,9 +75,13 @@ impl Groups {
     /// Calls `f` with the index of each run of neighbours in one group, and which of `refs` they are.
     pub fn for_each_run(
         &self,
-        refs: &[RowRef],
+        rows: &Rows,
         mut f: impl FnMut(usize, Range<usize>) -> Result<(), Problem>,
     ) -> Result<(), Problem> {
+        let refs = &rows.refs;
+        if rows.is_of_one_group && !refs.is_empty() {
+            return f(0, 0..refs.len());
+        }
         let mut start = 0;
         for run in refs.chunk_by(|a, b| (a.segment, a.group) == (b.segment, b.group)) {
             let index = self.index_by_place[&(run[0].segment, run[0].group)];
@@ -144,13 +159,13 @@ pub(super) fn numbers(
     f: &mut dyn FnMut(usize, Number),
 ) -> Result<(), Problem> {
     debug_assert_eq!(rows.refs.len(), rows.keys.len(), "a property needs to know where rows are");
-    let groups = Groups::of(&rows.refs);
+    let groups = Groups::of(rows);
     let mut by_segment: HashMap<u32, Rc<Vec<Option<Number>>>> = HashMap::new();
     let mut sources = Vec::with_capacity(groups.groups.len());
     for of_group in &groups.groups {
         sources.push(source(scan, property, of_group, &mut by_segment)?);
     }
-    groups.for_each_run(&rows.refs, |index, run| {
+    groups.for_each_run(rows, |index, run| {
         match &sources[index] {
             Source::Absent => {}
             Source::Codes { codes, numbers } => {
@@ -212,13 +227,13 @@ fn source<'s>(
 
 /// Calls `f` with each row that has an account, and the account's ordinal.
 pub(super) fn accounts(scan: &Scan<'_>, rows: &Rows, f: &mut dyn FnMut(usize, u32)) -> Result<(), Problem> {
-    let groups = Groups::of(&rows.refs);
+    let groups = Groups::of(rows);
     let mut sources = Vec::with_capacity(groups.groups.len());
     for of_group in &groups.groups {
         let column = scan.group(of_group.segment, of_group.group).accounts()?;
         sources.push(column.map(|column| of_group.unpack(column)));
     }
-    groups.for_each_run(&rows.refs, |index, run| {
+    groups.for_each_run(rows, |index, run| {
         let Some(accounts) = &sources[index] else { return Ok(()) };
         for place in run {
             if let Some(ordinal) = accounts.get(rows.refs[place].row).checked_sub(1) {

@@ -122,9 +122,15 @@ impl Funnel {
         let calendar = Calendar::new(interval, &scope.zone, scope.week_start, range)?;
         let way = match Funnel::is_plain(query, &steps) {
             true => Way::Plain(Funnel::plain(query, scope)),
-            false => {
-                Way::General(Box::new(Funnel::general(query, filter, scope, scan, binder, calendar.clone())?))
-            }
+            false => Way::General(Box::new(Funnel::general(
+                query,
+                &steps,
+                filter,
+                scope,
+                scan,
+                binder,
+                calendar.clone(),
+            )?)),
         };
         Ok(Funnel {
             steps,
@@ -178,6 +184,7 @@ impl Funnel {
 
     fn general(
         query: &FunnelQuery,
+        steps: &[Step],
         filter: Option<&Filter>,
         scope: &Scope,
         scan: &Scan<'_>,
@@ -222,6 +229,7 @@ impl Funnel {
                 as_of: scope.as_of,
                 follower_end: if query.within_range { scope.range.end } else { UNBOUNDED_MS },
             },
+            matching: Selection::shared(&steps.iter().map(|step| &step.selection).collect::<Vec<_>>()),
             is_any_order: matches!(query.order, FunnelOrder::Any),
             count: query.count,
             exclusions,
@@ -238,9 +246,9 @@ impl Funnel {
 
     /// What became of each user of a task.
     pub(super) fn outcomes(&self, task: &Task<'_>) -> Result<Vec<Outcome>, Problem> {
-        let steps: Vec<&Selection> = self.steps.iter().map(|step| &step.selection).collect();
         match &self.way {
             Way::Plain(plain) => {
+                let steps: Vec<&Selection> = self.steps.iter().map(|step| &step.selection).collect();
                 let (found, first) = plain.outcomes(task, &steps, !self.breakdowns.is_empty())?;
                 let values = self.first_values(task, &found, &first)?;
                 let outcome = |attempt: usize| Outcome {
@@ -261,7 +269,7 @@ impl Funnel {
                     let is_needed = !self.breakdowns.is_empty();
                     is_needed.then(|| self.values_of(task, rows)).transpose()
                 };
-                let found = units.outcomes(task, &steps, &values)?;
+                let found = units.outcomes(task, &values)?;
                 let outcome = found.into_iter().map(|outcome| Outcome {
                     user: outcome.user,
                     is_first: outcome.is_first,

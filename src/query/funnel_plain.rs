@@ -68,6 +68,10 @@ impl PlainOutcomes {
     pub fn first_rows(&self, attempt: usize, first: &Rows) -> Range<usize> {
         let place = self.firsts[attempt] as usize;
         let key = first.keys[place];
+        let is_tied = |other: Option<usize>| other.is_some_and(|other| first.keys.get(other) == Some(&key));
+        if !is_tied(place.checked_sub(1)) && !is_tied(Some(place + 1)) {
+            return place..place + 1;
+        }
         let before = first.keys[..place].iter().rev().take_while(|other| **other == key).count();
         let after = first.keys[place..].iter().take_while(|other| **other == key).count();
         place - before..place + after
@@ -75,11 +79,11 @@ impl PlainOutcomes {
 }
 
 /// The events that reached a step, by user and time.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Arrivals {
     /// And [`AHEAD`] that are later than any event.
     keys: Vec<u64>,
-    /// The key of the latest first event that each can have started from.
+    /// The key of the latest first event that each can have started from: of the first step itself, and not repeated.
     starts: Vec<u64>,
     /// The arrival at the step before that each came from, by place.
     origins: Vec<u32>,
@@ -87,7 +91,11 @@ struct Arrivals {
 
 impl Arrivals {
     fn len(&self) -> usize {
-        self.starts.len()
+        self.keys.len() - AHEAD
+    }
+
+    fn starts(&self) -> &[u64] {
+        if self.starts.is_empty() { self.keys() } else { &self.starts }
     }
 
     fn keys(&self) -> &[u64] {
@@ -95,9 +103,9 @@ impl Arrivals {
     }
 
     /// The events of the first step. Each starts an attempt.
-    fn first(keys: &[u64]) -> Arrivals {
-        let padded = keys.iter().copied().chain([u64::MAX; AHEAD]).collect();
-        Arrivals { keys: padded, starts: keys.to_vec(), origins: Vec::new() }
+    fn first(mut keys: Vec<u64>) -> Arrivals {
+        keys.extend([u64::MAX; AHEAD]);
+        Arrivals { keys, starts: Vec::new(), origins: Vec::new() }
     }
 }
 
@@ -109,9 +117,9 @@ impl Plain {
         steps: &[&Selection],
         with_refs: bool,
     ) -> Result<(PlainOutcomes, Rows), Problem> {
-        let first = task.rows(steps[0], self.starts.clone(), with_refs)?;
+        let mut first = task.rows(steps[0], self.starts.clone(), with_refs)?;
         let mut all = Vec::with_capacity(steps.len());
-        all.push(Arrivals::first(&first.keys));
+        all.push(Arrivals::first(std::mem::take(&mut first.keys)));
         let mut first_of_user = vec![0; USER_COUNT];
         for selection in &steps[1..] {
             let before = all.last().expect("the first step is there");
@@ -121,8 +129,11 @@ impl Plain {
             let rows = task.rows(selection, self.followers.clone(), false)?;
             all.push(self.follow(before, &rows.keys, &mut first_of_user));
         }
-        all.retain(|arrivals| arrivals.len() > 0);
-        Ok((self.told(&all, steps.len()), first))
+        let reached = all.iter().take_while(|arrivals| arrivals.len() > 0).count();
+        let outcomes = self.told(&all[..reached], steps.len());
+        first.keys = all.swap_remove(0).keys;
+        first.keys.truncate(first.keys.len() - AHEAD);
+        Ok((outcomes, first))
     }
 
     /// The events of a step that follow an arrival at the step before, within the window.
@@ -140,11 +151,12 @@ impl Plain {
             starts: vec![0; keys.len()],
             origins: vec![0; keys.len()],
         };
+        let (before_keys, before_starts) = (before.keys.as_slice(), before.starts());
         let mut count = 0;
         for key in keys {
             let mut first = first_of_user[usize::from(key_user(*key)) % USER_COUNT] as usize;
             let end = key + latest;
-            let ahead: &[u64; AHEAD] = before.keys[first..first + AHEAD].try_into().expect("as many");
+            let ahead: &[u64; AHEAD] = before_keys[first..first + AHEAD].try_into().expect("as many");
             let mut early_count: usize = ahead.iter().map(|arrival| usize::from(*arrival < end)).sum();
             if early_count == AHEAD {
                 // Later events of the user need not look at these again.
@@ -155,7 +167,7 @@ impl Plain {
                 first_of_user[usize::from(key_user(*key)) % USER_COUNT] = first as u32;
             }
             let origin = (first + early_count).saturating_sub(1);
-            let start = before.starts[origin];
+            let start = before_starts[origin];
             arrivals.keys[count] = *key;
             arrivals.starts[count] = start;
             arrivals.origins[count] = origin as u32;
@@ -182,7 +194,7 @@ impl Plain {
     fn can_user_go_on(&self, arrivals: &Arrivals, first: usize) -> bool {
         let user = key_user(arrivals.keys[first]);
         let own = (first..arrivals.len()).take_while(|place| key_user(arrivals.keys[*place]) == user);
-        own.into_iter().any(|place| self.can_go_on(arrivals.keys[place], arrivals.starts[place]))
+        own.into_iter().any(|place| self.can_go_on(arrivals.keys[place], arrivals.starts()[place]))
     }
 
     /// From the last step back: who came there first, and where those came from.

@@ -112,6 +112,15 @@ impl Rules {
         level..(last + 1).max(level)
     }
 
+    /// Whether of all attempts of a level the one with the latest start is the best, whatever came of it: nothing but the
+    /// window ends one, and no two events that could be told apart share a moment.
+    pub fn is_latest_best(&self, moments: &Moments) -> bool {
+        self.optional == 0
+            && self.begun.iter().all(|exclusions| *exclusions == 0)
+            && self.within.iter().all(|within| *within == UNBOUNDED_MS)
+            && (self.is_strict || moments.hits.len() == moments.count())
+    }
+
     /// Whether an attempt of a level below the last can take a step at `as_of`, as far as time tells.
     pub fn has_time_left(&self, level: usize, start: TimeMs, last: TimeMs, open_until: TimeMs) -> bool {
         let soonest = if self.is_strict { self.as_of.max(last + 1) } else { self.as_of };

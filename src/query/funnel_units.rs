@@ -8,7 +8,7 @@ use super::funnel_rules::{Ground, Hit, Moments, Rules, Told, UNBOUNDED_MS};
 use super::funnel_told::told;
 use super::funnel_values::{Chooser, Values};
 use super::funnel_walk::Walk;
-use super::{Calendar, Rows, Selection, Task, funnel_any, key_time, key_user};
+use super::{Calendar, Rows, Selection, Task, funnel_any, funnel_latest, key_time, key_user};
 use crate::api::{Attribution, FunnelCount, Problem};
 use crate::model::TimeMs;
 
@@ -18,6 +18,8 @@ pub(super) struct Units {
     pub rules: Rules,
     pub is_any_order: bool,
     pub count: FunnelCount,
+    /// What matches steps, and a bit for each step that it matches.
+    pub matching: Vec<(Selection, u64)>,
     /// By exclusion, what of a strict order counts as one: the events that it means.
     pub exclusions: Vec<Vec<Selection>>,
     /// All events of a user, where sessions are cut.
@@ -60,13 +62,8 @@ struct Field {
 
 impl Units {
     /// What became of all units of a task. `values` gives those of rows, by place; absent without a breakdown.
-    pub fn outcomes(
-        &self,
-        task: &Task<'_>,
-        steps: &[&Selection],
-        values: &ValuesOfRows<'_>,
-    ) -> Result<Vec<UnitOutcome>, Problem> {
-        let field = self.read(task, steps)?;
+    pub fn outcomes(&self, task: &Task<'_>, values: &ValuesOfRows<'_>) -> Result<Vec<UnitOutcome>, Problem> {
+        let field = self.read(task)?;
         let values = values(&field.rows)?;
         let value_of =
             |hit: &Hit| values.as_ref().map_or_else(Values::new, |v| v[hit.place as usize].clone());
@@ -112,15 +109,21 @@ impl Units {
     }
 
     /// Reads the events that match a step or an exclusion.
-    fn read(&self, task: &Task<'_>, steps: &[&Selection]) -> Result<Field, Problem> {
+    fn read(&self, task: &Task<'_>) -> Result<Field, Problem> {
         let mut all: Vec<Found> = Vec::new();
         let mut add = |rows: Rows, steps: u64, ends: u64| {
-            let named = rows.keys.iter().zip(&rows.refs);
-            all.extend(named.map(|(key, row)| (*key, (row.segment, row.group, row.row), steps, ends)));
+            let named = rows.keys.iter().zip(&rows.refs).map(|(key, row)| {
+                // The first step lies in the range; an event behind it may match others.
+                let is_start = self.is_any_order || self.starts.contains(&key_time(*key));
+                let steps = if is_start { steps } else { steps & !1 };
+                (*key, (row.segment, row.group, row.row), steps, ends)
+            });
+            all.extend(named);
         };
-        for (step, selection) in steps.iter().enumerate() {
-            let range = if step == 0 && !self.is_any_order { &self.starts } else { &self.followers };
-            add(task.rows(selection, range.clone(), true)?, 1 << step, 0);
+        for (selection, steps) in &self.matching {
+            let is_first = *steps == 1 && !self.is_any_order;
+            let range = if is_first { &self.starts } else { &self.followers };
+            add(task.rows(selection, range.clone(), true)?, *steps, 0);
         }
         for (index, selections) in self.exclusions.iter().enumerate() {
             for selection in selections {
@@ -260,6 +263,9 @@ impl Units {
             let moments = Moments::new(ground.hits);
             let found = match self.is_any_order {
                 true => funnel_any::told(&self.rules, ground, &moments, starts),
+                false if self.rules.is_latest_best(&moments) => {
+                    funnel_latest::told(&self.rules, ground, &moments, starts)
+                }
                 false => {
                     walk.reach(ground, &moments, starts).map(|reach| told(&self.rules, &moments, &reach))
                 }

@@ -54,6 +54,24 @@ impl<T: Clone + Default> Grid<T> {
         start
     }
 
+    /// Where the cells of each of these slots start, by slot, and the cells. Their rows are made if there are none.
+    ///
+    /// # Errors
+    /// If the grid would get more cells than a result may have rows.
+    pub fn rows_of(&mut self, slots: &[u32]) -> Result<(Vec<usize>, &mut [T]), Problem> {
+        let mut starts: Vec<usize> = Vec::new();
+        for slot in slots {
+            let slot = *slot as usize;
+            if starts.len() <= slot {
+                starts.resize(slot + 1, usize::MAX);
+            }
+            if starts[slot] == usize::MAX {
+                starts[slot] = self.row_start(slot as u32)?;
+            }
+        }
+        Ok((starts, &mut self.cells))
+    }
+
     pub fn cells_mut(&mut self) -> &mut [T] {
         &mut self.cells
     }

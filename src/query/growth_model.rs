@@ -127,7 +127,11 @@ mod tests {
     }
 
     fn open(directory: &tempfile::TempDir) -> Store {
-        Store::open_with(&directory.path().join("store"), StoreOptions { background: false }).unwrap()
+        Store::open_with(
+            &directory.path().join("store"),
+            StoreOptions { background: false, ..StoreOptions::default() },
+        )
+        .unwrap()
     }
 
     #[test]

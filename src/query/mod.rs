@@ -32,6 +32,7 @@ mod funnel_any;
 mod funnel_attempts;
 mod funnel_cell;
 mod funnel_hold;
+mod funnel_latest;
 mod funnel_partial;
 mod funnel_plain;
 mod funnel_rules;
@@ -90,7 +91,7 @@ mod whole_paths;
 
 pub use attainment::{Attainment, AttainmentCell};
 pub use breakdown::BreakdownPlan;
-pub use budget::{Budget, Charge, QueryOptions};
+pub use budget::{Budget, Charge, Courtesy, QueryOptions};
 pub use calendar::{Calendar, format_instant, local_date};
 pub use cohort::{Cohort, CohortBinder, CohortPlan};
 pub use drivers::{Drivers, DriversCell};
@@ -107,6 +108,7 @@ pub use retention_cells::RetentionCell;
 pub use revenue::{Revenue, RevenueCell, RevenueTotals, Statements};
 pub use revenue_book::Statement;
 pub use scan::Scan;
+pub(crate) use scan::step_back;
 pub use segmentation::Segmentation;
 pub use segmentation_cells::SegmentationCell;
 pub use segmentation_totals::SegmentationTotals;
@@ -162,6 +164,8 @@ pub struct Rows {
     pub keys: Vec<u64>,
     /// Where each row's columns are: empty unless asked for.
     pub refs: Vec<RowRef>,
+    /// Whether they are known to be rows of one group, in its order.
+    pub is_of_one_group: bool,
     /// The memory they take of the query's budget.
     pub charge: Charge,
 }

@@ -141,8 +141,8 @@ impl Signal {
                 let items = items.of_rows(task, &rows, days)?;
                 Loaded::Events { rows, items: Some(items) }
             }
-            Signal::Behaviour(plan) => Loaded::Members(plan.members(task)?),
-            Signal::Profile(filter) => Loaded::Members(filter.users(task)?),
+            Signal::Behaviour(plan) => Loaded::Members(Box::new(plan.members(task)?)),
+            Signal::Profile(filter) => Loaded::Members(Box::new(filter.users(task)?)),
         })
     }
 
@@ -187,7 +187,7 @@ impl Signal {
 #[derive(Debug)]
 pub(super) enum Loaded {
     Events { rows: Rows, items: Option<Codes> },
-    Members(TaskSet),
+    Members(Box<TaskSet>),
 }
 
 impl Loaded {

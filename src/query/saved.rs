@@ -30,15 +30,20 @@ impl Store {
         let request = QueryRequest::parse(&request).map_err(placed)?;
         let QueryKind::Cohort(query) = &request.kind else { unreachable!("the request is one of a cohort") };
         let scope = request.common.resolve(now())?;
-        let snapshot = self.snapshot();
-        let scan = Scan::new(&snapshot, request.common.entity, scope.history());
+        let history = scope.history();
         if !new.is_static {
             let text = text_of(&new.definition)?;
-            Binder::for_definition(&scan, &scope, name).cohort(&query.cohort).map_err(placed)?;
+            self.read(|snapshot| {
+                let scan = Scan::new(snapshot, request.common.entity, history);
+                Binder::for_definition(&scan, &scope, name).cohort(&query.cohort).map_err(placed)
+            })?;
             return self.put_text(DocumentKind::Cohort, name, text);
         }
-        let plan = Binder::new(&scan, &scope).cohort(&query.cohort).map_err(placed)?;
-        let ordinals = scan.run(&Members { plan })?;
+        let ordinals = self.read(|snapshot| {
+            let scan = Scan::new(snapshot, request.common.entity, history);
+            let plan = Binder::new(&scan, &scope).cohort(&query.cohort).map_err(placed)?;
+            scan.run(&Members { plan })
+        })?;
         if ordinals.len() as u64 > STATIC_COHORT_USER_COUNT_MAX {
             let detail = format!(
                 "the cohort has {} members; a static one has at most {STATIC_COHORT_USER_COUNT_MAX}",
@@ -329,7 +334,11 @@ mod tests {
     }
 
     fn open(directory: &tempfile::TempDir) -> Store {
-        Store::open_with(&directory.path().join("store"), StoreOptions { background: false }).unwrap()
+        Store::open_with(
+            &directory.path().join("store"),
+            StoreOptions { background: false, ..StoreOptions::default() },
+        )
+        .unwrap()
     }
 
     #[test]

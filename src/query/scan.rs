@@ -11,6 +11,7 @@ use super::by_account::AccountRows;
 use super::weight::weigh;
 use super::{Analysis, Budget, Charge, Partial, TASK_USER_COUNT, Task};
 use crate::api::Problem;
+use crate::limits::SLOW_QUERY_NICENESS;
 use crate::model::{Entity, TimeMs};
 use crate::segment::{Column, Damage, Group, RowKind};
 use crate::store::{LiveSegment, Snapshot};
@@ -127,17 +128,19 @@ impl<'s> Scan<'s> {
         for (_, live) in self.segments(RowKind::Events) {
             for group in live.segment.groups() {
                 let meta = group.meta();
-                if !self.history.contains(&meta.time_min) || first.is_some_and(|first| first <= meta.time_min)
-                {
+                let start = self.history.start.max(self.snapshot.expired_before);
+                let is_behind = meta.time_max < start || meta.time_min >= self.history.end;
+                if is_behind || first.is_some_and(|first| first <= meta.time_min) {
                     continue;
                 }
                 let mut least = Some(meta.time_min);
-                if !live.dead.is_empty() {
+                if !live.dead.is_empty() || meta.time_min < start {
                     let (mut users, mut times) = (Vec::new(), Vec::new());
                     group.users()?.read_u32(0..group.row_count(), &mut users);
                     group.times()?.read(0..group.row_count(), &mut times);
                     let alive = users.iter().zip(&times).filter(|(user, _)| !live.dead.contains(**user));
-                    least = alive.map(|(_, time)| meta.time_min + *time as i64).min();
+                    let times = alive.map(|(_, time)| meta.time_min + *time as i64);
+                    least = times.filter(|time| *time >= start).min();
                 }
                 first = least.filter(|least| self.history.contains(least)).into_iter().chain(first).min();
             }
@@ -170,7 +173,7 @@ impl<'s> Scan<'s> {
                 }
             }
         };
-        let pool = pool();
+        let pool = pool(self.meter.makes_way());
         let helpers = pool.current_num_threads().min(task_count as usize).saturating_sub(1);
         let merged: Mutex<Result<_, Problem>> = Mutex::new(Ok(None::<(A::Partial, Charge)>));
         let add = |outcome: Result<(A::Partial, Charge), Problem>| {
@@ -197,13 +200,24 @@ impl<'s> Scan<'s> {
     }
 }
 
-/// The threads that queries share: one for each core.
-fn pool() -> &'static rayon::ThreadPool {
-    static POOL: OnceLock<rayon::ThreadPool> = OnceLock::new();
-    POOL.get_or_init(|| {
-        let name = |index| format!("flywheel-query-{index}");
-        rayon::ThreadPoolBuilder::new().thread_name(name).build().expect("threads can be started")
+/// The threads that queries share: one for each core, and as many again for queries that make way. Were they the same,
+/// a quick query would wait for the tasks of a slow one.
+fn pool(makes_way: bool) -> &'static rayon::ThreadPool {
+    static POOLS: [OnceLock<rayon::ThreadPool>; 2] = [OnceLock::new(), OnceLock::new()];
+    POOLS[usize::from(makes_way)].get_or_init(|| {
+        let word = if makes_way { "slow" } else { "query" };
+        let threads =
+            rayon::ThreadPoolBuilder::new().thread_name(move |index| format!("flywheel-{word}-{index}"));
+        let threads = if makes_way { threads.start_handler(|_| step_back()) } else { threads };
+        threads.build().expect("threads can be started")
     })
+}
+
+/// Lets the threads of others go before this one.
+pub(crate) fn step_back() {
+    // Where the system does not allow it, it goes on as it is: fairness is lost then, and nothing else.
+    let thread = rustix::thread::gettid();
+    let _ = rustix::process::setpriority_process(Some(thread), SLOW_QUERY_NICENESS);
 }
 
 /// Where the value of a property lies.

@@ -12,7 +12,7 @@ use crate::api::{Json, Problem};
 use crate::limits::{SCHEMA_DISTINCT_VALUE_COUNT_MAX, SCHEMA_TOP_VALUE_COUNT};
 use crate::model::{TimeMs, Value};
 use crate::segment::{Group, RowKind};
-use crate::store::LiveSegment;
+use crate::store::{LiveSegment, Snapshot};
 
 /// What is known of one event name, or of one property of profiles.
 #[derive(Default)]
@@ -35,42 +35,46 @@ impl Store {
     /// The body of `GET /v1/schema`: events and their properties with types, counts, first and last seen and top
     /// values; and the properties of profiles.
     pub fn schema(&self) -> Result<Json, Problem> {
-        let snapshot = self.snapshot();
-        let mut events: BTreeMap<String, Found> = BTreeMap::new();
-        let mut profiles: [BTreeMap<String, Found>; 2] = Default::default();
-        for live in &snapshot.segments {
-            let of_kind = match live.segment.kind() {
-                RowKind::Events => &mut events,
-                RowKind::UserProfiles => &mut profiles[0],
-                RowKind::AccountProfiles => &mut profiles[1],
-            };
-            for group in live.segment.groups() {
-                add_group(live, group, of_kind.entry(group.name().to_owned()).or_default())?;
-            }
-        }
-        let events = events.into_iter().filter(|(_, found)| found.count > 0).map(|(name, found)| {
-            let time = |time: Option<TimeMs>| time.map_or(Json::Null, |time| Json::String(instant(time)));
-            Json::Object(vec![
-                ("event".to_owned(), Json::String(name)),
-                ("count".to_owned(), count_json(found.count)),
-                ("first_seen".to_owned(), time(found.first)),
-                ("last_seen".to_owned(), time(found.last)),
-                ("properties".to_owned(), properties_json(found.properties)),
-            ])
-        });
-        let events = events.collect();
-        let [users, accounts] = profiles.map(|found| {
-            let own = found
-                .into_iter()
-                .filter_map(|(name, mut found)| Some((name.clone(), found.properties.remove(&name)?)));
-            properties_json(own.collect())
-        });
-        Ok(Json::Object(vec![
-            ("events".to_owned(), Json::Array(events)),
-            ("user_properties".to_owned(), users),
-            ("account_properties".to_owned(), accounts),
-        ]))
+        self.read(schema_of)
     }
+}
+
+fn schema_of(snapshot: &Snapshot<'_>) -> Result<Json, Problem> {
+    let mut events: BTreeMap<String, Found> = BTreeMap::new();
+    let mut profiles: [BTreeMap<String, Found>; 2] = Default::default();
+    for live in &snapshot.segments {
+        let of_kind = match live.segment.kind() {
+            RowKind::Events => &mut events,
+            RowKind::UserProfiles => &mut profiles[0],
+            RowKind::AccountProfiles => &mut profiles[1],
+        };
+        for group in live.segment.groups() {
+            let found = of_kind.entry(group.name().to_owned()).or_default();
+            add_group(live, group, snapshot.expired_before, found)?;
+        }
+    }
+    let events = events.into_iter().filter(|(_, found)| found.count > 0).map(|(name, found)| {
+        let time = |time: Option<TimeMs>| time.map_or(Json::Null, |time| Json::String(instant(time)));
+        Json::Object(vec![
+            ("event".to_owned(), Json::String(name)),
+            ("count".to_owned(), count_json(found.count)),
+            ("first_seen".to_owned(), time(found.first)),
+            ("last_seen".to_owned(), time(found.last)),
+            ("properties".to_owned(), properties_json(found.properties)),
+        ])
+    });
+    let events = events.collect();
+    let [users, accounts] = profiles.map(|found| {
+        let own = found
+            .into_iter()
+            .filter_map(|(name, mut found)| Some((name.clone(), found.properties.remove(&name)?)));
+        properties_json(own.collect())
+    });
+    Ok(Json::Object(vec![
+        ("events".to_owned(), Json::Array(events)),
+        ("user_properties".to_owned(), users),
+        ("account_properties".to_owned(), accounts),
+    ]))
 }
 
 fn count_json(count: u64) -> Json {
@@ -99,12 +103,24 @@ fn properties_json(properties: BTreeMap<String, Property>) -> Json {
 }
 
 /// Adds the live rows of a group.
-fn add_group(live: &LiveSegment, group: Group<'_>, found: &mut Found) -> Result<(), Problem> {
+fn add_group(
+    live: &LiveSegment,
+    group: Group<'_>,
+    expired_before: TimeMs,
+    found: &mut Found,
+) -> Result<(), Problem> {
     let mut is_alive = vec![true; group.row_count()];
     if !live.dead.is_empty() {
         let mut users = Vec::new();
         group.users()?.read_u32(0..group.row_count(), &mut users);
         is_alive = users.iter().map(|user| !live.dead.contains(*user)).collect();
+    }
+    if live.segment.kind() == RowKind::Events && group.meta().time_min < expired_before {
+        let mut times = Vec::new();
+        group.times()?.read(0..group.row_count(), &mut times);
+        for (is_alive, time) in is_alive.iter_mut().zip(times) {
+            *is_alive &= group.meta().time_min + time as i64 >= expired_before;
+        }
     }
     let alive_count = is_alive.iter().filter(|alive| **alive).count();
     if alive_count == 0 {

@@ -199,6 +199,7 @@ impl Segmentation {
             keys: chosen.iter().map(|first| firsts.keys[first.row]).collect(),
             refs: chosen.iter().map(|first| firsts.refs[first.row]).collect(),
             charge: firsts.charge,
+            ..Rows::default()
         })
     }
 

@@ -54,10 +54,17 @@ impl Counting<'_> {
     }
 
     pub fn count_events(&self, grid: &mut Grid<u64>) -> Result<(), Problem> {
-        if self.slots.is_none() {
+        let times = self.keys.iter().map(|key| key_time(*key));
+        let Some(slots) = self.slots else {
             let start = grid.row_start(0)?;
             let cells = &mut grid.cells_mut()[start..];
-            self.keys.iter().for_each(|key| cells[self.stretch.bucket(*key)] += 1);
+            self.stretch.calendar.for_each_bucket(times, |_, bucket| cells[bucket] += 1);
+            return Ok(());
+        };
+        if let Some(slots) = slots.singles() {
+            let (starts, cells) = grid.rows_of(slots)?;
+            let count = |row: usize, bucket: usize| cells[starts[slots[row] as usize] + bucket] += 1;
+            self.stretch.calendar.for_each_bucket(times, count);
             return Ok(());
         }
         (0..self.keys.len()).try_for_each(|row| self.add(row, grid, |cell| *cell += 1))

@@ -3,7 +3,7 @@
 //! A condition on a property of an event is decided once for each distinct value of a segment, and a row then takes a
 //! look in a table. A condition on the user is decided once for each user of a task.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -81,6 +81,32 @@ pub enum UserFilter {
 impl Selection {
     pub(super) fn id(&self) -> u64 {
         self.id
+    }
+
+    /// The events of several selections, and a bit for each that means them: groups that are meant as a whole are named
+    /// once, however many mean them.
+    pub(super) fn shared(selections: &[&Selection]) -> Vec<(Selection, u64)> {
+        let of_groups = |groups: Vec<BoundGroup>| Selection { groups, is_every_event: false, id: next_id() };
+        let mut whole: BTreeMap<(u32, u32), u64> = BTreeMap::new();
+        let mut shared = Vec::new();
+        for (index, selection) in selections.iter().enumerate() {
+            let mut in_part = Vec::new();
+            for bound in &selection.groups {
+                match &bound.filter {
+                    None => *whole.entry((bound.segment, bound.group)).or_default() |= 1 << index,
+                    Some(_) => in_part.push(bound.clone()),
+                }
+            }
+            if !in_part.is_empty() {
+                shared.push((of_groups(in_part), 1 << index));
+            }
+        }
+        let mut by_meaning: BTreeMap<u64, Vec<BoundGroup>> = BTreeMap::new();
+        for ((segment, group), meaning) in whole {
+            by_meaning.entry(meaning).or_default().push(BoundGroup { segment, group, filter: None });
+        }
+        shared.extend(by_meaning.into_iter().map(|(meaning, groups)| (of_groups(groups), meaning)));
+        shared
     }
 
     /// Every event of a snapshot.

@@ -134,6 +134,7 @@ impl<'a> Task<'a> {
                 ends.push(rows.keys.len());
             }
         }
+        rows.is_of_one_group = ends.len() <= 1;
         match with_refs {
             true => merge_rows(&mut rows.keys, &mut rows.refs, &ends),
             false => merge_runs(&mut rows.keys, &ends),
@@ -158,7 +159,7 @@ impl<'a> Task<'a> {
         let meter = self.scan.meter();
         for bound in &selection.groups {
             meter.check()?;
-            let mut rows = Rows::default();
+            let mut rows = Rows { is_of_one_group: true, ..Rows::default() };
             self.read_group(bound, &range, with_refs, &mut rows)?;
             rows.charge = meter.charge(rows.size())?;
             f(&rows)?;
@@ -175,6 +176,7 @@ impl<'a> Task<'a> {
     ) -> Result<(), Problem> {
         let group = self.scan.group(bound.segment, bound.group);
         let meta = group.meta();
+        let range = range.start.max(self.scan.snapshot().expired_before)..range.end;
         if range.is_empty() || meta.time_max < range.start || meta.time_min >= range.end {
             return Ok(());
         }
@@ -251,6 +253,22 @@ impl<'a> Task<'a> {
     pub fn active_days(&self, days: Range<i32>, f: &mut dyn FnMut(i32, &[u16])) -> Result<(), Problem> {
         debug_assert!(self.entity == Entity::User, "day sets are of users");
         debug_assert!(!self.is_clipped(), "day sets are of all events");
+        let expired_before = self.scan.snapshot().expired_before;
+        if expired_before > i64::from(days.start) * DAY_MS {
+            // Of the day that the end of what is expired lies in, rows tell.
+            let cut_day = expired_before.div_euclid(DAY_MS);
+            if cut_day < i64::from(days.end) {
+                let rest = expired_before..(cut_day + 1) * DAY_MS;
+                let rows = self.rows(&Selection::every_event(self.scan), rest, false)?;
+                let mut users: Vec<u16> = rows.keys.iter().map(|key| key_user(*key)).collect();
+                users.dedup();
+                if !users.is_empty() {
+                    f(cut_day as i32, &users);
+                }
+            }
+            let first = (cut_day + 1).min(i64::from(days.end)) as i32;
+            return if first < days.end { self.active_days(first..days.end, f) } else { Ok(()) };
+        }
         let mut entries: Vec<u32> = Vec::new();
         let mut ends = Vec::new();
         for (_, live) in self.scan.segments(RowKind::Events) {

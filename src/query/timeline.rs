@@ -6,7 +6,7 @@ use crate::Store;
 use crate::api::{Json, Problem};
 use crate::model::{Entity, TimeMs, Value};
 use crate::segment::RowKind;
-use crate::store::{FullRow, profile_cells, rows_of};
+use crate::store::{FullRow, Snapshot, profile_cells, rows_of};
 
 use super::format_instant;
 
@@ -15,52 +15,62 @@ impl Store {
     ///
     /// `None` if the user has neither an event nor a profile.
     pub fn user(&self, user: &str, limit: usize, before: Option<TimeMs>) -> Result<Option<Json>, Problem> {
-        let snapshot = self.snapshot();
-        let Some(ordinal) = snapshot.find(Entity::User, user) else { return Ok(None) };
-        let cells = profile_cells(snapshot.segments.iter(), RowKind::UserProfiles, ordinal)?;
-        let mut events: Vec<(TimeMs, String, FullRow)> = Vec::new();
-        let (mut count, mut first, mut last) = (0_u64, None, None);
-        for rows in rows_of(snapshot.segments.iter(), RowKind::Events, ordinal)? {
-            let times = rows.times()?;
-            count += times.len() as u64;
-            first = first.into_iter().chain(times.first().copied()).min();
-            last = last.into_iter().chain(times.last().copied()).max();
-            // Times rise: what is before the page's end, and of that the newest.
-            let end = before.map_or(times.len(), |before| times.partition_point(|time| *time < before));
-            let page = rows.slice(end.saturating_sub(limit)..end);
-            events.extend(page.read()?.into_iter().map(|row| (row.time, rows.group.name().to_owned(), row)));
-        }
-        if count == 0 && cells.is_empty() {
-            return Ok(None);
-        }
-        events.sort_by(|(time_a, name_a, row_a), (time_b, name_b, row_b)| {
-            time_b.cmp(time_a).then_with(|| name_a.cmp(name_b)).then_with(|| row_a.id.cmp(&row_b.id))
-        });
-        // Events of the last moment come whole: a page ends between moments, so that the next one misses none.
-        if let Some((last, ..)) = events.get(limit.saturating_sub(1)) {
-            let last = *last;
-            events.retain(|(time, ..)| *time >= last);
-        }
-        let account = |row: &FullRow| {
-            let ordinal = row.account.checked_sub(1)?;
-            snapshot.name(Entity::Account, ordinal)
-        };
-        let told = |(time, name, row)| event_json(time, name, ("account", account(&row)), row);
-        let events = events.into_iter().map(told).collect();
-        let text = |text: String| Json::String(text);
-        let name = snapshot.name(Entity::User, ordinal).unwrap_or_else(|| user.to_owned());
-        let ids = snapshot.ids_of_user(ordinal).into_iter().map(text).collect();
-        let instant = |time: Option<TimeMs>| time.map_or(Json::Null, |time| text(instant(time)));
-        Ok(Some(Json::Object(vec![
-            ("user".to_owned(), text(name)),
-            ("ids".to_owned(), Json::Array(ids)),
-            ("profile".to_owned(), profile_json(&cells)),
-            ("event_count".to_owned(), Json::Number((count as i64).into())),
-            ("first_seen".to_owned(), instant(first)),
-            ("last_seen".to_owned(), instant(last)),
-            ("events".to_owned(), Json::Array(events)),
-        ])))
+        self.read(|snapshot| told_user(snapshot, user, limit, before))
     }
+}
+
+fn told_user(
+    snapshot: &Snapshot<'_>,
+    user: &str,
+    limit: usize,
+    before: Option<TimeMs>,
+) -> Result<Option<Json>, Problem> {
+    let Some(ordinal) = snapshot.find(Entity::User, user) else { return Ok(None) };
+    let cells = profile_cells(snapshot.segments.iter(), RowKind::UserProfiles, ordinal)?;
+    let mut events: Vec<(TimeMs, String, FullRow)> = Vec::new();
+    let (mut count, mut first, mut last) = (0_u64, None, None);
+    for rows in rows_of(snapshot.segments.iter(), RowKind::Events, ordinal)? {
+        let expired_count = rows.times()?.partition_point(|time| *time < snapshot.expired_before);
+        let rows = rows.slice(expired_count..rows.rows.len());
+        let times = rows.times()?;
+        count += times.len() as u64;
+        first = first.into_iter().chain(times.first().copied()).min();
+        last = last.into_iter().chain(times.last().copied()).max();
+        // Times rise: what is before the page's end, and of that the newest.
+        let end = before.map_or(times.len(), |before| times.partition_point(|time| *time < before));
+        let page = rows.slice(end.saturating_sub(limit)..end);
+        events.extend(page.read()?.into_iter().map(|row| (row.time, rows.group.name().to_owned(), row)));
+    }
+    if count == 0 && cells.is_empty() {
+        return Ok(None);
+    }
+    events.sort_by(|(time_a, name_a, row_a), (time_b, name_b, row_b)| {
+        time_b.cmp(time_a).then_with(|| name_a.cmp(name_b)).then_with(|| row_a.id.cmp(&row_b.id))
+    });
+    // Events of the last moment come whole: a page ends between moments, so that the next one misses none.
+    if let Some((last, ..)) = events.get(limit.saturating_sub(1)) {
+        let last = *last;
+        events.retain(|(time, ..)| *time >= last);
+    }
+    let account = |row: &FullRow| {
+        let ordinal = row.account.checked_sub(1)?;
+        snapshot.name(Entity::Account, ordinal)
+    };
+    let told = |(time, name, row)| event_json(time, name, ("account", account(&row)), row);
+    let events = events.into_iter().map(told).collect();
+    let text = |text: String| Json::String(text);
+    let name = snapshot.name(Entity::User, ordinal).unwrap_or_else(|| user.to_owned());
+    let ids = snapshot.ids_of_user(ordinal).into_iter().map(text).collect();
+    let instant = |time: Option<TimeMs>| time.map_or(Json::Null, |time| text(instant(time)));
+    Ok(Some(Json::Object(vec![
+        ("user".to_owned(), text(name)),
+        ("ids".to_owned(), Json::Array(ids)),
+        ("profile".to_owned(), profile_json(&cells)),
+        ("event_count".to_owned(), Json::Number((count as i64).into())),
+        ("first_seen".to_owned(), instant(first)),
+        ("last_seen".to_owned(), instant(last)),
+        ("events".to_owned(), Json::Array(events)),
+    ])))
 }
 
 /// A moment in UTC.

@@ -1,11 +1,10 @@
 //! The directory of a segment: what it holds, and where. docs/format.md, "Segment".
 
 use super::RowKind;
-use crate::format::{ByteReader, ByteWriter, DecodeError};
+use crate::format::{ByteReader, ByteWriter, DecodeError, FileKind};
 
-pub(super) const MAGIC: &[u8; 8] = b"FLYSEGMT";
-pub(super) const VERSION: u16 = 1;
-pub(super) const HEADER_SIZE: usize = 16;
+pub(super) const FILE_KIND: FileKind =
+    FileKind { magic: b"FLYSEGMT", version: 1, structure: "segment header" };
 /// Directory's offset (8), size (8), checksum (4), and the end's magic (4).
 pub(super) const TRAILER_SIZE: usize = 24;
 pub(super) const TRAILER_MAGIC: u32 = 0x5445_4753;

@@ -1,7 +1,7 @@
 //! Makes checksums right, so that fuzzing reaches what they protect.
 
-use super::layout::{Directory, HEADER_SIZE, TRAILER_MAGIC, TRAILER_SIZE};
-use crate::format::{ByteReader, ByteWriter, checksum};
+use super::layout::{Directory, TRAILER_MAGIC, TRAILER_SIZE};
+use crate::format::{ByteReader, ByteWriter, HEADER_SIZE, checksum};
 
 /// The segment with the checksums of its sections and of its directory as they should be, as far as these can be found.
 pub fn with_right_checksums(bytes: &[u8]) -> Option<Vec<u8>> {

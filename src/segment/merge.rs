@@ -9,14 +9,29 @@ use super::build::{mantissa_at, number_exponent};
 use super::group::{ColumnData, GroupData, Texts};
 use super::reader::{Column, Damage, Group, Segment};
 use super::writer::SegmentWriter;
-use super::{ACTIVITY_DAY_BITS, PropertyEncoding, RowKind, TASK_USER_BITS};
-use crate::model::{Number, Value};
+use super::{ACTIVITY_DAY_BITS, ACTIVITY_DAY_MIN, PropertyEncoding, RowKind, TASK_USER_BITS, activity_key};
+use crate::model::{DAY_MS, Number, TimeMs, Value};
 
-/// A segment to be joined, and the ordinals whose rows in it are gone.
+/// A segment to be joined, and what of it is gone.
 #[derive(Clone, Copy, Debug)]
 pub struct MergeSource<'a> {
     pub segment: &'a Segment,
+    /// Ordinals whose rows in it are gone.
     pub dead: &'a RoaringBitmap,
+    /// Earlier events are gone. Writes to profiles, whose times are numbers, stay.
+    pub from: TimeMs,
+}
+
+impl MergeSource<'_> {
+    /// Whether events of it are gone because of their time.
+    pub fn loses_events(&self) -> bool {
+        let first = self.segment.time_range().map(|(first, _)| first);
+        self.segment.kind() == RowKind::Events && first.is_some_and(|first| first < self.from)
+    }
+
+    fn loses_rows(&self) -> bool {
+        !self.dead.is_empty() || self.loses_events()
+    }
 }
 
 /// Why segments could not be joined.
@@ -62,6 +77,7 @@ pub fn merge<W: Write>(kind: RowKind, sources: &[MergeSource<'_>], sink: W) -> R
 struct Part<'a> {
     source: usize,
     dead: &'a RoaringBitmap,
+    from: TimeMs,
     group: Group<'a>,
     users: Vec<u32>,
     times: Vec<u64>,
@@ -70,12 +86,13 @@ struct Part<'a> {
 impl<'a> Part<'a> {
     fn all(sources: &[MergeSource<'a>], name: &str) -> Result<Vec<Part<'a>>, Damage> {
         let mut parts = Vec::new();
-        for (source, MergeSource { segment, dead }) in sources.iter().enumerate() {
+        for (source, MergeSource { segment, dead, from }) in sources.iter().enumerate() {
             let Some(group) = segment.group(name) else { continue };
             let (mut users, mut times) = (Vec::new(), Vec::new());
             group.users()?.read_u32(0..group.row_count(), &mut users);
             group.times()?.read(0..group.row_count(), &mut times);
-            parts.push(Part { source, dead, group, users, times });
+            let from = if segment.kind() == RowKind::Events { *from } else { TimeMs::MIN };
+            parts.push(Part { source, dead, from, group, users, times });
         }
         Ok(parts)
     }
@@ -105,8 +122,9 @@ fn live_order(kind: RowKind, parts: &[Part<'_>]) -> Vec<Place> {
                 _ => !part.dead.is_empty() && part.dead.contains(*user),
             };
             last = Some((*user, is_dead));
-            if !is_dead {
-                order.push(Place { user: *user, time: part.time(row), part: index as u32, row: row as u32 });
+            let time = part.time(row);
+            if !is_dead && time >= part.from {
+                order.push(Place { user: *user, time, part: index as u32, row: row as u32 });
             }
         }
     }
@@ -171,7 +189,7 @@ impl Properties {
         let mut names: Vec<&str> = sources.iter().flat_map(|s| s.segment.properties()).collect();
         names.sort_unstable();
         names.dedup();
-        let loses_rows = kind != RowKind::Events || sources.iter().any(|source| !source.dead.is_empty());
+        let loses_rows = kind != RowKind::Events || sources.iter().any(MergeSource::loses_rows);
 
         let mut all = Vec::new();
         let mut used: Vec<Vec<Used>> = Vec::new();
@@ -197,11 +215,12 @@ impl Properties {
             }
         }
         for (name, used) in names.iter().zip(used) {
-            let property = match joint_exponent(sources, &used, name) {
-                Some(exponent) => numbers_property(name, exponent, &used),
+            // The name of a property goes with the last row that has it.
+            all.extend(match joint_exponent(sources, &used, name) {
+                Some(_) if loses_rows && !has_number(kind, sources, groups, name)? => None,
+                Some(exponent) => Some(numbers_property(name, exponent, &used)),
                 None => listed_property(sources, name, used)?,
-            };
-            all.push(property);
+            });
         }
         Ok(Properties { all })
     }
@@ -286,12 +305,39 @@ fn mark_used(parts: &[Part<'_>], order: &[Place], name: &str, used: &mut [Used])
     Ok(())
 }
 
+/// Whether a row that stays has a number under a property that is kept as numbers.
+fn has_number(
+    kind: RowKind,
+    sources: &[MergeSource<'_>],
+    groups: &[&str],
+    name: &str,
+) -> Result<bool, Damage> {
+    for group in groups {
+        let parts = Part::all(sources, group)?;
+        let order = live_order(kind, &parts);
+        for (index, part) in parts.iter().enumerate() {
+            let Some(property) = part.group.segment().property(name) else { continue };
+            let Some(Column::Numbers { presence, .. }) = part.group.column(property)? else { continue };
+            let is_there = |row: u32| presence.is_none_or(|presence| presence.get(row as usize) != 0);
+            if order.iter().any(|place| place.part == index as u32 && is_there(place.row)) {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
+}
+
 fn unknown_code(part: &Part<'_>) -> Damage {
     let what = "a code has no value";
     part.group.segment().wrap(crate::format::DecodeError::Malformed { structure: "column of codes", what })
 }
 
-fn listed_property(sources: &[MergeSource<'_>], name: &str, mut used: Vec<Used>) -> Result<Property, Damage> {
+/// A property whose values are listed; `None` if none is in use.
+fn listed_property(
+    sources: &[MergeSource<'_>],
+    name: &str,
+    mut used: Vec<Used>,
+) -> Result<Option<Property>, Damage> {
     // Every value in use, with the source and the code or mantissa it has there.
     let mut found: Vec<(Value, u32, i64)> = Vec::new();
     for (index, (source, used)) in sources.iter().zip(&used).enumerate() {
@@ -313,6 +359,9 @@ fn listed_property(sources: &[MergeSource<'_>], name: &str, mut used: Vec<Used>)
         }
     }
     found.sort_unstable();
+    if found.is_empty() {
+        return Ok(None);
+    }
 
     let mut values: Vec<Value> = Vec::new();
     let mut code_tables: Vec<Vec<u32>> = used
@@ -355,7 +404,7 @@ fn listed_property(sources: &[MergeSource<'_>], name: &str, mut used: Vec<Used>)
         Some(exponent) => Target::Numbers { exponent },
         None => Target::Codes(values),
     };
-    Ok(Property { name: name.to_owned(), target, by_source })
+    Ok(Some(Property { name: name.to_owned(), target, by_source }))
 }
 
 fn read_numbers(
@@ -510,18 +559,45 @@ fn merged_activity(sources: &[MergeSource<'_>]) -> Result<Vec<u64>, Damage> {
     let mut merged = Vec::new();
     for source in sources {
         let Some(activity) = source.segment.activity()? else { continue };
+        // On the day that `from` lies in, who was active later is found from the rows.
+        let first_day = match source.loses_events() {
+            true => add_cut_day(source, &mut merged)? + 1,
+            false => i32::MIN,
+        };
         let keys = activity.keys();
         keys.for_each_block(0..keys.len(), |keys| {
-            merged.extend(
-                keys.iter()
-                    .copied()
-                    .filter(|key| source.dead.is_empty() || !source.dead.contains(activity_user(*key))),
-            );
+            let stays = |key: &u64| {
+                (source.dead.is_empty() || !source.dead.contains(activity_user(*key)))
+                    && activity_day(*key) >= first_day
+            };
+            merged.extend(keys.iter().copied().filter(stays));
         });
     }
     merged.sort();
     merged.dedup();
     Ok(merged)
+}
+
+/// Adds the activity of the day that `from` lies in, after it. Returns the day.
+fn add_cut_day(source: &MergeSource<'_>, out: &mut Vec<u64>) -> Result<i32, Damage> {
+    let day = source.from.div_euclid(DAY_MS) as i32;
+    let rest = source.from..(i64::from(day) + 1) * DAY_MS;
+    let names: Vec<&str> = source.segment.groups().map(|group| group.name()).collect();
+    for name in names {
+        for part in Part::all(std::slice::from_ref(source), name)? {
+            let rows = part
+                .users
+                .iter()
+                .enumerate()
+                .filter(|(row, user)| rest.contains(&part.time(*row)) && !source.dead.contains(**user));
+            out.extend(rows.map(|(_, user)| activity_key(*user, day)));
+        }
+    }
+    Ok(day)
+}
+
+fn activity_day(key: u64) -> i32 {
+    ((key >> TASK_USER_BITS) & ((1 << ACTIVITY_DAY_BITS) - 1)) as i32 + ACTIVITY_DAY_MIN
 }
 
 fn activity_user(key: u64) -> u32 {

@@ -13,6 +13,7 @@ mod layout;
 #[cfg(any(test, feature = "fuzzing"))]
 mod mend;
 mod merge;
+mod prove;
 mod reader;
 mod values;
 mod writer;
@@ -22,6 +23,7 @@ pub use layout::{GroupMeta, PropertyEncoding};
 #[cfg(any(test, feature = "fuzzing"))]
 pub use mend::with_right_checksums;
 pub use merge::{MergeError, MergeSource, merge};
+pub use prove::Bounds;
 pub use reader::{Column, Damage, Group, Segment};
 pub use values::ValueDictionary;
 pub use writer::SegmentWriter;
@@ -34,6 +36,17 @@ pub enum RowKind {
     UserProfiles = 2,
     /// Writes to profiles of accounts: ordinals are those of accounts.
     AccountProfiles = 3,
+}
+
+impl RowKind {
+    /// What a person calls them.
+    pub fn name(self) -> &'static str {
+        match self {
+            RowKind::Events => "events",
+            RowKind::UserProfiles => "profiles of users",
+            RowKind::AccountProfiles => "profiles of accounts",
+        }
+    }
 }
 
 /// Users in one task of a query, and in one run of the activity column.

@@ -6,13 +6,13 @@ use bytes::Bytes;
 
 use super::group::TextColumn;
 use super::layout::{
-    Directory, GroupMeta, HEADER_SIZE, MAGIC, PropertyEncoding, SectionIndex, TRAILER_MAGIC, TRAILER_SIZE,
-    VERSION,
+    Directory, FILE_KIND, GroupMeta, PropertyEncoding, SectionIndex, TRAILER_MAGIC, TRAILER_SIZE,
 };
 use super::values::ValueDictionary;
 use super::{ACTIVITY_DAY_BITS, ACTIVITY_DAY_MIN, RowKind, TASK_USER_BITS};
 use crate::api::{Problem, ProblemClass};
-use crate::format::{ByteReader, DecodeError, IntColumn, checksum};
+use crate::format::{ByteReader, DecodeError, HEADER_SIZE, IntColumn, checksum};
+use crate::io;
 
 /// Stored bytes that are not what was written.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -35,6 +35,7 @@ pub struct Segment {
     name: String,
     bytes: Bytes,
     directory: Directory,
+    fingerprint: u32,
     /// By section: what was proved of it, as [`CHECKSUM_RIGHT`] and [`LAYOUT_RIGHT`].
     proved: Box<[AtomicU8]>,
 }
@@ -49,25 +50,14 @@ pub(super) type OpenInts = for<'a> fn(&'a [u8], usize) -> Result<IntColumn<'a>, 
 impl Segment {
     /// Opens a segment. `name` is for errors.
     pub fn open(name: &str, bytes: Bytes) -> Result<Segment, Damage> {
-        let directory = Self::directory(&bytes).map_err(|error| Damage { file: name.to_owned(), error })?;
+        let (directory, fingerprint) =
+            Self::directory(&bytes).map_err(|error| Damage { file: name.to_owned(), error })?;
         let proved = directory.sections.iter().map(|_| AtomicU8::new(0)).collect();
-        Ok(Segment { name: name.to_owned(), bytes, directory, proved })
+        Ok(Segment { name: name.to_owned(), bytes, directory, fingerprint, proved })
     }
 
-    fn directory(bytes: &[u8]) -> Result<Directory, DecodeError> {
-        let mut header = ByteReader::new("segment header", bytes);
-        if header.raw(MAGIC.len())? != MAGIC {
-            return Err(DecodeError::Magic { structure: "segment header" });
-        }
-        let version = header.u16()?;
-        if version != VERSION {
-            return Err(DecodeError::UnknownVersion {
-                structure: "segment header",
-                found: version,
-                newest_known: VERSION,
-            });
-        }
-        header.raw(HEADER_SIZE - MAGIC.len() - 2)?;
+    fn directory(bytes: &[u8]) -> Result<(Directory, u32), DecodeError> {
+        FILE_KIND.open(bytes)?;
         let trailer_at = bytes.len().checked_sub(TRAILER_SIZE).filter(|at| *at >= HEADER_SIZE);
         let mut trailer = ByteReader::new("segment trailer", trailer_at.map_or(&[], |at| &bytes[at..]));
         let (offset, size) = (trailer.u64()?, trailer.u64()?);
@@ -81,7 +71,7 @@ impl Segment {
         if found != expected {
             return Err(DecodeError::Checksum { structure: "segment directory", offset, expected, found });
         }
-        Directory::decode(directory, offset)
+        Ok((Directory::decode(directory, offset)?, found))
     }
 
     pub fn name(&self) -> &str {
@@ -91,6 +81,20 @@ impl Segment {
     /// The whole file.
     pub fn bytes(&self) -> &Bytes {
         &self.bytes
+    }
+
+    /// Tells this segment from others: the checksum of its directory, which has those of all sections.
+    pub fn fingerprint(&self) -> u32 {
+        self.fingerprint
+    }
+
+    /// Fails if the system could not read a part of the file that is mapped here, as when another program cut it
+    /// short. It stays so: what was read since may be zeros.
+    pub fn check_mapped(&self) -> Result<(), Damage> {
+        match io::is_intact(&self.bytes) {
+            true => Ok(()),
+            false => Err(self.damage(DecodeError::Unreadable { structure: "the segment" })),
+        }
     }
 
     pub fn kind(&self) -> RowKind {
@@ -114,6 +118,7 @@ impl Segment {
     }
 
     fn section(&self, index: SectionIndex) -> Result<&[u8], Damage> {
+        self.check_mapped()?;
         let section = &self.directory.sections[index as usize];
         let bytes = &self.bytes[section.offset as usize..(section.offset + section.size) as usize];
         // Relaxed: the flags guard no other memory, and proving twice does no harm.

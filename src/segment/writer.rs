@@ -4,12 +4,12 @@ use std::io::{self, Write};
 
 use super::group::{ColumnData, GroupData};
 use super::layout::{
-    ColumnMeta, Directory, GroupMeta, HEADER_SIZE, MAGIC, PropertyEncoding, PropertyMeta, SECTION_ALIGNMENT,
-    Section, SectionIndex, TRAILER_MAGIC, VERSION,
+    ColumnMeta, Directory, FILE_KIND, GroupMeta, PropertyEncoding, PropertyMeta, SECTION_ALIGNMENT, Section,
+    SectionIndex, TRAILER_MAGIC,
 };
 use super::values::encode_values;
 use super::{ACTIVITY_DAY_BITS, RowKind, TASK_USER_BITS};
-use crate::format::{ByteWriter, checksum, encode_ints, encode_sorted_ints};
+use crate::format::{ByteWriter, HEADER_SIZE, checksum, encode_ints, encode_sorted_ints};
 use crate::model::Value;
 
 const _: () = assert!(TASK_USER_BITS + ACTIVITY_DAY_BITS == 32, "an activity key within a task fits a u32");
@@ -24,11 +24,7 @@ pub struct SegmentWriter<W> {
 
 impl<W: Write> SegmentWriter<W> {
     pub(super) fn new(mut sink: W, kind: RowKind) -> io::Result<SegmentWriter<W>> {
-        let mut header = ByteWriter::new();
-        header.raw(MAGIC);
-        header.u16(VERSION);
-        header.raw(&[0; HEADER_SIZE - 10]);
-        sink.write_all(header.as_slice())?;
+        sink.write_all(FILE_KIND.header().as_slice())?;
         let directory = Directory {
             kind,
             sections: Vec::new(),

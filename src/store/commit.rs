@@ -11,15 +11,16 @@ use parking_lot::{Mutex, MutexGuard};
 use roaring::RoaringBitmap;
 
 use super::documents::Document;
-use super::effect::{Base, Effect, event_mark};
-use super::manifest::log_name;
+use super::effect::{Base, Deletion, Effect, event_mark};
+use super::health::Watch;
+use super::turn::read_only;
 use super::view::Chunk;
 use super::{Inner, Receipt, Signal, Writer, io_problem};
 use crate::api::{Problem, ProblemClass};
 use crate::limits::{DOCUMENT_COUNT_MAX, HEAD_SIZE_MAX, MEMORY_WAIT_TIME_MAX};
 use crate::model::{DocumentKind, Entity, EventBatch, IdentityMerge, ProfileWrite};
 use crate::segment::RowKind;
-use crate::wal::{Change, DocumentContent, LogWriter};
+use crate::wal::{Change, DocumentContent};
 
 /// What is asked for.
 #[derive(Debug)]
@@ -74,6 +75,7 @@ struct Pending {
 impl Inner {
     /// Makes a change durable and seen, together with all others that wait.
     pub(super) fn submit(&self, request: Request) -> Result<Outcome, Problem> {
+        self.check_writable()?;
         self.wait_for_memory()?;
         let ticket = Arc::new(Ticket::default());
         self.queue.lock().push(Waiting { request, ticket: Arc::clone(&ticket) });
@@ -131,6 +133,8 @@ impl Inner {
     }
 
     fn commit_all(&self, writer: &mut Writer, waiting: Vec<Waiting>) {
+        // Whatever it says, the reason for which writes are refused is told to each below.
+        let _ = self.resume(writer);
         let mut pending: Vec<Pending> = Vec::new();
         // Marks of events that are pending: the next request of the same group must know them.
         let mut marks = HashSet::new();
@@ -139,6 +143,7 @@ impl Inner {
                 ticket.put(Err(read_only(reason)));
                 continue;
             }
+            let watch = Watch::begin();
             let prepared = match request {
                 Request::Events(batch) => self.prepare_events(writer, batch, &mut marks),
                 other => {
@@ -152,7 +157,7 @@ impl Inner {
                     self.prepare(writer, other)
                 }
             };
-            match prepared {
+            match self.checked(watch, prepared) {
                 Err(problem) => ticket.put(Err(problem)),
                 Ok((change, effect, outcome)) => {
                     // Requests without a change carry the number of the change that they wait for.
@@ -184,6 +189,7 @@ impl Inner {
             users: &self.users,
             accounts: &self.accounts,
             marks: [&writer.marks, &writer.frozen_marks],
+            expired_before: self.expired_before(),
         }
     }
 
@@ -196,9 +202,11 @@ impl Inner {
         marks: &mut HashSet<u128>,
     ) -> Result<(Option<Change>, Effect, Outcome), Problem> {
         let arrival = writer.next_arrival;
+        writer.names.admit_batch(&batch)?;
         let view = self.view.read().without_tail();
         let new = self.base(writer, &view).new_events(&batch, arrival, marks)?;
-        let receipt = Receipt { accepted: new.rows.len() as u64, duplicates: new.duplicates };
+        let receipt =
+            Receipt { accepted: new.rows.len() as u64, duplicates: new.duplicates, expired: new.expired };
         let outcome = Outcome { receipt, found: true };
         if new.rows.is_empty() {
             return Ok((None, Effect::default(), outcome));
@@ -217,6 +225,9 @@ impl Inner {
         writer: &mut Writer,
         request: Request,
     ) -> Result<(Option<Change>, Effect, Outcome), Problem> {
+        if let Request::Profiles(_, writes) = &request {
+            writer.names.admit_profiles(writes)?;
+        }
         let _sorting = self.sorting.lock();
         self.sort_tail();
         let view = self.view.read().without_tail();
@@ -269,11 +280,8 @@ impl Inner {
 
     fn log(&self, writer: &mut Writer, number: u64, change: &Change) -> Result<(), Problem> {
         if writer.log.is_none() {
-            let name = log_name(Inner::new_file(writer));
-            let created = LogWriter::create(&*self.directory, &name, writer.number, &[]);
-            // Nothing of the change is stored: a log that could not be made holds no record.
-            writer.log =
-                Some(created.map_err(|error| io_problem(&format!("create the log {name}"), &error))?);
+            // Nothing of the change is stored if that fails: a log that could not be made holds no record.
+            self.begin_log(writer, &[])?;
         }
         writer.log.as_mut().expect("it was opened above").push(number, change);
         Ok(())
@@ -285,7 +293,10 @@ impl Inner {
         let Some(last) = pending.iter().map(|pending| pending.number).max() else { return };
         if last > writer.number {
             let log = writer.log.as_mut().expect("there are changes in it");
-            if let Err(error) = log.commit(last) {
+            let begun = Instant::now();
+            let committed = log.commit(last);
+            self.telemetry.log_sync.observe(begun.elapsed());
+            if let Err(error) = committed {
                 let problem = io_problem(&format!("write the log {}", log.name()), &error).hint(
                     "whether this request was stored is unknown; sending it again with the same ids is safe",
                 );
@@ -330,11 +341,13 @@ impl Inner {
             for merge in &effect.merges {
                 identities.merge(merge.from, merge.into, merge.root);
             }
-            if let Some((user, _)) = &effect.deleted {
-                identities.delete(*user);
+            if let Some(deletion) = &effect.deleted {
+                identities.delete(deletion.user);
             }
         }
-        if let Some((_, ids)) = effect.deleted {
+        if let Some(Deletion { user, ids, marks }) = effect.deleted {
+            let names: Vec<String> = ids.iter().filter_map(|id| self.users.id(*id)).collect();
+            Arc::make_mut(&mut view.tombstones).add(user, names.iter().map(String::as_str), marks);
             self.users.delete(ids);
         }
         if let Some((kind, name, document)) = effect.document {
@@ -348,11 +361,6 @@ impl Inner {
         drop(view);
         self.head_size.fetch_add(size, Ordering::Relaxed);
     }
-}
-
-fn read_only(reason: &str) -> Problem {
-    Problem::new(ProblemClass::ReadOnly, format!("the store takes no writes since it failed: {reason}"))
-        .hint("nothing of this request was stored; free space or mend the disk, then restart the server")
 }
 
 #[cfg(test)]
@@ -377,7 +385,10 @@ mod tests {
     #[test]
     fn changes_of_one_group_are_numbered_without_gaps() {
         let directory = tempfile::tempdir().unwrap();
-        let open = || Store::open_with(directory.path(), StoreOptions { background: false }).unwrap();
+        let open = || {
+            Store::open_with(directory.path(), StoreOptions { background: false, ..StoreOptions::default() })
+                .unwrap()
+        };
         let store = open();
         let group =
             vec![waiting(&["a"]), waiting(&["a"]), waiting(&["b", "a"]), waiting(&["b"]), waiting(&["c"])];

@@ -5,25 +5,33 @@
 //! funnels over one long segment are faster than over many short ones (docs/benchmarks.md).
 
 use std::io::{self, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use roaring::RoaringBitmap;
 
+use super::expire::with_cutoff;
+use super::health::Watch;
 use super::manifest::{Manifest, SegmentEntry};
-use super::seal::with_ids;
+use super::seal::{entry_of, with_ids};
 use super::view::{DiskSegment, LiveSegment};
 use super::{Inner, io_problem};
 use crate::api::Problem;
 use crate::limits::{COMPACTION_FAN_IN, SEGMENT_ROW_COUNT_MAX};
+use crate::model::TimeMs;
 use crate::segment::{MergeError, MergeSource, RowKind, Segment, merge};
 
 impl Inner {
-    /// Joins all segments that may be joined, and drops the bytes of everything deleted.
+    /// Joins all segments that may be joined, and drops the bytes of everything deleted. Segments that turned out
+    /// damaged are left as they are, and told when the others are done.
     pub(super) fn compact_all(&self) -> Result<(), Problem> {
+        self.check_writable()?;
         let _maintenance = self.maintenance.lock();
         self.seal_under_maintenance()?;
+        self.expire_under_maintenance(false)?;
+        let cutoff = self.expired_before();
         let mut all = self.disk_by_time();
         while let Some(first) = all.first() {
             let kind = first.live.segment.kind();
@@ -35,20 +43,26 @@ impl Inner {
             });
             let count = joined.count();
             let inputs: Vec<DiskSegment> = all.drain(..count).collect();
-            if inputs.len() > 1 || !inputs[0].checkpoint_dead.is_empty() {
+            let loses_events = inputs[0].as_checkpoint_source(cutoff).loses_events();
+            if inputs.len() > 1 || !inputs[0].checkpoint_dead.is_empty() || loses_events {
                 self.join(inputs)?;
             }
         }
-        self.purge_ids()
+        self.purge_ids()?;
+        // Whoever asked for bytes to be gone is answered when they cannot come back, and told where they may still be.
+        self.directory.sync_directory().map_err(|error| io_problem("sync the data directory", &error))?;
+        let disk = Arc::clone(&self.view.read().disk);
+        Ok(disk.iter().try_for_each(|disk| disk.live.segment.check_mapped())?)
     }
 
     /// Joins neighbours of similar size until there are none.
     pub(super) fn compact_where_due(&self) -> Result<(), Problem> {
         loop {
             let _maintenance = self.maintenance.lock();
-            if self.stopping.load(Ordering::Relaxed) {
+            if self.stopping.load(Ordering::Relaxed) || !self.missing.is_empty() {
                 return Ok(());
             }
+            self.expire_under_maintenance(false)?;
             let Some(inputs) = due(self.disk_by_time()) else { return Ok(()) };
             match self.join(inputs) {
                 Err(_) if self.stopping.load(Ordering::Relaxed) => return Ok(()),
@@ -57,34 +71,51 @@ impl Inner {
         }
     }
 
-    fn disk_by_time(&self) -> Vec<DiskSegment> {
+    /// The segments on disk, those apart that turned out damaged: they stay as they are.
+    pub(super) fn disk_by_time(&self) -> Vec<DiskSegment> {
         let mut all = self.view.read().disk.to_vec();
+        all.retain(|disk| disk.live.segment.check_mapped().is_ok());
         all.sort_by_key(|disk| (disk.live.segment.kind(), disk.live.segment.time_range(), disk.file));
         all
     }
 
     /// Writes one segment in the place of several. The caller holds `maintenance`.
     ///
-    /// Only rows that were gone at the checkpoint are left out. Those that went since, because their users were
-    /// merged, are what replaying the log moves: they stay on disk until a checkpoint has their new place.
-    fn join(&self, inputs: Vec<DiskSegment>) -> Result<(), Problem> {
+    /// Only rows that were gone at the checkpoint, or are expired, are left out. Those that went since, because their
+    /// users were merged, are what replaying the log moves: they stay on disk until a checkpoint has their new place.
+    pub(super) fn join(&self, inputs: Vec<DiskSegment>) -> Result<(), Problem> {
         let kind = inputs[0].live.segment.kind();
-        let sources: Vec<MergeSource<'_>> = inputs.iter().map(DiskSegment::as_checkpoint_source).collect();
-        let merged = merge(kind, &sources, UntilStopped { bytes: Vec::new(), stopping: &self.stopping });
-        let merged = merged.map_err(|error| match error {
+        let cutoff = self.expired_before();
+        let watch = Watch::begin();
+        let merged = {
+            let sources: Vec<MergeSource<'_>> =
+                inputs.iter().map(|disk| disk.as_checkpoint_source(cutoff)).collect();
+            let sink = UntilStopped { bytes: Vec::new(), stopping: &self.stopping };
+            // Zeros in the place of what was proved sound may also break what the code relies on.
+            catch_unwind(AssertUnwindSafe(|| merge(kind, &sources, sink)))
+        };
+        // What was made of zeros must not take the place of what may be read again.
+        self.checked(watch, Ok(()))?;
+        let merged = merged.unwrap_or_else(|panic| resume_unwind(panic)).map_err(|error| match error {
             MergeError::Damage(damage) => Problem::from(damage),
             MergeError::Io(error) => io_problem("join segments", &error),
         })?;
         let mut names = Vec::new();
         let output = self.write_segment(&Bytes::from(merged.bytes), &mut names);
         let outcome = output.and_then(|output| {
-            self.replace(&inputs, output).map_err(|(problem, unknown)| {
+            self.replace(&inputs, output, cutoff).map_err(|(problem, unknown)| {
                 if unknown {
                     names.clear();
                 }
                 problem
             })
         });
+        match outcome {
+            Ok(()) => self.telemetry.compactions.add(1),
+            // A join that a closing store gives up is no failure.
+            Err(_) if self.stopping.load(Ordering::Relaxed) => {}
+            Err(_) => self.telemetry.compactions_failed.add(1),
+        }
         if outcome.is_err() {
             for name in &names {
                 let _ = self.directory.remove(name); // what is left is removed at the next open
@@ -93,18 +124,23 @@ impl Inner {
         outcome
     }
 
-    fn replace(
+    /// Names a segment in the place of several, of which it has everything from `cutoff` on. With an error comes
+    /// whether the manifest on the disk may name it all the same.
+    pub(super) fn replace(
         &self,
         inputs: &[DiskSegment],
         output: Option<(u64, Arc<Segment>)>,
+        cutoff: TimeMs,
     ) -> Result<(), (Problem, bool)> {
         let mut writer = self.writer.lock();
         let is_input = |file: u64| inputs.iter().any(|input| input.file == file);
-        let mut manifest = Manifest { next_file: writer.next_file, ..writer.manifest.clone() };
-        manifest.segments.retain(|entry| !is_input(entry.file));
+        let mut manifest = match inputs.iter().any(|disk| disk.as_checkpoint_source(cutoff).loses_events()) {
+            true => with_cutoff(writer.manifest.clone(), cutoff),
+            false => writer.manifest.clone(),
+        };
+        manifest.segments.retain(|entry| !is_input(entry.at.file));
         if let Some((file, segment)) = &output {
-            let size = segment.bytes().len() as u64;
-            manifest.segments.push(SegmentEntry { file: *file, size, dead: RoaringBitmap::new() });
+            manifest.segments.push(SegmentEntry { at: entry_of(*file, segment), dead: RoaringBitmap::new() });
         }
         self.write_manifest(&mut writer, manifest)?;
 
@@ -113,6 +149,7 @@ impl Inner {
         let (replaced, kept): (Vec<DiskSegment>, Vec<DiskSegment>) =
             view.disk.iter().cloned().partition(|disk| is_input(disk.file));
         view.disk = Arc::new(kept);
+        view.expired_before = writer.manifest.expired_before;
         if let Some((file, segment)) = output {
             // Whoever went since the checkpoint went from all of them.
             let since = replaced.iter().map(|disk| &*disk.live.dead - &*disk.checkpoint_dead);
@@ -135,7 +172,7 @@ impl Inner {
         };
         let mut writer = self.writer.lock();
         let users = with_ids(&writer.manifest.users, self.users.files(), Some(&new));
-        let manifest = Manifest { next_file: writer.next_file, users, ..writer.manifest.clone() };
+        let manifest = Manifest { users, ..writer.manifest.clone() };
         self.write_manifest(&mut writer, manifest).map_err(|(problem, _)| problem)?;
         self.users.install(new.1);
         self.remove_unnamed(&writer);
@@ -198,7 +235,10 @@ mod tests {
     #[test]
     fn a_merge_of_users_during_a_compaction_outlives_a_crash() {
         let directory = tempfile::tempdir().unwrap();
-        let open = || Store::open_with(directory.path(), StoreOptions { background: false }).unwrap();
+        let open = || {
+            Store::open_with(directory.path(), StoreOptions { background: false, ..StoreOptions::default() })
+                .unwrap()
+        };
         let store = open();
         for user in ["anonymous", "ada"] {
             store.ingest(event(user, user)).unwrap();

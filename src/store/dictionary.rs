@@ -11,13 +11,12 @@ use hashbrown::HashTable;
 use parking_lot::RwLock;
 use roaring::RoaringBitmap;
 
-use crate::format::{ByteReader, ByteWriter, DecodeError, IntColumn, checksum, encode_sorted_ints};
+use crate::format::{ByteWriter, DecodeError, FileKind, IntColumn, encode_sorted_ints};
+use crate::io;
 use crate::segment::Damage;
 
-const MAGIC: &[u8; 8] = b"FLYWHIDS";
-const VERSION: u16 = 1;
-const HEADER_SIZE: usize = 16;
 const STRUCTURE: &str = "ids";
+const FILE_KIND: FileKind = FileKind { magic: b"FLYWHIDS", version: 1, structure: STRUCTURE };
 
 /// Slots of a file's hash table for each id, in quarters: a load of four fifths keeps probes short.
 const SLOTS_PER_FOUR_IDS: usize = 5;
@@ -198,6 +197,27 @@ impl Dictionary {
         Some((first, builder.finish()))
     }
 
+    /// Checks that every id of a file is found under its ordinal, and that blank ones are those of the deleted.
+    pub fn prove(&self, file: &IdFile) -> Result<(), &'static str> {
+        let state = self.state.read();
+        let mut blank_count = 0;
+        for index in 0..file.count() {
+            let ordinal = file.first + index;
+            let id = file.id(index).ok_or("an id lies outside the text")?;
+            if std::str::from_utf8(id).is_err() {
+                return Err("an id is not UTF-8");
+            }
+            blank_count += u64::from(id.is_empty());
+            match state.deleted.contains(ordinal) {
+                true => {}
+                false if id.is_empty() => return Err("an id is blank whose user was not deleted"),
+                false if state.find(id) != Some(ordinal) => return Err("an id is not found by its hash"),
+                false => {}
+            }
+        }
+        (blank_count == file.deleted).then_some(()).ok_or("the count of blank ids is not as told")
+    }
+
     /// Puts a file that [`Dictionary::checkpoint`] made in the place of what it holds.
     pub fn install(&self, file: Arc<IdFile>) {
         let mut state = self.state.write();
@@ -217,9 +237,11 @@ impl Dictionary {
 /// The ids of a range of ordinals, mapped.
 #[derive(Debug)]
 pub struct IdFile {
+    name: String,
     pub first: u32,
     /// How many of its ids are blank because they were deleted.
     deleted: u64,
+    fingerprint: u32,
     bytes: Bytes,
     count: u32,
     /// Where the parts lie in `bytes`.
@@ -231,30 +253,11 @@ pub struct IdFile {
 impl IdFile {
     /// Opens a file and proves it sound.
     pub fn open(name: &str, bytes: Bytes) -> Result<IdFile, Damage> {
-        Self::parse(bytes).map_err(|error| Damage { file: name.to_owned(), error })
+        Self::parse(name.to_owned(), bytes).map_err(|error| Damage { file: name.to_owned(), error })
     }
 
-    fn parse(bytes: Bytes) -> Result<IdFile, DecodeError> {
-        let mut reader = ByteReader::new(STRUCTURE, &bytes);
-        if reader.raw(MAGIC.len())? != MAGIC {
-            return Err(DecodeError::Magic { structure: STRUCTURE });
-        }
-        let version = reader.u16()?;
-        if version != VERSION {
-            return Err(DecodeError::UnknownVersion {
-                structure: STRUCTURE,
-                found: version,
-                newest_known: VERSION,
-            });
-        }
-        reader.raw(HEADER_SIZE - MAGIC.len() - 2)?;
-        let body_at = bytes.len() - reader.remaining();
-        let expected = reader.u32()?;
-        let found = checksum(reader.rest());
-        if expected != found {
-            let offset = body_at as u64;
-            return Err(DecodeError::Checksum { structure: STRUCTURE, offset, expected, found });
-        }
+    fn parse(name: String, bytes: Bytes) -> Result<IdFile, DecodeError> {
+        let (_, fingerprint, mut reader) = FILE_KIND.unseal(&bytes)?;
         let (first, count) = (reader.u32()?, reader.u32()?);
         let deleted = reader.u64()?;
         let mut part = || -> Result<std::ops::Range<usize>, DecodeError> {
@@ -276,7 +279,7 @@ impl IdFile {
         if table.len() % 4 != 0 || (table.len() / 4) <= count as usize {
             return malformed("the table is too small for the ids");
         }
-        Ok(IdFile { first, deleted, bytes: bytes.clone(), count, ends, text, table })
+        Ok(IdFile { name, first, deleted, fingerprint, bytes: bytes.clone(), count, ends, text, table })
     }
 
     pub fn count(&self) -> u32 {
@@ -285,6 +288,17 @@ impl IdFile {
 
     pub fn size(&self) -> u64 {
         self.bytes.len() as u64
+    }
+
+    /// Tells this file from others: its checksum.
+    pub fn fingerprint(&self) -> u32 {
+        self.fingerprint
+    }
+
+    /// Fails if the system could not read a part of the file that is mapped here.
+    pub fn check_mapped(&self) -> Result<(), Damage> {
+        let error = DecodeError::Unreadable { structure: STRUCTURE };
+        io::is_intact(&self.bytes).then_some(()).ok_or_else(|| Damage { file: self.name.clone(), error })
     }
 
     fn id(&self, index: u32) -> Option<&[u8]> {
@@ -395,13 +409,7 @@ impl IdFileBuilder {
         for entry in table {
             body.u32(entry);
         }
-        let mut out = ByteWriter::new();
-        out.raw(MAGIC);
-        out.u16(VERSION);
-        out.raw(&[0; HEADER_SIZE - MAGIC.len() - 2]);
-        out.u32(checksum(body.as_slice()));
-        out.raw(body.as_slice());
-        out.into_bytes()
+        FILE_KIND.seal(body.as_slice())
     }
 }
 

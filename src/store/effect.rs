@@ -14,7 +14,7 @@ use crate::model::{
     DocumentKind, Entity, EventBatch, EventRef, ExactSum, IdentityMerge, Number, ProfileWrite, TimeMs, Value,
     checked_time,
 };
-use crate::segment::{BatchRow, RowKind};
+use crate::segment::{BatchRow, Damage, RowKind};
 use crate::wal::DocumentContent;
 
 /// What a change does.
@@ -24,10 +24,20 @@ pub struct Effect {
     /// Users whose rows in every segment so far are gone.
     pub buried: Vec<u32>,
     pub merges: Vec<RootedMerge>,
-    /// A user to forget, with the ids that led to it.
-    pub deleted: Option<(u32, Vec<u32>)>,
+    /// A user to forget.
+    pub deleted: Option<Deletion>,
     /// A document to store, or to take away.
     pub document: Option<(DocumentKind, String, Option<Document>)>,
+}
+
+/// What goes with a user.
+#[derive(Debug)]
+pub struct Deletion {
+    pub user: u32,
+    /// The ids that led to it, by ordinal.
+    pub ids: Vec<u32>,
+    /// The marks of its events that had an id.
+    pub marks: Vec<EventMark>,
 }
 
 /// Two users that become one, and which of their ordinals stays.
@@ -59,6 +69,8 @@ pub struct Base<'a> {
     pub accounts: &'a Dictionary,
     /// Marks of the events in memory.
     pub marks: [&'a HashSet<EventMark>; 2],
+    /// Earlier events are expired.
+    pub expired_before: TimeMs,
 }
 
 /// A batch of events without those that are there already.
@@ -69,6 +81,15 @@ pub struct NewEvents {
     pub rows: Vec<BatchRow>,
     pub marks: Vec<EventMark>,
     pub duplicates: u64,
+    /// Events that had expired when they came.
+    pub expired: u64,
+}
+
+/// Why an event is not stored although it is not there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Gone {
+    Expired,
+    Deleted,
 }
 
 fn out_of_ordinals() -> Problem {
@@ -111,6 +132,9 @@ impl Base<'_> {
             let problem = Problem::invalid("a time lies outside 1900-01-01 to 2200-01-01");
             return Err(problem.at(format!("/{index}/time")));
         }
+        if let Some(gone) = self.gone(batch) {
+            return self.new_events_but(batch, &gone, arrival, pending);
+        }
         let all = self.rows(batch, arrival)?;
         let row_count = all.len();
         let on_disk = || self.view.disk.iter().map(|disk| (&*disk.live.segment, &*disk.live.dead));
@@ -133,16 +157,53 @@ impl Base<'_> {
             }
             rows.push(BatchRow { arrival: arrival + rows.len() as u64, ..row });
         }
-        let duplicates = (row_count - rows.len()) as u64;
-        if duplicates == 0 {
-            return Ok(NewEvents { batch: None, rows, marks, duplicates });
+        if rows.len() == row_count {
+            return Ok(NewEvents { batch: None, rows, marks, duplicates: 0, expired: 0 });
         }
+        let duplicates = (row_count - rows.len()) as u64;
         let mut kept = EventBatch::new();
         for (index, row) in rows.iter_mut().enumerate() {
             kept.push_from(batch.get(row.row as usize));
             row.row = index as u32;
         }
-        Ok(NewEvents { batch: Some(kept), rows, marks, duplicates })
+        Ok(NewEvents { batch: Some(kept), rows, marks, duplicates, expired: 0 })
+    }
+
+    /// Which events of a batch have expired, or were a deleted user's; `None` if none is. They are found before any id
+    /// is resolved, which would remember it.
+    fn gone(&self, batch: &EventBatch) -> Option<Vec<Option<Gone>>> {
+        let gone = |event: EventRef<'_>| {
+            let tombstones = &self.view.tombstones;
+            let is_deleted =
+                |id: &str| tombstones.has(event.event(), event.user(), event.time(), id.as_bytes());
+            if event.time() < self.expired_before {
+                Some(Gone::Expired)
+            } else {
+                event.id().filter(|id| is_deleted(id)).map(|_| Gone::Deleted)
+            }
+        };
+        let all: Vec<Option<Gone>> = batch.iter().map(gone).collect();
+        all.iter().any(Option::is_some).then_some(all)
+    }
+
+    /// The new events of a batch without those that are gone.
+    fn new_events_but(
+        &self,
+        batch: &EventBatch,
+        gone: &[Option<Gone>],
+        arrival: u64,
+        pending: &HashSet<EventMark>,
+    ) -> Result<NewEvents, Problem> {
+        let mut kept = EventBatch::new();
+        for (event, _) in batch.iter().zip(gone).filter(|(_, gone)| gone.is_none()) {
+            kept.push_from(event);
+        }
+        let count = |what| gone.iter().filter(|gone| **gone == Some(what)).count() as u64;
+        let mut new = self.new_events(&kept, arrival, pending)?;
+        new.batch = new.batch.or(Some(kept));
+        new.duplicates += count(Gone::Deleted);
+        new.expired = count(Gone::Expired);
+        Ok(new)
     }
 
     /// Resolves writes to profiles to one value for each property written. The tail must be empty.
@@ -333,12 +394,39 @@ impl Base<'_> {
         Ok(())
     }
 
-    /// Deletes a user with all its ids; `None` if there is none.
+    /// Deletes a user with all its ids; `None` if there is none. The tail must be empty.
     pub fn deletion(&self, user: &str) -> Option<Effect> {
         let user = self.view.identities.user(self.users.find(user)?);
         let mut ids = self.view.identities.members(user).to_vec();
         ids.push(user);
-        Some(Effect { buried: vec![user], deleted: Some((user, ids)), ..Effect::default() })
+        let marks = self.marks_of(user);
+        Some(Effect { buried: vec![user], deleted: Some(Deletion { user, ids, marks }), ..Effect::default() })
+    }
+
+    /// The marks of a user's events that have an id. Those in a segment that cannot be read are left out: a user can
+    /// be deleted from a damaged store, too.
+    fn marks_of(&self, user: u32) -> Vec<EventMark> {
+        let mut marks = Vec::new();
+        for live in self.view.live() {
+            let mut read = || -> Result<(), Damage> {
+                for rows in rows_of(std::iter::once(live), RowKind::Events, user)? {
+                    let event = rows.group.name();
+                    if let Some(ids) = rows.group.ids()? {
+                        for (row, time) in rows.rows.clone().zip(rows.times()?) {
+                            let id = ids.get(row).map_err(|error| live.segment.wrap(error))?;
+                            if !id.is_empty() {
+                                marks.push(event_mark(event, user, time, id));
+                            }
+                        }
+                    }
+                }
+                Ok(())
+            };
+            if let Err(damage) = read() {
+                tracing::warn!(%damage, "a retry of a deleted user's events in this segment will not be recognised");
+            }
+        }
+        marks
     }
 
     /// Stores a document, or takes it away.

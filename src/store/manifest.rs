@@ -5,45 +5,57 @@ use roaring::RoaringBitmap;
 
 use super::documents::Documents;
 use super::identity::Identities;
-use crate::format::{ByteReader, ByteWriter, DecodeError, checksum};
+use super::tombstones::Tombstones;
+use crate::format::{ByteReader, ByteWriter, DecodeError, FileKind};
+use crate::model::TimeMs;
 
 pub const MANIFEST_NAME: &str = "MANIFEST";
-const MAGIC: &[u8; 8] = b"FLYWMANI";
-const VERSION: u16 = 1;
-const HEADER_SIZE: usize = 16;
 const STRUCTURE: &str = "manifest";
+const FILE_KIND: FileKind = FileKind { magic: b"FLYWMANI", version: 2, structure: STRUCTURE };
+
+/// A live file, and how it is told from others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileEntry {
+    /// Its number.
+    pub file: u64,
+    /// In bytes.
+    pub size: u64,
+    /// What the file's own fingerprint must be; `None` where version 1 named it.
+    pub fingerprint: Option<u32>,
+}
 
 /// A live segment.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SegmentEntry {
-    pub file: u64,
-    pub size: u64,
+    pub at: FileEntry,
     /// Ordinals whose rows in it are gone.
     pub dead: RoaringBitmap,
-}
-
-/// A live file of ids.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct IdsEntry {
-    pub file: u64,
-    pub size: u64,
 }
 
 /// Everything that the changes up to `checkpoint` made.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Manifest {
+    /// Tells this store from others; 0 where version 1 wrote the manifest.
+    pub store: u128,
     /// The number of the last change that is in the files.
     pub checkpoint: u64,
     /// The number that the next row gets in order of arrival.
     pub next_arrival: u64,
     /// Files with this number or a higher one are not in use.
     pub next_file: u64,
+    /// The number of the newest log. It must be there, for what it holds may be nowhere else.
+    pub log: Option<u64>,
+    /// Events before this moment are expired: of some the bytes are gone already.
+    pub expired_before: TimeMs,
+    /// What the clock showed when the manifest was written, as far as it was believed; 0 where version 1 wrote it.
+    pub clock: TimeMs,
     pub segments: Vec<SegmentEntry>,
-    pub users: Vec<IdsEntry>,
-    pub accounts: Vec<IdsEntry>,
+    pub users: Vec<FileEntry>,
+    pub accounts: Vec<FileEntry>,
     pub deleted_users: RoaringBitmap,
     pub identities: Identities,
     pub documents: Documents,
+    pub tombstones: Tombstones,
 }
 
 pub(super) fn write_set(set: &RoaringBitmap, out: &mut ByteWriter) {
@@ -75,95 +87,96 @@ fn read_pairs(reader: &mut ByteReader<'_>) -> Result<Vec<(u32, u32)>, DecodeErro
     }
 }
 
+fn write_entry(entry: &FileEntry, out: &mut ByteWriter) {
+    out.u64(entry.file);
+    out.u64(entry.size);
+    out.u8(u8::from(entry.fingerprint.is_some()));
+    out.u32(entry.fingerprint.unwrap_or(0));
+}
+
+fn read_entry(reader: &mut ByteReader<'_>, version: u16) -> Result<FileEntry, DecodeError> {
+    let (file, size) = (reader.u64()?, reader.u64()?);
+    let fingerprint = match version {
+        1 => None,
+        _ => match (reader.u8()?, reader.u32()?) {
+            (0, _) => None,
+            (1, fingerprint) => Some(fingerprint),
+            _ => return Err(reader.malformed("a flag is neither 0 nor 1")),
+        },
+    };
+    Ok(FileEntry { file, size, fingerprint })
+}
+
 impl Manifest {
+    /// Nothing so far.
+    pub fn of_an_empty_store() -> Manifest {
+        Manifest { next_arrival: 1, expired_before: TimeMs::MIN, ..Manifest::default() }
+    }
+
     pub fn encode(&self) -> Vec<u8> {
         let mut body = ByteWriter::new();
+        body.raw(&self.store.to_le_bytes());
         body.u64(self.checkpoint);
         body.u64(self.next_arrival);
         body.u64(self.next_file);
+        body.u64(self.log.map_or(0, |log| log + 1));
+        body.i64(self.expired_before);
+        body.i64(self.clock);
         body.varint(self.segments.len() as u64);
         for segment in &self.segments {
-            body.u64(segment.file);
-            body.u64(segment.size);
+            write_entry(&segment.at, &mut body);
             write_set(&segment.dead, &mut body);
         }
         for files in [&self.users, &self.accounts] {
             body.varint(files.len() as u64);
-            for file in files {
-                body.u64(file.file);
-                body.u64(file.size);
-            }
+            files.iter().for_each(|file| write_entry(file, &mut body));
         }
         write_set(&self.deleted_users, &mut body);
         let (parents, names) = self.identities.entries();
         write_pairs(&parents, &mut body);
         write_pairs(&names, &mut body);
         self.documents.encode(&mut body);
-
-        let mut out = ByteWriter::new();
-        out.raw(MAGIC);
-        out.u16(VERSION);
-        out.raw(&[0; HEADER_SIZE - MAGIC.len() - 2]);
-        out.u32(checksum(body.as_slice()));
-        out.raw(body.as_slice());
-        out.into_bytes()
+        self.tombstones.encode(&mut body);
+        FILE_KIND.seal(body.as_slice())
     }
 
     pub fn decode(bytes: &[u8]) -> Result<Manifest, DecodeError> {
-        let mut reader = ByteReader::new(STRUCTURE, bytes);
-        if reader.raw(MAGIC.len())? != MAGIC {
-            return Err(DecodeError::Magic { structure: STRUCTURE });
+        let (version, _, mut reader) = FILE_KIND.unseal(bytes)?;
+        let mut manifest = Manifest::of_an_empty_store();
+        if version > 1 {
+            manifest.store = u128::from_le_bytes(reader.raw(16)?.try_into().expect("16 bytes were read"));
         }
-        let version = reader.u16()?;
-        if version != VERSION {
-            return Err(DecodeError::UnknownVersion {
-                structure: STRUCTURE,
-                found: version,
-                newest_known: VERSION,
-            });
+        manifest.checkpoint = reader.u64()?;
+        manifest.next_arrival = reader.u64()?;
+        manifest.next_file = reader.u64()?;
+        if version > 1 {
+            manifest.log = reader.u64()?.checked_sub(1);
+            manifest.expired_before = reader.i64()?;
+            manifest.clock = reader.i64()?;
         }
-        if reader.raw(HEADER_SIZE - MAGIC.len() - 2)?.iter().any(|byte| *byte != 0) {
-            return Err(reader.malformed("reserved bytes are not zero"));
-        }
-        let expected = reader.u32()?;
-        let found = checksum(reader.rest());
-        if expected != found {
-            return Err(DecodeError::Checksum {
-                structure: STRUCTURE,
-                offset: HEADER_SIZE as u64,
-                expected,
-                found,
-            });
-        }
-        let (checkpoint, next_arrival, next_file) = (reader.u64()?, reader.u64()?, reader.u64()?);
-        let mut segments = Vec::new();
         for _ in 0..reader.count(17)? {
-            segments.push(SegmentEntry {
-                file: reader.u64()?,
-                size: reader.u64()?,
-                dead: read_set(&mut reader)?,
-            });
+            let at = read_entry(&mut reader, version)?;
+            manifest.segments.push(SegmentEntry { at, dead: read_set(&mut reader)? });
         }
-        let mut ids = || -> Result<Vec<IdsEntry>, DecodeError> {
+        let mut ids = || -> Result<Vec<FileEntry>, DecodeError> {
             let count = reader.count(16)?;
-            (0..count).map(|_| Ok(IdsEntry { file: reader.u64()?, size: reader.u64()? })).collect()
+            (0..count).map(|_| read_entry(&mut reader, version)).collect()
         };
-        let (users, accounts) = (ids()?, ids()?);
-        let deleted_users = read_set(&mut reader)?;
-        let identities = Identities::from_entries(read_pairs(&mut reader)?, read_pairs(&mut reader)?);
-        let documents = Documents::decode(&mut reader)?;
+        (manifest.users, manifest.accounts) = (ids()?, ids()?);
+        manifest.deleted_users = read_set(&mut reader)?;
+        manifest.identities = Identities::from_entries(read_pairs(&mut reader)?, read_pairs(&mut reader)?);
+        manifest.documents = Documents::decode(&mut reader)?;
+        if version > 1 {
+            manifest.tombstones = Tombstones::decode(&mut reader)?;
+        }
         reader.finish()?;
-        Ok(Manifest {
-            checkpoint,
-            next_arrival,
-            next_file,
-            segments,
-            users,
-            accounts,
-            deleted_users,
-            identities,
-            documents,
-        })
+        Ok(manifest)
+    }
+
+    /// The names and entries of all segments and ids files.
+    pub fn files(&self) -> impl Iterator<Item = (String, FileEntry)> {
+        let ids = self.users.iter().chain(&self.accounts).map(|entry| (ids_name(entry.file), *entry));
+        self.segments.iter().map(|segment| (segment_name(segment.at.file), segment.at)).chain(ids)
     }
 }
 
@@ -203,16 +216,24 @@ mod tests {
         let members = Document::Members(Arc::new([1, 90_000].into_iter().collect()));
         documents.set(DocumentKind::Cohort, "power".to_owned(), Some(members));
         documents.set(DocumentKind::Query, "weekly".to_owned(), Some(Document::Text("{}".into())));
+        let mut tombstones = Tombstones::default();
+        tombstones.add(2, ["ada", "anon"], [1, u128::MAX]);
+        let entry = |file, fingerprint| FileEntry { file, size: 4096, fingerprint };
         let manifest = Manifest {
+            store: 0x1234_5678 << 64,
             checkpoint: 17,
             next_arrival: 1000,
             next_file: 9,
-            segments: vec![SegmentEntry { file: 5, size: 4096, dead: [1, 70_000].into_iter().collect() }],
-            users: vec![IdsEntry { file: 6, size: 100 }],
-            accounts: vec![],
+            log: Some(8),
+            expired_before: -5,
+            clock: 1_793_611_800_000,
+            segments: vec![SegmentEntry { at: entry(5, Some(7)), dead: [1, 70_000].into_iter().collect() }],
+            users: vec![entry(6, Some(0))],
+            accounts: vec![entry(7, None)],
             deleted_users: [2].into_iter().collect(),
             identities,
             documents,
+            tombstones,
         };
         let bytes = manifest.encode();
         assert_eq!(Manifest::decode(&bytes), Ok(manifest));

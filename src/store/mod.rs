@@ -8,45 +8,65 @@
 //! and what only changes touch), `sorting` (who may replace runs in memory), `view` (what readers see; never held
 //! while anything is read, written or sorted). No lock is held while a query runs.
 
+mod backup;
+mod check;
+mod clock;
 mod commit;
 mod compact;
 mod dictionary;
 mod documents;
 mod effect;
+mod expire;
+mod health;
 mod identity;
 mod manifest;
+mod names;
 mod recover;
 mod rows;
 mod seal;
 mod snapshot;
+mod status;
+mod tombstones;
+mod turn;
 mod view;
 
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
-use crossbeam::channel::{Receiver, Sender};
+use crossbeam::channel::{Receiver, RecvTimeoutError, Sender};
 use hashbrown::HashSet;
 use parking_lot::{Condvar, Mutex, RwLock};
 use roaring::RoaringBitmap;
 
 use crate::api::{Problem, ProblemClass};
 use crate::io::{Directory, Disk};
-use crate::model::{DocumentKind, Entity, EventBatch, IdentityMerge, ProfileWrite};
+use crate::limits::EXPIRY_PAUSE;
+use crate::model::{DocumentKind, Entity, EventBatch, IdentityMerge, ProfileWrite, TimeMs};
 use crate::wal::LogWriter;
 
+use clock::BelievedClock;
 use commit::{NewDocument, Request, Waiting};
 pub(crate) use dictionary::Dictionary;
 use effect::EventMark;
 pub(crate) use manifest::Manifest;
+use names::Names;
 use view::View;
 
 #[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use backup::BackupList;
+pub use backup::{BackupReport, backup, restore};
+pub use check::{CheckReport, Finding, check};
+pub use clock::{Clock, SystemClock};
+#[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use dictionary::IdFile;
 pub use documents::{Document, Documents};
+pub use health::{Health, MissingFile};
 pub use rows::{FullRow, UserRows, profile_cells, rows_of};
-pub use snapshot::Snapshot;
+pub use snapshot::{Identity, Snapshot};
+pub use status::{StoreSize, StoreTelemetry};
 pub use view::LiveSegment;
 
 /// How a store works.
@@ -55,11 +75,25 @@ pub struct StoreOptions {
     /// Whether sealing and compaction happen on a thread of their own. If not, they happen only when called, and when
     /// memory is full.
     pub background: bool,
+    /// Whether to open without the segments that are damaged, and to take no writes then.
+    pub degraded: bool,
+    /// The age from which events are expired; none is if `None`.
+    pub expire_after: Option<Duration>,
+    /// Whether to believe the clock although the store was closed for long by it.
+    pub trust_clock: bool,
+    /// By which events expire.
+    pub clock: Arc<dyn Clock>,
 }
 
 impl Default for StoreOptions {
     fn default() -> StoreOptions {
-        StoreOptions { background: true }
+        StoreOptions {
+            background: true,
+            degraded: false,
+            expire_after: None,
+            trust_clock: false,
+            clock: Arc::new(SystemClock),
+        }
     }
 }
 
@@ -69,6 +103,8 @@ pub struct Receipt {
     pub accepted: u64,
     /// Events that were there already, or twice in the batch.
     pub duplicates: u64,
+    /// Events older than the store keeps them, which were not stored.
+    pub expired: u64,
 }
 
 /// An open store: the one owner of its directory. To be shared between threads by `Arc`.
@@ -83,7 +119,7 @@ pub struct Store {
 enum Signal {
     /// Memory is filling up.
     Seal,
-    /// There may be segments to join.
+    /// There may be segments to join, or something expired.
     Compact,
     Stop,
 }
@@ -105,7 +141,13 @@ struct Inner {
     sealed: (Mutex<()>, Condvar),
     /// Whether compaction should stop half way, because the store is closing.
     stopping: AtomicBool,
+    telemetry: StoreTelemetry,
     background: Option<Sender<Signal>>,
+    /// Segments that the manifest names and that are left out.
+    missing: Arc<[MissingFile]>,
+    clock: BelievedClock,
+    /// In milliseconds.
+    expire_after: Option<TimeMs>,
     /// Released last, when everything that could write is gone.
     _lock: Box<dyn Send + Sync>,
 }
@@ -131,6 +173,7 @@ struct Writer {
     /// Marks of the events in memory with an id, those being sealed apart.
     marks: HashSet<EventMark>,
     frozen_marks: HashSet<EventMark>,
+    names: Names,
     /// Why the store takes no more writes.
     failed: Option<String>,
 }
@@ -156,7 +199,7 @@ impl Store {
     pub fn open_on(directory: Arc<dyn Directory>, options: StoreOptions) -> Result<Store, Problem> {
         let (sender, receiver) = crossbeam::channel::unbounded();
         let sender = options.background.then_some(sender);
-        let inner = Arc::new(recover::open(directory, sender.clone())?);
+        let inner = Arc::new(recover::open(directory, &options, sender.clone())?);
         let background = match sender {
             None => None,
             Some(sender) => {
@@ -174,12 +217,20 @@ impl Store {
 
     /// Stores the batch, all or nothing. Returns after it is durable; every later query sees it.
     pub fn ingest(&self, batch: EventBatch) -> Result<Receipt, Problem> {
-        self.inner.submit(Request::Events(batch)).map(|outcome| outcome.receipt)
+        let receipt = self.inner.submit(Request::Events(batch)).map(|outcome| outcome.receipt)?;
+        self.inner.telemetry.events_accepted.add(receipt.accepted);
+        self.inner.telemetry.events_duplicate.add(receipt.duplicates);
+        Ok(receipt)
     }
 
     /// Applies changes to profiles, all or nothing and durably.
     pub fn write_profiles(&self, entity: Entity, writes: Vec<ProfileWrite>) -> Result<(), Problem> {
         self.inner.submit(Request::Profiles(entity, writes)).map(|_| ())
+    }
+
+    /// Bounds how many names of events and of properties there may be. Unless told, limits.rs does.
+    pub fn bound_names(&self, event_count_max: usize, property_count_max: usize) {
+        self.inner.writer.lock().names.bound(event_count_max, property_count_max);
     }
 
     /// Makes pairs of ids one user each, retroactively and durably.
@@ -240,7 +291,7 @@ impl Store {
     /// work. Dropping the store only stops background work: nothing that was acknowledged is lost by that.
     pub fn close(mut self) -> Result<(), Problem> {
         self.stop_background();
-        self.inner.seal()
+        if self.inner.missing.is_empty() { self.inner.seal() } else { Ok(()) }
     }
 
     fn stop_background(&mut self) {
@@ -261,7 +312,12 @@ impl Drop for Store {
 
 impl Inner {
     fn work_in_background(&self, signals: &Receiver<Signal>) {
-        while let Ok(signal) = signals.recv() {
+        loop {
+            let signal = match signals.recv_timeout(EXPIRY_PAUSE) {
+                Ok(signal) => signal,
+                Err(RecvTimeoutError::Timeout) => Signal::Compact,
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
             let sealed = match signal {
                 Signal::Stop => return,
                 Signal::Seal => self.seal(),

@@ -1,31 +1,41 @@
 //! Opening a store: the manifest, the files that it names, and the changes since.
 
 use std::collections::BTreeMap;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::ErrorKind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
+use bytes::Bytes;
 use crossbeam::channel::Sender;
 use hashbrown::HashSet;
 use parking_lot::{Condvar, Mutex, RwLock};
 
+use super::backup::{BACKUP_NAME, RESTORING_NAME};
+use super::clock::BelievedClock;
 use super::dictionary::{Dictionary, IdFile};
 use super::effect::{Base, Effect};
-use super::manifest::{IdsEntry, MANIFEST_NAME, Manifest, ids_name, log_name, parse_name, segment_name};
+use super::health::{MissingFile, Watch};
+use super::manifest::{
+    FileEntry, MANIFEST_NAME, Manifest, SegmentEntry, ids_name, log_name, parse_name, segment_name,
+};
+use super::names::Names;
 use super::view::{Chunk, DiskSegment, LiveSegment, View};
-use super::{Inner, Signal, Writer, io_problem};
+use super::{Inner, Signal, StoreOptions, StoreTelemetry, Writer, io_problem};
 use crate::api::{Problem, ProblemClass};
 use crate::io::{Directory, publish};
+use crate::model::TimeMs;
 use crate::segment::{RowKind, Segment};
-use crate::wal::{Change, LogWriter, read_log};
+use crate::wal::{Change, LogError, read_log};
 
-fn corrupt(file: &str, what: impl std::fmt::Display) -> Problem {
+pub(super) fn corrupt(file: &str, what: impl std::fmt::Display) -> Problem {
     Problem::new(ProblemClass::Corrupt, format!("{file} is damaged: {what}"))
 }
 
 /// Opens the store in a directory, and makes an empty one if there is none.
 pub(super) fn open(
     directory: Arc<dyn Directory>,
+    options: &StoreOptions,
     background: Option<Sender<Signal>>,
 ) -> Result<Inner, Problem> {
     let lock = directory.lock().map_err(|error| match error.kind() {
@@ -38,59 +48,51 @@ pub(super) fn open(
     // Names that are seen now may not be on the disk; they are before anything is removed because of them.
     directory.sync_directory().map_err(|error| io_problem("sync the data directory", &error))?;
     let files = directory.list().map_err(|error| io_problem("list the data directory", &error))?;
-    let is_there = |name: &str| files.iter().any(|(known, _)| known == name);
-    let manifest = if is_there(MANIFEST_NAME) {
-        let bytes = directory.read(MANIFEST_NAME).map_err(|error| io_problem("read the manifest", &error))?;
-        Manifest::decode(&bytes).map_err(|error| corrupt(MANIFEST_NAME, error))?
-    } else {
-        // The first manifest is made before any other file, so that none of them can be taken for a new store.
-        if let Some((name, _)) = files.iter().find(|(name, _)| parse_name(name).is_some()) {
-            return Err(corrupt(MANIFEST_NAME, format!("it is missing, although {name} is there")));
-        }
-        let manifest = Manifest { next_arrival: 1, ..Manifest::default() };
-        publish(&*directory, MANIFEST_NAME, &[&manifest.encode()])
-            .map_err(|error| io_problem("write the first manifest", &error))?;
-        manifest
-    };
-
-    let map = |name: String, size: u64| {
-        let bytes = directory.map(&name).map_err(|error| match error.kind() {
-            ErrorKind::NotFound => corrupt(&name, "the file is missing"),
-            _ => io_problem(&format!("map {name}"), &error),
-        })?;
-        match bytes.len() as u64 == size {
-            true => Ok((name, bytes)),
-            false => Err(corrupt(&name, format!("it has {} bytes, {size} were written", bytes.len()))),
+    let mut manifest = match read_manifest(&*directory, &files)? {
+        Some(manifest) => manifest,
+        None => {
+            let manifest = Manifest {
+                store: new_store_id(),
+                clock: options.clock.now(),
+                ..Manifest::of_an_empty_store()
+            };
+            publish(&*directory, MANIFEST_NAME, &[&manifest.encode()])
+                .map_err(|error| io_problem("write the first manifest", &error.error))?;
+            manifest
         }
     };
-    let mut disk = Vec::new();
-    for entry in &manifest.segments {
-        let (name, bytes) = map(segment_name(entry.file), entry.size)?;
-        let dead = Arc::new(entry.dead.clone());
-        let live = LiveSegment { segment: Arc::new(Segment::open(&name, bytes)?), dead: Arc::clone(&dead) };
-        disk.push(DiskSegment { live, file: entry.file, checkpoint_dead: dead });
+    if manifest.store == 0 {
+        manifest.store = new_store_id(); // version 1 had none
     }
-    let id_files = |entries: &[IdsEntry]| -> Result<Vec<Arc<IdFile>>, Problem> {
-        let mut id_files: Vec<Arc<IdFile>> = Vec::new();
-        for entry in entries {
-            let (name, bytes) = map(ids_name(entry.file), entry.size)?;
-            let file = IdFile::open(&name, bytes)?;
-            let end = id_files.last().map_or(0, |before| before.first + before.count());
-            if file.first != end {
-                return Err(corrupt(&name, "its ordinals do not follow those before"));
-            }
-            id_files.push(Arc::new(file));
-        }
-        Ok(id_files)
-    };
-    let users = Dictionary::open(id_files(&manifest.users)?, manifest.deleted_users.clone());
-    let accounts = Dictionary::open(id_files(&manifest.accounts)?, Default::default());
+    if let Some(name) = manifest.log.map(log_name).filter(|name| files.iter().all(|(known, _)| known != name))
+    {
+        return Err(corrupt(&name, "the file is missing"));
+    }
+    let _ = directory.remove(RESTORING_NAME); // left by a restore that ended: the manifest came last
+
+    let (disk, missing) = open_segments(&*directory, &manifest, options.degraded)?;
+    let users = open_ids(&*directory, &manifest.users)?;
+    let accounts = open_ids(&*directory, &manifest.accounts)?;
+    let users = Dictionary::open(users, manifest.deleted_users.clone());
+    let accounts = Dictionary::open(accounts, Default::default());
 
     let last_file = files.iter().filter_map(|(name, _)| parse_name(name)).map(|(number, _)| number + 1).max();
-    let identities = Arc::new(manifest.identities.clone());
-    let documents = Arc::new(manifest.documents.clone());
-    let view =
-        View { number: manifest.checkpoint, disk: Arc::new(disk), identities, documents, ..View::default() };
+    let mut names = Names::default();
+    disk.iter().for_each(|disk| names.learn(&disk.live.segment));
+    let view = View {
+        number: manifest.checkpoint,
+        disk: Arc::new(disk),
+        identities: Arc::new(manifest.identities.clone()),
+        documents: Arc::new(manifest.documents.clone()),
+        tombstones: Arc::new(manifest.tombstones.clone()),
+        expired_before: manifest.expired_before,
+        ..View::default()
+    };
+    let clock = BelievedClock::new(
+        Arc::clone(&options.clock),
+        manifest.clock,
+        options.trust_clock || options.expire_after.is_none(),
+    );
     let writer = Writer {
         number: manifest.checkpoint,
         next_arrival: manifest.next_arrival.max(1),
@@ -100,6 +102,7 @@ pub(super) fn open(
         manifest,
         marks: HashSet::new(),
         frozen_marks: HashSet::new(),
+        names,
         failed: None,
     };
     let inner = Inner {
@@ -115,13 +118,175 @@ pub(super) fn open(
         frozen_size: AtomicU64::new(0),
         sealed: (Mutex::default(), Condvar::new()),
         stopping: AtomicBool::new(false),
+        telemetry: StoreTelemetry::default(),
         background,
+        missing: missing.into(),
+        clock,
+        expire_after: options.expire_after.map(|age| age.as_millis().min(i64::MAX as u128) as i64),
         _lock: lock,
     };
-    let mut logs: Vec<String> = files.into_iter().map(|(name, _)| name).filter(|name| is_log(name)).collect();
-    logs.sort_by_key(|name| parse_name(name).map(|(number, _)| number));
-    inner.replay(logs)?;
+    inner.replay(log_names(&files))?;
     Ok(inner)
+}
+
+/// Reads the manifest; `None` where there is no store yet.
+pub(super) fn read_manifest(
+    directory: &dyn Directory,
+    files: &[(String, u64)],
+) -> Result<Option<Manifest>, Problem> {
+    let is_there = |name: &str| files.iter().any(|(known, _)| known == name);
+    if is_there(MANIFEST_NAME) {
+        let bytes = directory.read(MANIFEST_NAME).map_err(|error| io_problem("read the manifest", &error))?;
+        return Manifest::decode(&bytes).map(Some).map_err(|error| corrupt(MANIFEST_NAME, error));
+    }
+    if is_there(RESTORING_NAME) {
+        let problem = Problem::new(ProblemClass::Corrupt, "a restore into this directory did not end");
+        return Err(problem.hint("run it again: flywheel restore"));
+    }
+    if is_there(BACKUP_NAME) {
+        let problem = Problem::new(ProblemClass::Conflict, "this directory is a backup and not a store");
+        return Err(problem.hint("restore it into an empty directory: flywheel restore"));
+    }
+    // The first manifest is made before any other file, so that none of them can be taken for a new store.
+    match files.iter().find(|(name, _)| parse_name(name).is_some()) {
+        Some((name, _)) => Err(corrupt(MANIFEST_NAME, format!("it is missing, although {name} is there"))),
+        None => Ok(None),
+    }
+}
+
+/// A number that no other store has.
+pub(super) fn new_store_id() -> u128 {
+    // The standard library's seeds come from the system's randomness.
+    let random = || u128::from(RandomState::new().build_hasher().finish());
+    ((random() << 64) | random()).max(1)
+}
+
+/// Maps a file that the manifest names, and checks its size.
+pub(super) fn map_named(directory: &dyn Directory, name: &str, entry: &FileEntry) -> Result<Bytes, Problem> {
+    let bytes = directory.map(name).map_err(|error| match error.kind() {
+        ErrorKind::NotFound => corrupt(name, "the file is missing"),
+        _ => io_problem(&format!("map {name}"), &error),
+    })?;
+    match bytes.len() as u64 == entry.size {
+        true => Ok(bytes),
+        false => Err(corrupt(name, format!("it has {} bytes, {} were written", bytes.len(), entry.size))),
+    }
+}
+
+/// Checks that a file is the one that the manifest names, and not another, or an older one, in its place.
+pub(super) fn check_fingerprint(name: &str, entry: &FileEntry, found: u32) -> Result<(), Problem> {
+    match entry.fingerprint {
+        Some(expected) if expected != found => Err(corrupt(
+            name,
+            format!(
+                "it is not the file that was written: its fingerprint is {found:#010x}, expected {expected:#010x}"
+            ),
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn open_segment(directory: &dyn Directory, entry: &SegmentEntry) -> Result<DiskSegment, Problem> {
+    let name = segment_name(entry.at.file);
+    let segment = Segment::open(&name, map_named(directory, &name, &entry.at)?)?;
+    check_fingerprint(&name, &entry.at, segment.fingerprint())?;
+    let dead = Arc::new(entry.dead.clone());
+    let live = LiveSegment { segment: Arc::new(segment), dead: Arc::clone(&dead) };
+    Ok(DiskSegment { live, file: entry.at.file, checkpoint_dead: dead })
+}
+
+/// Opens all segments; with `degraded` those that are damaged are left out, and told.
+fn open_segments(
+    directory: &dyn Directory,
+    manifest: &Manifest,
+    degraded: bool,
+) -> Result<(Vec<DiskSegment>, Vec<MissingFile>), Problem> {
+    let (mut disk, mut missing) = (Vec::new(), Vec::new());
+    for entry in &manifest.segments {
+        match open_segment(directory, entry) {
+            Ok(segment) => disk.push(segment),
+            Err(problem) if degraded && problem.class == ProblemClass::Corrupt => {
+                tracing::error!(%problem, "a segment is left out of every answer");
+                missing.push(MissingFile { name: segment_name(entry.at.file), reason: problem.detail });
+            }
+            Err(problem) if problem.class == ProblemClass::Corrupt && problem.hint.is_none() => {
+                return Err(problem.hint(
+                    "restore this file from a backup; flywheel check names all that is damaged, and \
+                     flywheel serve --degraded answers without it",
+                ));
+            }
+            Err(problem) => return Err(problem),
+        }
+    }
+    Ok((disk, missing))
+}
+
+pub(super) fn open_ids(
+    directory: &dyn Directory,
+    entries: &[FileEntry],
+) -> Result<Vec<Arc<IdFile>>, Problem> {
+    let mut id_files: Vec<Arc<IdFile>> = Vec::new();
+    for entry in entries {
+        let name = ids_name(entry.file);
+        let file = IdFile::open(&name, map_named(directory, &name, entry)?)?;
+        check_fingerprint(&name, entry, file.fingerprint())?;
+        let end = id_files.last().map_or(0, |before| before.first + before.count());
+        if file.first != end {
+            return Err(corrupt(&name, "its ordinals do not follow those before"));
+        }
+        id_files.push(Arc::new(file));
+    }
+    Ok(id_files)
+}
+
+/// The changes after the checkpoint, by number, each with the name of its log.
+pub(super) type Records<'a> = BTreeMap<u64, (Vec<u8>, &'a str)>;
+
+/// Reads the changes after the checkpoint from all logs, which are in order of their numbers.
+///
+/// A log that replay wrote holds again what older ones hold, whose removal may be lost one by one. What older logs
+/// have after the change with which a log begins was given up when it was begun.
+pub(super) fn read_logs<'a>(
+    directory: &dyn Directory,
+    logs: &'a [String],
+    checkpoint: u64,
+) -> Result<Records<'a>, Problem> {
+    let mut records = Records::new();
+    let mut begun: Option<(&str, u64)> = None;
+    for name in logs {
+        let bytes = directory.read(name).map_err(|error| io_problem(&format!("read {name}"), &error))?;
+        let known = records.last_key_value().map_or(checkpoint, |(number, _)| *number);
+        let contents = read_log(&bytes, known).map_err(|error| corrupt(name, error))?;
+        if let Some(durable) = contents.begun_after {
+            drop(records.split_off(&durable.saturating_add(1)));
+            // Of older logs, each may be gone, or be left over, as long as what they had is there at the end.
+            begun = begun.filter(|(_, most)| *most >= durable).or(Some((name, durable)));
+        }
+        let later = contents.records.iter().filter(|(number, _)| *number > checkpoint);
+        records.extend(later.map(|(number, change)| (*number, (change.to_vec(), name.as_str()))));
+        if contents.torn_size > 0 {
+            let bytes = contents.torn_size;
+            tracing::warn!(log = %name, bytes, "the end of a log was cut short; it was never acknowledged");
+        }
+    }
+    let last = records.last_key_value().map_or(checkpoint, |(number, _)| *number);
+    if let Some((name, durable)) = begun.filter(|(_, durable)| *durable > last) {
+        return Err(corrupt(name, LogError::Gap { after: last, durable }));
+    }
+    let numbers = records.keys().zip(checkpoint + 1..);
+    if let Some((number, expected)) = numbers.into_iter().find(|(number, expected)| *number != expected) {
+        let before = expected - 1;
+        return Err(corrupt(records[number].1, format!("change {number} follows change {before}")));
+    }
+    Ok(records)
+}
+
+/// The names of all logs, in order of their numbers.
+pub(super) fn log_names(files: &[(String, u64)]) -> Vec<String> {
+    let mut logs: Vec<String> =
+        files.iter().map(|(name, _)| name.clone()).filter(|name| is_log(name)).collect();
+    logs.sort_by_key(|name| parse_name(name).map(|(number, _)| number));
+    logs
 }
 
 fn is_log(name: &str) -> bool {
@@ -133,37 +298,24 @@ impl Inner {
     /// gave us may not be on the disk.
     fn replay(&self, logs: Vec<String>) -> Result<(), Problem> {
         let mut writer = self.writer.lock();
-        // By number. A log that replay wrote holds again what older ones hold, whose removal may be lost one by one.
-        let mut records: BTreeMap<u64, (Vec<u8>, &str)> = BTreeMap::new();
-        for name in &logs {
-            let bytes =
-                self.directory.read(name).map_err(|error| io_problem(&format!("read {name}"), &error))?;
-            let known = records.last_key_value().map_or(writer.number, |(number, _)| *number);
-            let contents = read_log(&bytes, known).map_err(|error| corrupt(name, error))?;
-            let later = contents.records.into_iter().filter(|(number, _)| *number > writer.number);
-            records.extend(later.map(|(number, change)| (number, (change.to_vec(), name.as_str()))));
-            if contents.torn_size > 0 {
-                let bytes = contents.torn_size;
-                tracing::warn!(log = %name, bytes, "the end of a log was cut short; it was never acknowledged");
-            }
-        }
+        let records = read_logs(&*self.directory, &logs, writer.number)?;
+        let watch = Watch::begin();
         for (number, (change, name)) in &records {
-            if *number != writer.number + 1 {
-                return Err(corrupt(name, format!("change {number} follows change {}", writer.number)));
-            }
             let decoded = Change::decode(change).map_err(|error| corrupt(name, error))?;
             let effect = self.redo(&mut writer, decoded)?;
+            effect.chunks.iter().for_each(|chunk| writer.names.learn_batch(chunk.kind, &chunk.batch));
             self.install(&mut writer, effect);
             writer.number = *number;
             self.view.write().number = *number;
         }
+        self.checked(watch, Ok(()))?;
+        if !self.missing.is_empty() {
+            return Ok(()); // all stays as it was found
+        }
         if !records.is_empty() {
-            let name = log_name(Inner::new_file(&mut writer));
-            let durable = writer.manifest.checkpoint;
             let records: Vec<(u64, &[u8])> =
                 records.iter().map(|(number, (change, _))| (*number, &**change)).collect();
-            let log = LogWriter::create(&*self.directory, &name, durable, &records);
-            writer.log = Some(log.map_err(|error| io_problem(&format!("write {name}"), &error))?);
+            self.begin_log(&mut writer, &records)?;
         }
         self.remove_unnamed(&writer);
         Ok(())
@@ -181,6 +333,7 @@ impl Inner {
             users: &self.users,
             accounts: &self.accounts,
             marks: [&HashSet::new(), &HashSet::new()],
+            expired_before: TimeMs::MIN,
         };
         Ok(match change {
             Change::Events { arrival, batch } => {

@@ -4,21 +4,21 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use roaring::RoaringBitmap;
 
 use super::dictionary::{Dictionary, IdFile};
 use super::documents::Documents;
 use super::identity::Identities;
 use super::manifest::{
-    IdsEntry, MANIFEST_NAME, Manifest, SegmentEntry, ids_name, log_name, parse_name, segment_name,
+    FileEntry, MANIFEST_NAME, Manifest, SegmentEntry, ids_name, log_name, parse_name, segment_name,
 };
+use super::tombstones::Tombstones;
 use super::view::{DiskSegment, LiveSegment, Partition, Run};
 use super::{Inner, Writer, io_problem};
-use crate::api::{Problem, ProblemClass};
-use crate::io::publish;
+use crate::api::Problem;
+use crate::io::{PublishError, publish};
 use crate::segment::{MergeSource, Segment, merge};
-use crate::wal::LogWriter;
 
 /// The state at the moment when sealing began.
 struct Freeze {
@@ -29,6 +29,7 @@ struct Freeze {
     dead: HashMap<u64, Arc<RoaringBitmap>>,
     identities: Arc<Identities>,
     documents: Arc<Documents>,
+    tombstones: Arc<Tombstones>,
     deleted_users: RoaringBitmap,
     user_count: u32,
     account_count: u32,
@@ -53,6 +54,7 @@ impl Inner {
     }
 
     pub(super) fn seal_under_maintenance(&self) -> Result<(), Problem> {
+        self.check_writable()?;
         let Some(freeze) = self.freeze()? else { return Ok(()) };
         let mut written = Written::default();
         let outcome = self
@@ -60,8 +62,10 @@ impl Inner {
             .and_then(|()| self.publish_frozen(&freeze, &written));
         if let Err((problem, manifest_unknown)) = outcome {
             self.unfreeze(&freeze, &written, manifest_unknown, &problem);
+            self.telemetry.seals_failed.add(1);
             return Err(problem);
         }
+        self.telemetry.seals.add(1);
         Ok(())
     }
 
@@ -72,14 +76,8 @@ impl Inner {
         if writer.number == writer.manifest.checkpoint {
             return Ok(None);
         }
-        if let Some(reason) = &writer.failed {
-            let detail = format!("nothing can be sealed since the store failed: {reason}");
-            return Err(Problem::new(ProblemClass::ReadOnly, detail));
-        }
-        let name = log_name(Inner::new_file(&mut writer));
-        let log = LogWriter::create(&*self.directory, &name, writer.number, &[])
-            .map_err(|error| io_problem(&format!("create the log {name}"), &error))?;
-        let older = writer.log.replace(log).map(|log| log.name().to_owned());
+        self.resume(&mut writer)?;
+        let older = self.begin_log(&mut writer, &[])?.map(|log| log.name().to_owned());
         writer.older_logs.extend(older);
 
         let _sorting = self.sorting.lock();
@@ -99,6 +97,7 @@ impl Inner {
             dead: view.disk.iter().map(|disk| (disk.file, Arc::clone(&disk.live.dead))).collect(),
             identities: Arc::clone(&view.identities),
             documents: Arc::clone(&view.documents),
+            tombstones: Arc::clone(&view.tombstones),
             deleted_users: self.users.deleted(),
             user_count: self.users.len(),
             account_count: self.accounts.len(),
@@ -173,7 +172,7 @@ impl Inner {
     fn write_and_map(&self, name: &str, bytes: &[u8], names: &mut Vec<String>) -> Result<Bytes, Problem> {
         names.push(name.to_owned());
         publish(&*self.directory, name, &[bytes])
-            .map_err(|error| io_problem(&format!("write {name}"), &error))?;
+            .map_err(|error| io_problem(&format!("write {name}"), &error.error))?;
         self.directory.map(name).map_err(|error| io_problem(&format!("map {name}"), &error))
     }
 
@@ -183,21 +182,22 @@ impl Inner {
         let mut manifest = Manifest {
             checkpoint: freeze.number,
             next_arrival: freeze.next_arrival,
-            next_file: writer.next_file,
             segments: Vec::new(),
             users: with_ids(&writer.manifest.users, self.users.files(), written.users.as_ref()),
             accounts: with_ids(&writer.manifest.accounts, self.accounts.files(), written.accounts.as_ref()),
             deleted_users: freeze.deleted_users.clone(),
             identities: (*freeze.identities).clone(),
             documents: (*freeze.documents).clone(),
+            tombstones: (*freeze.tombstones).clone(),
+            ..writer.manifest.clone()
         };
         for known in &writer.manifest.segments {
-            let dead = (*freeze.dead[&known.file]).clone();
-            manifest.segments.push(SegmentEntry { dead, ..known.clone() });
+            let dead = (*freeze.dead[&known.at.file]).clone();
+            manifest.segments.push(SegmentEntry { dead, at: known.at });
         }
         for (_, file, segment) in &written.segments {
-            let size = segment.bytes().len() as u64;
-            manifest.segments.push(SegmentEntry { file: *file, size, dead: RoaringBitmap::new() });
+            let at = entry_of(*file, segment);
+            manifest.segments.push(SegmentEntry { at, dead: RoaringBitmap::new() });
         }
         self.write_manifest(&mut writer, manifest)?;
 
@@ -233,17 +233,22 @@ impl Inner {
         Ok(())
     }
 
-    /// Replaces the manifest. If that fails nobody knows which of the two the disk has, and the store takes no more
-    /// writes; the error says so.
+    /// Replaces the manifest. With an error comes whether nobody knows which of the two the disk has: then the store
+    /// takes no writes until [`Inner::resume`] wrote it again.
     pub(super) fn write_manifest(
         &self,
         writer: &mut Writer,
         manifest: Manifest,
     ) -> Result<(), (Problem, bool)> {
-        if let Err(error) = publish(&*self.directory, MANIFEST_NAME, &[&manifest.encode()]) {
+        let manifest = Manifest { next_file: writer.next_file, clock: self.clock.now(), ..manifest };
+        if let Err(PublishError { error, may_be_there }) =
+            publish(&*self.directory, MANIFEST_NAME, &[&manifest.encode()])
+        {
             let problem = io_problem("write the manifest", &error);
-            writer.failed = Some(problem.detail.clone());
-            return Err((problem, true));
+            if may_be_there {
+                writer.failed = Some(problem.detail.clone());
+            }
+            return Err((problem, may_be_there));
         }
         writer.manifest = manifest;
         Ok(())
@@ -273,12 +278,13 @@ impl Inner {
     /// Removes files of ours that the manifest does not name. What cannot be removed now is removed later.
     pub(super) fn remove_unnamed(&self, writer: &Writer) {
         let Ok(files) = self.directory.list() else { return };
-        let named = named_files(&writer.manifest);
+        let named: HashSet<String> = writer.manifest.files().map(|(name, _)| name).collect();
         for (name, _) in files {
             let Some((_, ending)) = parse_name(&name) else { continue };
             let is_log = ending == "log" && !name.ends_with(".new");
             let is_live_log = is_log
                 && (writer.older_logs.contains(&name)
+                    || writer.manifest.log.is_some_and(|log| log_name(log) == name)
                     || writer.log.as_ref().is_some_and(|log| log.name() == name));
             if !is_live_log && !named.contains(&name) {
                 let _ = self.directory.remove(&name);
@@ -287,20 +293,19 @@ impl Inner {
     }
 }
 
-/// The names of all segments and id files that a manifest names.
-pub(super) fn named_files(manifest: &Manifest) -> Vec<String> {
-    let ids = manifest.users.iter().chain(&manifest.accounts).map(|entry| ids_name(entry.file));
-    manifest.segments.iter().map(|entry| segment_name(entry.file)).chain(ids).collect()
+/// What the manifest says of a segment.
+pub(super) fn entry_of(file: u64, segment: &Segment) -> FileEntry {
+    FileEntry { file, size: segment.bytes().len() as u64, fingerprint: Some(segment.fingerprint()) }
 }
 
 /// The id files of a manifest after a new one took the place of those from its first ordinal on.
 pub(super) fn with_ids(
-    known: &[IdsEntry],
+    known: &[FileEntry],
     files: Vec<Arc<IdFile>>,
     new: Option<&(u64, Arc<IdFile>)>,
-) -> Vec<IdsEntry> {
+) -> Vec<FileEntry> {
     let Some((number, file)) = new else { return known.to_vec() };
     let kept = files.iter().filter(|known| known.first < file.first).count();
-    let added = IdsEntry { file: *number, size: file.size() };
+    let added = FileEntry { file: *number, size: file.size(), fingerprint: Some(file.fingerprint()) };
     known[..kept].iter().copied().chain([added]).collect()
 }

@@ -2,10 +2,11 @@
 
 use super::dictionary::Dictionary;
 use super::documents::Documents;
+use super::health::MissingFile;
 use super::identity::Identities;
 use super::view::{LiveSegment, View, add_run, sorted_runs};
 use super::{Inner, Store};
-use crate::model::Entity;
+use crate::model::{Entity, TimeMs};
 use std::sync::Arc;
 
 /// Everything up to one change (`one-snapshot-per-query`).
@@ -17,6 +18,10 @@ pub struct Snapshot<'a> {
     pub segments: Vec<LiveSegment>,
     /// Stored cohorts and queries.
     pub documents: Arc<Documents>,
+    /// Events before this moment are expired, and not seen.
+    pub expired_before: TimeMs,
+    /// Segments that are left out, because they are damaged.
+    pub missing: Arc<[MissingFile]>,
     identities: Arc<Identities>,
     users: &'a Dictionary,
     accounts: &'a Dictionary,
@@ -63,6 +68,15 @@ impl Snapshot<'_> {
         }
     }
 
+    /// Users that have more than one id, in order of ordinals.
+    pub fn merged_users(&self) -> Vec<u32> {
+        let (parents, _) = self.identities.entries();
+        let mut users: Vec<u32> = parents.into_iter().map(|(_, user)| user).collect();
+        users.sort_unstable();
+        users.dedup();
+        users
+    }
+
     /// All ids of a user, in order.
     pub fn ids_of_user(&self, user: u32) -> Vec<String> {
         let all = self.identities.members(user).iter().chain([&user]);
@@ -75,22 +89,27 @@ impl Snapshot<'_> {
 impl Inner {
     /// See [`Store::snapshot`].
     pub(super) fn snapshot(&self) -> Snapshot<'_> {
+        let expired_before = self.expired_before();
         {
             let view = self.view.read();
             if view.tail.is_empty() {
-                return self.snapshot_of(&view, view.number);
+                return self.snapshot_of(&view, view.number, expired_before);
             }
         }
         let _sorting = self.sorting.lock();
         let number = self.sort_tail();
-        self.snapshot_of(&self.view.read(), number)
+        self.snapshot_of(&self.view.read(), number, expired_before)
     }
 
-    fn snapshot_of(&self, view: &View, number: u64) -> Snapshot<'_> {
+    fn snapshot_of(&self, view: &View, number: u64, expired_before: TimeMs) -> Snapshot<'_> {
+        // Bytes may have gone since that moment was looked at.
+        let expired_before = expired_before.max(view.expired_before);
         Snapshot {
             number,
             segments: view.live().cloned().collect(),
             documents: Arc::clone(&view.documents),
+            expired_before,
+            missing: Arc::clone(&self.missing),
             identities: Arc::clone(&view.identities),
             users: &self.users,
             accounts: &self.accounts,
@@ -116,7 +135,29 @@ impl Inner {
     }
 }
 
+/// Whom an id belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The ordinal of the user.
+    pub user: u32,
+    /// Whether the user has no other id.
+    pub is_single: bool,
+}
+
 impl Store {
+    /// Whom an id belongs to by now; `None` if it is not known. Cheaper than a snapshot: nothing is sorted for it.
+    pub fn identity(&self, id: &str) -> Option<Identity> {
+        let ordinal = self.inner.users.find(id)?;
+        let view = self.inner.view.read();
+        let user = view.identities.user(ordinal);
+        Some(Identity { user, is_single: view.identities.members(user).is_empty() })
+    }
+
+    /// What is stored by name, as of now. Cheap: nothing is read or sorted for it.
+    pub fn documents(&self) -> Arc<Documents> {
+        Arc::clone(&self.inner.view.read().documents)
+    }
+
     /// Bytes that changes in memory take, roughly.
     pub fn memory_size(&self) -> u64 {
         use std::sync::atomic::Ordering::Relaxed;

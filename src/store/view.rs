@@ -6,7 +6,8 @@ use roaring::RoaringBitmap;
 
 use super::documents::Documents;
 use super::identity::Identities;
-use crate::model::{DAY_MS, EventBatch};
+use super::tombstones::Tombstones;
+use crate::model::{DAY_MS, EventBatch, TimeMs};
 use crate::segment::{BatchRow, MergeSource, RowKind, Segment, build, merge};
 
 /// A segment and the ordinals whose rows in it are gone.
@@ -22,7 +23,7 @@ impl LiveSegment {
     }
 
     pub fn as_source(&self) -> MergeSource<'_> {
-        MergeSource { segment: &self.segment, dead: &self.dead }
+        MergeSource { segment: &self.segment, dead: &self.dead, from: TimeMs::MIN }
     }
 }
 
@@ -36,9 +37,9 @@ pub struct DiskSegment {
 }
 
 impl DiskSegment {
-    /// The segment as it was at the last checkpoint.
-    pub fn as_checkpoint_source(&self) -> MergeSource<'_> {
-        MergeSource { segment: &self.live.segment, dead: &self.checkpoint_dead }
+    /// The segment as it was at the last checkpoint, without the events that are expired.
+    pub fn as_checkpoint_source(&self, expired_before: TimeMs) -> MergeSource<'_> {
+        MergeSource { segment: &self.live.segment, dead: &self.checkpoint_dead, from: expired_before }
     }
 }
 
@@ -115,6 +116,9 @@ pub struct View {
     pub tail: Vec<Arc<Chunk>>,
     pub identities: Arc<Identities>,
     pub documents: Arc<Documents>,
+    pub tombstones: Arc<Tombstones>,
+    /// Of earlier events bytes may be gone already.
+    pub expired_before: TimeMs,
 }
 
 impl View {
@@ -127,6 +131,8 @@ impl View {
             tail: Vec::new(),
             identities: Arc::clone(&self.identities),
             documents: Arc::clone(&self.documents),
+            tombstones: Arc::clone(&self.tombstones),
+            expired_before: self.expired_before,
         }
     }
 

@@ -3,12 +3,12 @@
 use std::io;
 
 use super::Change;
-use crate::format::{ByteReader, ByteWriter, DecodeError, checksum};
-use crate::io::{AppendFile, Directory};
+use crate::format::{ByteReader, ByteWriter, DecodeError, FileKind, HEADER_SIZE, checksum};
+use crate::io::{AppendFile, Directory, publish};
 
-const MAGIC: &[u8; 8] = b"FLYWHLOG";
-const VERSION: u16 = 1;
-const HEADER_SIZE: usize = 16;
+const FILE_KIND: FileKind = FileKind { magic: b"FLYWHLOG", version: 2, structure: "log header" };
+/// The common header, then a checksum, then the number up to which everything was durable.
+const LOG_HEADER_SIZE: usize = HEADER_SIZE + 4 + 8;
 /// Starts every record, so that one behind a damaged record can be found.
 const RECORD_MAGIC: [u8; 4] = *b"\xf1\x0cRC";
 /// Magic, size, number, durable number, checksum.
@@ -33,12 +33,22 @@ impl std::fmt::Debug for LogWriter {
     }
 }
 
-fn header() -> ByteWriter {
-    let mut header = ByteWriter::new();
-    header.raw(MAGIC);
-    header.u16(VERSION);
-    header.raw(&[0; HEADER_SIZE - MAGIC.len() - 2]);
+/// Everything up to the change `durable` is safe elsewhere, or in the records that the file begins with.
+fn header(durable: u64) -> ByteWriter {
+    let mut header = FILE_KIND.header();
+    header.u32(checksum(&durable.to_le_bytes()));
+    header.u64(durable);
     header
+}
+
+/// A log file that begins, and ends, with these records, as if it had been written when everything up to `durable`
+/// was safe elsewhere.
+pub fn encode_log(durable: u64, records: &[(u64, &[u8])]) -> Vec<u8> {
+    let mut out = header(records.last().map_or(durable, |(number, _)| *number));
+    for (number, change) in records {
+        append_record(&mut out, *number, durable, change);
+    }
+    out.into_bytes()
 }
 
 impl LogWriter {
@@ -51,27 +61,19 @@ impl LogWriter {
         durable: u64,
         records: &[(u64, &[u8])],
     ) -> io::Result<LogWriter> {
-        let aside = format!("{name}.new");
-        let _ = directory.remove(&aside); // left by a crash
-        let mut file = directory.create(&aside)?;
-        let mut buffer = header();
-        for (number, change) in records {
-            append_record(&mut buffer, *number, durable, change);
-        }
-        file.append(buffer.as_slice())?;
-        file.sync()?;
-        directory.rename(&aside, name)?;
-        directory.sync_directory()?;
+        let bytes = encode_log(durable, records);
+        let file = publish(directory, name, &[&bytes]).map_err(|error| error.error)?;
+        let size = bytes.len() as u64;
         let durable = records.last().map_or(durable, |(number, _)| *number);
-        let size = buffer.len() as u64;
-        Ok(LogWriter { name: name.to_owned(), file, durable, size, buffer: ByteWriter::new() })
+        let (name, buffer) = (name.to_owned(), ByteWriter::new());
+        Ok(LogWriter { name, file, durable, size, buffer })
     }
 
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Bytes in the file.
+    /// Bytes in the file that are durable: those behind them were never acknowledged.
     pub fn size(&self) -> u64 {
         self.size
     }
@@ -115,8 +117,21 @@ pub struct LogContents<'a> {
     pub records: Vec<(u64, &'a [u8])>,
     /// Bytes behind the last whole record: the end of a write that was never acknowledged.
     pub torn_size: usize,
+    /// The change up to which everything was durable when the log was begun, in other files or in its first records.
+    /// What older logs have after it was given up before that. `None` in version 1, which did not say.
+    pub begun_after: Option<u64>,
     /// Everything up to this number was durable when the last record was written.
     pub durable: u64,
+}
+
+impl LogContents<'_> {
+    /// Fails if changes are gone that were durable when the log was begun: `last` is the last that there is.
+    pub fn expect_begun_by(&self, last: u64) -> Result<(), LogError> {
+        match self.begun_after {
+            Some(durable) if durable > last => Err(LogError::Gap { after: last, durable }),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// Why a log file cannot be read.
@@ -129,26 +144,33 @@ pub enum LogError {
         "the record at byte {offset}, after change {after}, is damaged although change {durable} was already durable"
     )]
     Lost { offset: usize, after: u64, durable: u64 },
+    /// Changes are gone that were durable when the log was begun.
+    #[error(
+        "it was begun when the changes up to {durable} were durable, and only those up to {after} are there: the \
+         end of a log is damaged, or a log is gone, or the manifest is an old one"
+    )]
+    Gap { after: u64, durable: u64 },
 }
 
 /// Reads a log file, and tells an end cut short by a crash from damage to what was acknowledged.
 ///
 /// Everything up to the change `known` is there already, from a checkpoint or from the logs before.
 pub fn read_log(bytes: &[u8], known: u64) -> Result<LogContents<'_>, LogError> {
-    let mut reader = ByteReader::new("log header", bytes);
-    if reader.raw(MAGIC.len())? != MAGIC {
-        return Err(DecodeError::Magic { structure: "log header" }.into());
-    }
-    let version = reader.u16()?;
-    if version != VERSION {
-        let error =
-            DecodeError::UnknownVersion { structure: "log header", found: version, newest_known: VERSION };
-        return Err(error.into());
-    }
-    reader.raw(HEADER_SIZE - MAGIC.len() - 2)?;
-
-    let mut contents = LogContents { records: Vec::new(), torn_size: 0, durable: 0 };
-    let mut at = HEADER_SIZE;
+    let (version, mut header) = FILE_KIND.open(bytes)?;
+    let begun_after = match version {
+        1 => None,
+        _ => {
+            let (expected, durable) = (header.u32()?, header.u64()?);
+            let found = checksum(&durable.to_le_bytes());
+            if found != expected {
+                let (structure, offset) = (FILE_KIND.structure, HEADER_SIZE as u64);
+                return Err(DecodeError::Checksum { structure, offset, expected, found }.into());
+            }
+            Some(durable)
+        }
+    };
+    let mut at = if begun_after.is_some() { LOG_HEADER_SIZE } else { HEADER_SIZE };
+    let mut contents = LogContents { records: Vec::new(), torn_size: 0, begun_after, durable: 0 };
     while at < bytes.len() {
         let Some(record) = read_record(&bytes[at..]) else { break };
         contents.records.push((record.number, record.change));
@@ -198,7 +220,7 @@ mod tests {
 
     /// A log of three groups, `a`, `b` and `c`.
     fn log() -> Vec<u8> {
-        let mut bytes = header();
+        let mut bytes = header(0);
         for (number, change) in [(1, b"a"), (2, b"b"), (3, b"c")] {
             append_record(&mut bytes, number, number - 1, change);
         }
@@ -208,19 +230,19 @@ mod tests {
     #[test]
     fn an_end_cut_anywhere_keeps_the_whole_records_before_it() {
         let bytes = log();
-        for cut in HEADER_SIZE..bytes.len() {
+        for cut in LOG_HEADER_SIZE..bytes.len() {
             let contents = read_log(&bytes[..cut], 0).unwrap();
-            assert_eq!(contents.records.len(), (cut - HEADER_SIZE) / (RECORD_HEADER_SIZE + 1));
+            assert_eq!(contents.records.len(), (cut - LOG_HEADER_SIZE) / (RECORD_HEADER_SIZE + 1));
         }
     }
 
     #[test]
     fn damage_to_an_acknowledged_record_is_told_and_to_the_last_one_is_a_cut_end() {
         let bytes = log();
-        for at in HEADER_SIZE..bytes.len() {
+        for at in LOG_HEADER_SIZE..bytes.len() {
             let mut damaged = bytes.clone();
             damaged[at] ^= 1;
-            let record = (at - HEADER_SIZE) / (RECORD_HEADER_SIZE + 1);
+            let record = (at - LOG_HEADER_SIZE) / (RECORD_HEADER_SIZE + 1);
             match read_log(&damaged, 0) {
                 Ok(contents) => assert_eq!((record, contents.records.len()), (2, 2), "byte {at}"),
                 Err(error) => {
@@ -232,13 +254,50 @@ mod tests {
 
     #[test]
     fn a_first_group_whose_start_is_torn_is_a_cut_end() {
-        let mut bytes = header();
+        let mut bytes = header(10);
         for number in [11, 12] {
             append_record(&mut bytes, number, 10, b"a");
         }
         let mut bytes = bytes.into_bytes();
-        bytes[HEADER_SIZE] ^= 1;
+        bytes[LOG_HEADER_SIZE] ^= 1;
         assert!(read_log(&bytes, 10).unwrap().records.is_empty());
         assert!(matches!(read_log(&bytes, 9), Err(LogError::Lost { .. })));
+    }
+
+    #[test]
+    fn no_bit_of_the_header_can_change_unnoticed_and_no_cut_of_it_is_a_log() {
+        let bytes = header(7).into_bytes();
+        assert!(read_log(&bytes, 7).is_ok());
+        for bit in 0..bytes.len() * 8 {
+            let mut damaged = bytes.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            assert!(read_log(&damaged, 7).is_err(), "bit {bit}");
+        }
+        for cut in 0..bytes.len() {
+            assert!(read_log(&bytes[..cut], 7).is_err(), "cut at {cut}");
+        }
+    }
+
+    /// The last group of a log could be damaged unnoticed as long as the log had no later one.
+    #[test]
+    fn the_next_log_tells_that_the_last_group_of_this_one_was_durable() {
+        let next = header(3).into_bytes();
+        let next = read_log(&next, 3).unwrap();
+        assert_eq!(next.expect_begun_by(3), Ok(()));
+        assert_eq!(next.expect_begun_by(2), Err(LogError::Gap { after: 2, durable: 3 }));
+    }
+
+    #[test]
+    fn records_that_a_log_is_begun_with_are_durable_with_it() {
+        let mut bytes = header(12);
+        for number in [11, 12] {
+            append_record(&mut bytes, number, 10, b"a");
+        }
+        let mut bytes = bytes.into_bytes();
+        assert_eq!(read_log(&bytes, 10).unwrap().records.len(), 2);
+        *bytes.last_mut().unwrap() ^= 1;
+        let contents = read_log(&bytes, 10).unwrap();
+        assert_eq!((contents.records.len(), contents.torn_size > 0), (1, true));
+        assert!(contents.expect_begun_by(11).is_err());
     }
 }

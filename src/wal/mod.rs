@@ -10,4 +10,4 @@ mod change;
 mod log;
 
 pub use change::{Change, DocumentContent};
-pub use log::{LogContents, LogError, LogWriter, read_log};
+pub use log::{LogContents, LogError, LogWriter, encode_log, read_log};

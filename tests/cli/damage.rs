@@ -22,7 +22,9 @@ impl Damaged {
     /// A store of two batches. Only the first is sealed; with the second's log it is as a kill leaves it.
     fn new() -> Damaged {
         let damaged = Damaged { folder: tempfile::tempdir().unwrap() };
-        let store = Store::open_with(&damaged.data(), StoreOptions { background: false }).unwrap();
+        let store =
+            Store::open_with(&damaged.data(), StoreOptions { background: false, ..StoreOptions::default() })
+                .unwrap();
         store.ingest(batch("ada", "a plan that is easy to find")).unwrap();
         store.seal().unwrap();
         store.ingest(batch("bo", "another plan")).unwrap();

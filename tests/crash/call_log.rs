@@ -181,7 +181,7 @@ fn start_generation(
         directory.create("aside")?.append(&base)?;
         directory.rename("aside", &base_name(generation))?;
     } else {
-        publish(directory, &base_name(generation), &[&base])?;
+        publish(directory, &base_name(generation), &[&base]).map_err(|error| error.error)?;
     }
     let log = directory.create(&log_name(generation))?;
     if mistake != Some(Mistake::LeavesDirectoryUnsynced) {

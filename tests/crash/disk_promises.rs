@@ -263,7 +263,7 @@ fn cuts_during(replace: impl Fn(&SimDisk)) -> BTreeSet<Option<Vec<u8>>> {
 
 #[test]
 fn publish_leaves_the_old_or_the_new_and_nothing_else() {
-    let found = cuts_during(|disk| publish(disk, "settings", &[b"n", b"ew"]).unwrap());
+    let found = cuts_during(|disk| drop(publish(disk, "settings", &[b"n", b"ew"]).unwrap()));
     assert_eq!(found, BTreeSet::from([Some(b"old".to_vec()), Some(b"new".to_vec())]));
 }
 

@@ -113,7 +113,7 @@ struct Remains {
 
 impl DiskState {
     /// The disk that holds exactly these files, all safe.
-    fn of_files(files: impl IntoIterator<Item = (String, Vec<u8>)>) -> DiskState {
+    pub fn of_files(files: impl IntoIterator<Item = (String, Vec<u8>)>) -> DiskState {
         let mut state = DiskState::default();
         for (index, (name, bytes)) in files.into_iter().enumerate() {
             let pieces = vec![Piece { range: 0..bytes.len(), safety: Safety::Safe }];

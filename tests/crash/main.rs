@@ -9,7 +9,10 @@
 //! By default a sample of some seconds is tried, always the same for a seed as far as it gets;
 //! `FLYWHEEL_CRASH=all` tries everything, `FLYWHEEL_CRASH_SEED` chooses another sample.
 
+mod barriers;
 mod call_log;
+mod copies;
+mod damage;
 mod disk_promises;
 mod disk_state;
 mod failing_operations;
@@ -20,9 +23,11 @@ mod sim_disk;
 mod subject;
 mod workload;
 
+use barriers::{Barrier, open_without};
 use call_log::{CallLog, Mistake};
+use damage::damage_everything;
 use failing_operations::fail_everywhere;
-use power_cuts::{Effort, cut_everywhere};
+use power_cuts::{Effort, cut_everywhere, kill_open_cut};
 use subject::open_store;
 
 #[test]
@@ -39,6 +44,67 @@ fn acknowledged_writes_survive_every_failing_operation() {
     let figures =
         fail_everywhere(&open_store, effort).unwrap_or_else(|finding| panic!("{effort:?}: {finding}"));
     println!("failing operations: {figures}, {effort:?}");
+}
+
+#[test]
+fn what_opening_does_after_a_kill_is_safe() {
+    let effort = Effort::from_environment(1);
+    let every = if effort.time_max.is_some() { 9 } else { 1 };
+    let states = kill_open_cut(&open_store, every, effort.seed).unwrap_or_else(|finding| panic!("{finding}"));
+    println!("killed, opened and cut: {states} states");
+}
+
+/// Whether by the power cut or by an operation that fails.
+#[test]
+fn every_barrier_that_is_left_out_is_missed() {
+    for without in Barrier::ALL {
+        let open = |directory| open_without(without, directory);
+        let effort = Effort::from_environment(60);
+        let cuts = match without {
+            Barrier::FailedSync => Ok(()), // only a sync that fails tells
+            Barrier::OpenSync => kill_open_cut(&open, 1, effort.seed).map(drop),
+            _ => cut_everywhere(&open, effort).map(drop),
+        };
+        let finding = match cuts {
+            Err(finding) => finding,
+            Ok(()) => fail_everywhere(&open, effort).expect_err(&format!("{without:?} is missed")),
+        };
+        println!("{without:?}: {finding}");
+    }
+}
+
+/// How many of the outcomes of a cut are tried at each operation.
+fn outcome_count() -> usize {
+    if Effort::from_environment(1).time_max.is_some() { 8 } else { usize::MAX }
+}
+
+#[test]
+fn backups_survive_every_power_cut_and_every_failing_operation() {
+    println!("backups: {}", copies::cut_backups(outcome_count()));
+}
+
+#[test]
+fn restores_survive_every_power_cut_and_every_failing_operation() {
+    println!("restores: {}", copies::cut_restores(outcome_count()));
+}
+
+#[test]
+fn expiry_survives_every_power_cut() {
+    println!("expiry: {}", copies::cut_expiry(outcome_count()));
+}
+
+#[test]
+fn no_damage_to_a_closed_store_is_silent() {
+    let effort = Effort::from_environment(10);
+    let figures = damage_everything(true, effort).unwrap_or_else(|finding| panic!("{effort:?}: {finding}"));
+    println!("damage to a closed store: {figures}");
+}
+
+#[test]
+fn no_damage_to_a_store_that_was_killed_is_silent() {
+    let effort = Effort::from_environment(10);
+    let figures = damage_everything(false, effort).unwrap_or_else(|finding| panic!("{effort:?}: {finding}"));
+    println!("damage to a store that was killed: {figures}");
 }
 
 #[test]

@@ -18,6 +18,9 @@ use super::sim_disk::{Operation, SimDisk};
 use super::subject::{Open, Subject};
 use super::workload::{CALLS, Call, last_call_index};
 
+/// Disks that are tried of a cut after a store was opened.
+const OPENED_OUTCOME_COUNT: usize = 60;
+
 /// How much to try.
 #[derive(Clone, Copy, Debug)]
 pub struct Effort {
@@ -192,6 +195,27 @@ pub fn cut_everywhere<S: Subject + Sync>(open: Open<'_, S>, effort: Effort) -> R
         states_left: cuts.len().saturating_sub(next.into_inner()),
         seconds: started.elapsed().as_secs_f64(),
     })
+}
+
+/// Kills the process after every so many operations of the script, opens what it left, and cuts the power: what the
+/// opening did because of names that it saw must not outlive those names. Returns how many disks were opened.
+pub fn kill_open_cut<S: Subject>(open: Open<'_, S>, every: usize, seed: u64) -> Result<usize, String> {
+    let recording = Recording::of(open);
+    let mut states = 0;
+    for (point, state) in recording.history.iter().enumerate().step_by(every) {
+        let place = || recording.describe(point);
+        let disk = SimDisk::after_kill(state);
+        drop(open(Arc::new(disk.clone())).map_err(|problem| format!("killed after {}: {problem}", place()))?);
+        let opened = disk.state();
+        for outcome in opened.outcomes(OPENED_OUTCOME_COUNT, seed) {
+            states += 1;
+            let left = Arc::new(SimDisk::after_power_cut(&opened, &outcome));
+            drop(open(left).map_err(|problem| {
+                format!("killed after {}, opened, cut, kept: {}: {problem}", place(), outcome.label)
+            })?);
+        }
+    }
+    Ok(states)
 }
 
 #[derive(Clone, Copy, Debug)]

@@ -92,6 +92,11 @@ impl SimDisk {
         SimDisk::holding(DiskState::default())
     }
 
+    /// A disk with these files, all safe.
+    pub fn of_files(files: impl IntoIterator<Item = (String, Vec<u8>)>) -> SimDisk {
+        SimDisk::holding(DiskState::of_files(files))
+    }
+
     fn holding(state: DiskState) -> SimDisk {
         let core = Core { initial: state.clone(), state, ..Core::default() };
         SimDisk { core: Arc::new(Mutex::new(core)) }

@@ -54,7 +54,7 @@ impl Call {
 }
 
 /// Midnight of 2026-01-01 UTC.
-const YEAR_START: TimeMs = 1_767_225_600_000;
+pub const YEAR_START: TimeMs = 1_767_225_600_000;
 
 /// The name of the property that holds an event's mark.
 const MARK: &str = "mark";

@@ -1,11 +1,12 @@
 //! FlywheelDB: an embedded, self-hosted event store that answers product-analytics questions exactly.
 //!
 //! The crate is a row of rooms, and each knows only rooms further left (docs/architecture.md):
-//! `model`, `api`, `format`, `io`, `wal`, `segment`, `store`, `query`, `ingest`, `http`, `cli`.
+//! `model`, `api`, `format`, `io`, `wal`, `segment`, `store`, `query`, `ingest`, `export`, `keys`, `settings`, `http`, `cli`.
 
 pub mod api;
 pub mod cli;
 pub mod demo;
+pub mod export;
 pub mod format;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
@@ -13,11 +14,14 @@ pub mod fuzzing;
 pub mod http;
 pub mod ingest;
 pub mod io;
+pub mod keys;
 pub mod limits;
 pub mod model;
 pub mod query;
 pub mod segment;
+pub mod settings;
 pub mod store;
+pub mod telemetry;
 pub mod wal;
 
 pub use store::{Receipt, Store};

@@ -30,8 +30,17 @@ pub const BATCH_EVENT_COUNT_MAX: usize = 100_000;
 pub const BODY_SIZE_MAX: usize = 32 << 20;
 /// Bytes of a request body after decompression.
 pub const BODY_DECODED_SIZE_MAX: usize = 128 << 20;
+/// Members of a gzip body: as many as the largest body has in the common block form of 64 KiB a member, and more.
+pub const GZIP_MEMBER_COUNT_MAX: usize = 4_096;
 /// Window of a zstd body, as a power of two: 8 MiB, what RFC 9659 allows for HTTP.
 pub const ZSTD_WINDOW_LOG_MAX: u32 = 23;
+
+/// Bytes of one file in a zip archive, decompressed: an hour of an export, which is read into memory.
+pub const ARCHIVED_FILE_SIZE_MAX: usize = 1 << 30;
+
+/// Ids of sendings of SDKs that are remembered, of those whose time or effect an id alone does not fix: 5 MB, hours
+/// of retries.
+pub const RECENT_ID_COUNT_MAX: usize = 100_000;
 
 /// Steps in one funnel. A set of steps is kept in a `u64`, one bit a step.
 pub const FUNNEL_STEP_COUNT_MAX: usize = 64;
@@ -130,6 +139,10 @@ pub const STATIC_COHORT_USER_COUNT_MAX: u64 = 2_000_000;
 pub const DOCUMENT_COUNT_MAX: usize = 1_000;
 /// Bytes of a stored definition. Longer lists of users are static cohorts, which are kept as sets.
 pub const DOCUMENT_SIZE_MAX: usize = 64 << 10;
+/// Keys of one store: as many as stored cohorts, because they are documents as well.
+pub const KEY_COUNT_MAX: usize = DOCUMENT_COUNT_MAX;
+/// Characters of what a key is called.
+pub const KEY_NAME_LENGTH_MAX: usize = 100;
 /// Characters of the name of a stored cohort or query.
 pub const DOCUMENT_NAME_SIZE_MAX: usize = 100;
 
@@ -147,13 +160,25 @@ pub const COMPACTION_FAN_IN: usize = 4;
 /// Rows of one segment. Rows are numbered by a `u32`; a longer segment takes longer to write anew.
 pub const SEGMENT_ROW_COUNT_MAX: u64 = 200_000_000;
 const _: () = assert!(SEGMENT_ROW_COUNT_MAX < u32::MAX as u64);
-/// Connections open at once: half of the 1,024 files that many systems let a process open. Further ones wait in
-/// the system's backlog.
-pub const CONNECTION_COUNT_MAX: usize = 512;
+/// Connections open at once. Each may hold a head of 64 KiB. Fewer where the system lets the process open fewer files.
+pub const CONNECTION_COUNT_MAX: usize = 1_024;
+/// Open files that are not for connections: segments being written, the log, id files, backups.
+pub const FILE_RESERVE_COUNT: u64 = 256;
+/// Connections open at once from one address: a company behind one router, and no single machine can take all.
+/// Connections from the machine itself do not count, as they may be a proxy's.
+pub const CONNECTION_PER_ADDRESS_COUNT_MAX: usize = 256;
+/// Connections that are being told that there is no room for them, or why their request is refused. Past it they
+/// are closed without a word.
+pub const FAREWELL_COUNT_MAX: usize = 64;
+/// Headers of one request.
+pub const HEADER_COUNT_MAX: usize = 100;
 /// Bytes of a request's line and headers: a query in the address of a GET is the longest thing there.
 pub const REQUEST_HEAD_SIZE_MAX: usize = 64 << 10;
 /// Time for a request's line and headers to arrive, once they began to. An honest client sends them at once.
 pub const REQUEST_HEAD_TIME_MAX: Duration = Duration::from_secs(10);
+/// Bytes a second that a body has to arrive with once it is on its way for [`BODY_IDLE_TIME_MAX`]. The slowest phone is
+/// faster.
+pub const BODY_RATE_MIN: usize = 1 << 10;
 /// Time that a body may stand still on its way in.
 pub const BODY_IDLE_TIME_MAX: Duration = Duration::from_secs(10);
 /// Time that an answer may stand still on its way out: longer, because people pause what they read.
@@ -162,10 +187,13 @@ pub const ANSWER_IDLE_TIME_MAX: Duration = Duration::from_secs(60);
 /// theirs, so that no request meets a connection that is just being closed.
 pub const KEEP_ALIVE_TIME_MAX: Duration = Duration::from_secs(75);
 const _: () = assert!(REQUEST_HEAD_TIME_MAX.as_secs() < KEEP_ALIVE_TIME_MAX.as_secs());
-/// Bytes of request bodies held at once, over all connections: eight of the largest. Past it a request is told
-/// to come again.
-pub const BODY_SIZE_IN_FLIGHT_MAX: usize = 8 * BODY_SIZE_MAX;
-const _: () = assert!(BODY_SIZE_IN_FLIGHT_MAX <= u32::MAX as usize);
+/// Bytes of memory that request bodies take at once, over all connections: as sent, decoded, and once more for what
+/// is made of them. Past it a request is told to come again. The largest body alone takes 288 MiB.
+pub const BODY_MEMORY_MAX: usize = 384 << 20;
+const _: () = assert!(BODY_SIZE_MAX + 2 * BODY_DECODED_SIZE_MAX <= BODY_MEMORY_MAX);
+const _: () = assert!(BODY_MEMORY_MAX <= u32::MAX as usize);
+/// Bytes of the memory for bodies that are taken at a time while one grows.
+pub const BODY_MEMORY_STEP: usize = 256 << 10;
 /// Bytes of a refused body that are read and thrown away, so that a client which is still sending reads the
 /// refusal instead of a reset connection.
 pub const BODY_DISCARDED_SIZE_MAX: usize = 4 * BODY_SIZE_MAX;
@@ -177,11 +205,23 @@ pub const WRITE_IN_FLIGHT_COUNT_MAX: usize = 32;
 pub const QUERY_WAITING_COUNT_MAX: usize = 64;
 /// Time that a query of the server may take, its wait for a thread included: longer than people wait for a chart.
 pub const QUERY_TIME_MAX: Duration = Duration::from_secs(30);
+/// Time after which a query makes way: what charts of a dashboard take, and a person still calls quick.
+pub const QUICK_QUERY_TIME: Duration = Duration::from_millis(250);
+/// Queries that run at once after they made way. Two, so that one that is refused memory does not hold up the next.
+pub const SLOW_QUERY_COUNT_MAX: usize = 2;
+/// How much lower than others the threads of such queries stand with the system's scheduler (`nice`): at 10, a busy
+/// quick thread gets nine times the time of a busy slow one.
+pub const SLOW_QUERY_NICENESS: i32 = 10;
+/// Names of events of one store. Each is a run of rows in each segment; a product has some hundreds.
+pub const EVENT_NAME_COUNT_MAX: usize = 10_000;
+/// Names of properties, of events and of profiles together, of one store.
+pub const PROPERTY_NAME_COUNT_MAX: usize = 20_000;
 /// Bytes of rows and partial results that one query may hold: a task of heavy users takes a tenth of it, and a
 /// server of one query a core still fits small machines.
 pub const QUERY_MEMORY_MAX: u64 = 1 << 30;
-/// Time that requests in flight are given when the server stops.
-pub const STOP_TIME_MAX: Duration = Duration::from_secs(10);
+/// Time that requests in flight are given when the server stops. What is in memory is sealed after it, and service
+/// managers commonly wait ten seconds in all.
+pub const STOP_TIME_MAX: Duration = Duration::from_secs(6);
 /// Events of one page of a user's timeline.
 pub const TIMELINE_EVENT_COUNT_MAX: usize = 1_000;
 /// Events of one page of a user's timeline unless the asker says.

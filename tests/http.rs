@@ -467,3 +467,48 @@ fn cohorts_and_queries_are_stored_and_used_by_name() {
         assert_eq!(server.send("DELETE", target, &[], b"").status, status, "{target}");
     }
 }
+
+#[test]
+fn a_growth_model_is_stored_and_queries_take_from_it_what_they_do_not_say() {
+    let server = with_history();
+    let put = |body: &str| server.send("PUT", "/v1/growth-model", &[], body.as_bytes());
+    assert_eq!(server.get("/v1/growth-model").status, 404);
+    let activation =
+        r#"{"interval": "total", "from": "2024-03-01", "to": "2024-04-01", "as_of": "2024-05-01"}"#;
+    let refused = server.post("/v1/query/activation", activation).problem(400);
+    assert!(refused["detail"].as_str().unwrap().contains("\"signup\""), "{refused}");
+
+    let model = r#"{"signup": "signup", "activate": {"event": "purchaze", "within": "7d"}}"#;
+    let created = put(model);
+    assert_eq!(created.status, 201);
+    let warnings = &created.json()["warnings"];
+    assert_eq!(
+        (&warnings[0]["path"], &warnings[0]["nearest"]),
+        (&json!("/activate"), &json!(["purchase"])),
+        "{warnings}"
+    );
+    let first = server.post("/v1/query/activation", activation);
+    assert_eq!(first.json()["data"][0]["activated"], 0);
+    let replaced = put(&model.replace("purchaze", "purchase"));
+    assert_eq!((replaced.status, &replaced.json()["warnings"]), (200, &json!([])));
+    assert_eq!(server.get("/v1/growth-model").json()["activate"]["event"], "purchase");
+
+    let changed = server.post("/v1/query/activation", activation);
+    assert_ne!(first.header("etag"), changed.header("etag"), "the model is data");
+    let row = &changed.json()["data"][0];
+    assert_eq!((&row["signups"], &row["activated"]), (&json!(3), &json!(1)));
+    let own = activation.replacen('{', r#"{"activate": "signup", "#, 1);
+    assert_eq!(server.post("/v1/query/activation", &own).json()["data"][0]["activated"], 0);
+    let cell = r#"{"cohort": {"result": {"kind": "activation", "query": {}}}, "select": "members"}"#;
+    assert_eq!(server.post("/v1/query/cohort", cell).json()["data"], json!([{"user": "ada"}]));
+    let stored = server.send("PUT", "/v1/queries/first-value", &[], br#"{"kind": "activation"}"#);
+    assert_eq!(stored.status, 201);
+    let csv = server.get("/v1/queries/first-value.csv?interval=total&from=2024-03-01&to=2024-04-01");
+    assert_eq!(csv.text().lines().nth(1), Some("2024-03-01,3,1,0.3333333333333333,86400,86400,0,true"));
+
+    let wrong = put(r#"{"signup": "signup", "activte": "purchase"}"#).problem(400);
+    assert_eq!((&wrong["path"], &wrong["hint"]), (&json!("/activte"), &json!("did you mean \"activate\"?")));
+    for status in [200, 404] {
+        assert_eq!(server.send("DELETE", "/v1/growth-model", &[], b"").status, status);
+    }
+}

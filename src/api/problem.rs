@@ -19,10 +19,16 @@ pub enum ProblemClass {
     Conflict,
     /// Larger than the server takes in.
     TooLarge,
+    /// The request's line and headers are larger than the server takes in.
+    HeadTooLarge,
     /// A body in an encoding or of a type that the server does not read.
     UnsupportedMediaType,
+    /// The client did not send its request in time.
+    TooSlow,
     /// The client may try again later.
     Busy,
+    /// The server does not take requests: it is stopping, or there is no room for the connection.
+    Unavailable,
     /// The query ran into its deadline.
     Timeout,
     /// Stored bytes are damaged.
@@ -75,12 +81,14 @@ impl Problem {
             ProblemClass::NotFound => 404,
             ProblemClass::MethodNotAllowed => 405,
             ProblemClass::NotAcceptable => 406,
+            ProblemClass::TooSlow => 408,
             ProblemClass::Conflict => 409,
             ProblemClass::TooLarge => 413,
             ProblemClass::UnsupportedMediaType => 415,
             ProblemClass::Busy => 429,
+            ProblemClass::HeadTooLarge => 431,
             ProblemClass::Corrupt | ProblemClass::Io | ProblemClass::Bug => 500,
-            ProblemClass::ReadOnly => 503,
+            ProblemClass::ReadOnly | ProblemClass::Unavailable => 503,
             ProblemClass::Timeout => 504,
         }
     }
@@ -104,8 +112,11 @@ impl Problem {
             ProblemClass::NotAcceptable => "Not acceptable",
             ProblemClass::Conflict => "In conflict with what is there",
             ProblemClass::TooLarge => "Too large",
+            ProblemClass::HeadTooLarge => "The head of the request is too large",
             ProblemClass::UnsupportedMediaType => "Unsupported media type",
+            ProblemClass::TooSlow => "The request took too long to arrive",
             ProblemClass::Busy => "Try again later",
+            ProblemClass::Unavailable => "The server takes no requests now",
             ProblemClass::Timeout => "The query took too long",
             ProblemClass::Corrupt => "Stored data is damaged",
             ProblemClass::Io => "The storage failed",

@@ -1,13 +1,11 @@
 //! `flywheel demo`: a product's history to play with.
 
-use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Instant;
 
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::arguments::{LISTEN_DEFAULT, listen_address};
 use super::output::{self, thousands};
 use super::serve::{backups_beside, ready_line};
 use crate::api::{Cell, Json, Problem, ProblemClass};
@@ -15,6 +13,7 @@ use crate::demo::{DemoPlan, DemoProfiles, GROWTH_MODEL, generate, profiles};
 use crate::http::Server;
 use crate::io::{Directory, Disk, publish};
 use crate::model::Entity;
+use crate::settings::{ServerSettings, Settings};
 use crate::store::Store;
 
 #[derive(Debug, Args)]
@@ -27,28 +26,27 @@ pub(super) struct DemoArgs {
     #[arg(long, value_name = "SEED", default_value_t = 1)]
     seed: u64,
 
-    /// The address to listen on. Port 0 takes a free one.
-    #[arg(long, value_name = "ADDRESS", env = "FLYWHEEL_LISTEN", default_value = LISTEN_DEFAULT,
-        value_parser = listen_address)]
-    listen: SocketAddr,
-
     /// Loads the history and does not serve it.
     #[arg(long)]
     load_only: bool,
+
+    #[command(flatten)]
+    pub settings: ServerSettings,
 }
 
-pub(super) fn run(args: DemoArgs, data: &Path) -> Result<(), Problem> {
+pub(super) fn run(args: DemoArgs, settings: &Settings) -> Result<(), Problem> {
+    let data = settings.data.as_path();
     // A port in use is told before the work of loading, not after.
     let server = if args.load_only {
         None
     } else {
-        Some(Server::bind(args.listen)?.with_backups(backups_beside(data)))
+        Some(Server::bind_with(settings.clone())?.with_backups(backups_beside(data)))
     };
     let plan = DemoPlan { seed: args.seed, events: args.events };
     let store = Store::open(data)?;
     load_once(&store, &plan, data)?;
     let Some(server) = server else { return store.close() };
-    let lines = ready_line(server.address(), data) + &lines_to_try(server.address());
+    let lines = ready_line(&server, data) + &lines_to_try(&server.url());
     server.run(store, || output::print(lines.as_bytes()))
 }
 
@@ -157,8 +155,8 @@ impl Mark {
     }
 }
 
-fn lines_to_try(address: SocketAddr) -> String {
-    let url = format!("http://{address}/v1/query");
+fn lines_to_try(server: &str) -> String {
+    let url = format!("{server}/v1/query");
     format!(
         "\nHow many get from signing up to paying:\n\
          \x20 curl {url}/funnel -d '{{\"steps\": [\"signup\", \"project_created\", \"plan_upgraded\"], \
@@ -190,7 +188,7 @@ mod tests {
 
     #[test]
     fn the_lines_to_try_are_queries() {
-        let lines = lines_to_try("127.0.0.1:7070".parse().unwrap());
+        let lines = lines_to_try("http://127.0.0.1:7070");
         let bodies: Vec<&str> = lines.lines().filter_map(|line| line.split("-d '").nth(1)).collect();
         assert_eq!(bodies.len(), 3);
         for body in bodies {

@@ -6,6 +6,7 @@
 
 mod rejects;
 mod sink;
+mod source;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,15 +15,16 @@ use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
-use jiff::Timestamp;
-use jiff::tz::TimeZone;
 
 use self::rejects::Rejects;
 use self::sink::Sink;
+use self::source::Source;
+use super::export::PARTS;
 use crate::api::{Problem, ProblemClass};
-use crate::ingest::{
-    Chunk, Delimiter, InputFile, InputFormat, Mapping, RowOptions, RowReader, TimeReader, TimeUnit,
-};
+use crate::export::Part;
+use crate::ingest::Chunk;
+use crate::io::{is_directory_outside, size_outside};
+use crate::model::Entity;
 
 /// Chunks between the two threads.
 const QUEUE_SIZE: usize = 2;
@@ -38,14 +40,17 @@ file may be renamed in between, or have rows added to its end if it was longer t
 Examples:
   flywheel import events.ndjson.gz
   flywheel import orders.csv --map user=customer_id,time=ordered_at,event=:purchase --id-from-line
+  flywheel import events.parquet --map user=user_id,time=timestamp
+  flywheel import customers.csv --what users --map user=email
+  flywheel import export.zip --from amplitude
   flywheel import cdnow.txt --no-header --map user=1,time=2,cds=3,amount=4,event=:purchase
   zcat events.gz | flywheel import - --url http://127.0.0.1:7070";
 
-/// Import events from NDJSON and CSV files
+/// Import events, profiles and identities from NDJSON, CSV and Parquet files
 #[derive(Args, Clone, Debug)]
 #[command(after_long_help = MORE_HELP)]
 pub struct ImportArgs {
-    /// Files to read, gzip or zstd or plain; `-` is the standard input
+    /// Files to read, gzip or zstd or plain, or a directory that `flywheel export` made; `-` is the standard input
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
 
@@ -56,6 +61,17 @@ pub struct ImportArgs {
     /// Columns that no target names become what their own name says: a field of the event, or else a property.
     #[arg(long = "map", value_name = "TARGET=SOURCE", value_delimiter = ',')]
     pub map: Vec<String>,
+
+    /// What the rows are
+    ///
+    /// Profiles and identities come as the API takes them in NDJSON; in tables a column `user` or `account` says whose
+    /// profile a row is, and all other columns are its properties; identities have the columns `from` and `into`.
+    #[arg(long, value_name = "WHAT", value_enum, default_value_t)]
+    pub what: What,
+
+    /// The product whose export the files are; its identities and profiles are taken, too
+    #[arg(long, value_name = "PRODUCT", conflicts_with_all = ["map", "what", "input", "only_mapped", "id_from_line"])]
+    pub from: Option<Product>,
 
     /// Form of the files, if neither their names nor their first lines tell
     #[arg(long, value_name = "FORM")]
@@ -111,6 +127,42 @@ pub struct ImportArgs {
 pub enum Input {
     Ndjson,
     Csv,
+    Parquet,
+}
+
+/// What the rows of files are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum What {
+    #[default]
+    Events,
+    /// Profiles of users
+    Users,
+    /// Profiles of accounts
+    Accounts,
+    /// Pairs of ids that are one user
+    Identities,
+}
+
+impl From<Part> for What {
+    fn from(part: Part) -> What {
+        match part {
+            Part::Events => What::Events,
+            Part::Profiles(Entity::User) => What::Users,
+            Part::Profiles(Entity::Account) => What::Accounts,
+            Part::Identities => What::Identities,
+        }
+    }
+}
+
+/// Whose export a file is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Product {
+    /// JSON lines of the raw export API
+    Mixpanel,
+    /// The zip of the export API, or files of it
+    Amplitude,
+    /// Batch exports, as JSON lines or Parquet
+    Posthog,
 }
 
 /// What a time given as a number counts.
@@ -130,6 +182,8 @@ pub struct ImportSummary {
     /// Rows older than the store keeps them, which are not stored.
     pub expired: u64,
     pub rejected: u64,
+    /// Changes to profiles, and pairs of ids.
+    pub changes: u64,
     /// The files that hold the rejected rows.
     pub rejects: Vec<PathBuf>,
     pub elapsed: Duration,
@@ -141,13 +195,13 @@ pub struct ImportSummary {
 pub fn run(args: ImportArgs, data: &Path) -> Result<(), Problem> {
     let mut summary = ImportSummary::default();
     let imported = import(&args, data, &mut summary);
-    let is_untouched = summary.accepted + summary.duplicates + summary.rejected == 0;
+    let is_untouched = summary.accepted + summary.duplicates + summary.changes + summary.rejected == 0;
     // A command that was wrong from the start has nothing to sum up.
     if imported.is_ok() || !is_untouched {
         println!("{summary}");
     }
     imported?;
-    if summary.rejected > 0 && summary.accepted + summary.duplicates == 0 {
+    if summary.rejected > 0 && summary.accepted + summary.duplicates + summary.changes == 0 {
         // The files are wrong, not the command: the exit code is that of a failure.
         return Err(
             Problem::new(ProblemClass::Io, "every row was bad").hint("see the reasons in the rejects")
@@ -165,16 +219,18 @@ pub fn import(args: &ImportArgs, data: &Path, summary: &mut ImportSummary) -> Re
 }
 
 fn import_files(args: &ImportArgs, data: &Path, summary: &mut ImportSummary) -> Result<(), Problem> {
-    let options = row_options(args)?;
+    // What is wrong with the arguments is told before anything is opened.
+    source::row_options(args, args.what, 0)?;
     let mut sink = Sink::open(args.url.as_deref(), args.key.as_deref(), data)?;
     let mut shared_rejects =
         args.rejects.as_ref().map(|path| Rejects::new(path.clone(), args.files.len() > 1));
     let mut done = Ok(());
-    for path in &args.files {
-        let mut own_rejects = Rejects::new(Rejects::path_beside(path), false);
+    for (path, what) in inputs(args)? {
+        let mut own_rejects = Rejects::new(Rejects::path_beside(&path), false);
         let rejects = shared_rejects.as_mut().unwrap_or(&mut own_rejects);
-        let options = RowOptions { chunk_event_count: sink.chunk_event_count(), ..options.clone() };
-        done = import_file(path, args, options, &mut sink, rejects, summary);
+        let chunk_event_count = sink.chunk_event_count();
+        let source = Source::open(&path, what, args, chunk_event_count);
+        done = source.and_then(|source| import_file(source, args, &mut sink, rejects, summary));
         let flushed = rejects.flush();
         summary.rejects.extend(own_rejects.into_written());
         done = done.and(flushed);
@@ -186,51 +242,42 @@ fn import_files(args: &ImportArgs, data: &Path, summary: &mut ImportSummary) -> 
     sink.close().and(done)
 }
 
-fn row_options(args: &ImportArgs) -> Result<RowOptions, Problem> {
-    let zone = TimeZone::get(&args.timezone).map_err(|_| {
-        Problem::invalid(format!("{:?} is no time zone", args.timezone))
-            .hint("give an IANA name, as Europe/Berlin")
-    })?;
-    let unit = args.time_unit.map(|unit| match unit {
-        Unit::S => TimeUnit::Seconds,
-        Unit::Ms => TimeUnit::Milliseconds,
-        Unit::Us => TimeUnit::Microseconds,
-    });
-    let mut mapping = Mapping::new(&args.map, TimeReader { zone, unit })?;
-    mapping.only_mapped = args.only_mapped;
-    mapping.strings = args.strings.clone();
-    Ok(RowOptions {
-        mapping,
-        has_header: !args.no_header,
-        delimiter: args.delimiter.as_deref().map(Delimiter::parse).transpose()?,
-        id_from_line: args.id_from_line,
-        now: Timestamp::now().as_millisecond(),
-        chunk_event_count: 0,
-        ends_chunk_at_reject: args.strict,
-    })
+/// The files to read, and what the rows of each are: those of a directory that `flywheel export` made, in the order in
+/// which they are best read.
+fn inputs(args: &ImportArgs) -> Result<Vec<(PathBuf, What)>, Problem> {
+    let mut inputs = Vec::new();
+    for path in &args.files {
+        if !is_directory_outside(path) {
+            inputs.push((path.clone(), args.what));
+            continue;
+        }
+        let before = inputs.len();
+        for (stem, part) in PARTS {
+            let named = ["ndjson", "csv", "parquet"].map(|end| path.join(format!("{stem}.{end}")));
+            let found = named.into_iter().filter(|path| size_outside(path).is_some());
+            inputs.extend(found.map(|path| (path, What::from(part))));
+        }
+        if inputs.len() == before {
+            let detail = format!("{} is a directory without the files of an export", path.display());
+            return Err(Problem::new(ProblemClass::NotFound, detail).hint("name the files to import"));
+        }
+    }
+    Ok(inputs)
 }
 
 fn import_file(
-    path: &Path,
+    source: Source,
     args: &ImportArgs,
-    options: RowOptions,
     sink: &mut Sink,
     rejects: &mut Rejects,
     summary: &mut ImportSummary,
 ) -> Result<(), Problem> {
-    let file = InputFile::open(path)?;
-    let format = match args.input {
-        Some(Input::Ndjson) => InputFormat::Ndjson,
-        Some(Input::Csv) => InputFormat::Csv,
-        None => file.format()?,
-    };
-    let name = file.name.clone();
-    let progress = Progress::new(&file);
-    let mut reader = RowReader::new(file, format, options)?;
+    let Source { name, size, consumed, mut next_chunk } = source;
+    let progress = Progress::new(&name, size, consumed);
     let (sender, receiver) = crossbeam::channel::bounded::<Result<Chunk, Problem>>(QUEUE_SIZE);
     let done = std::thread::scope(|scope| {
         scope.spawn(move || {
-            while let Some(next) = reader.next_chunk().transpose() {
+            while let Some(next) = next_chunk().transpose() {
                 let is_last = next.is_err();
                 // Nobody listens any more when storing failed.
                 if sender.send(next).is_err() || is_last {
@@ -241,13 +288,17 @@ fn import_file(
         let mut stored_line = 0;
         for chunk in receiver {
             // A file that breaks off is an error after all that could be read of it was stored.
-            let Chunk { batch, rejected, line } = chunk.map_err(|problem| stored_before(problem, args))?;
+            let Chunk { batch, said, rejected, line } =
+                chunk.map_err(|problem| stored_before(problem, args))?;
+            let stored_so_far = |mut problem: Problem| {
+                let stored = format!("; the rows of {name} up to line {stored_line} are stored");
+                problem.detail.push_str(&stored);
+                problem
+            };
+            summary.changes += said.len() as u64;
+            sink.apply(said).map_err(stored_so_far)?;
             if !batch.is_empty() {
-                let receipt = sink.ingest(batch).map_err(|mut problem| {
-                    let stored = format!("; the rows of {name} up to line {stored_line} are stored");
-                    problem.detail.push_str(&stored);
-                    problem
-                })?;
+                let receipt = sink.ingest(batch).map_err(stored_so_far)?;
                 summary.accepted += receipt.accepted;
                 summary.duplicates += receipt.duplicates;
                 summary.expired += receipt.expired;
@@ -287,15 +338,15 @@ struct Progress {
 }
 
 impl Progress {
-    fn new(file: &InputFile) -> Progress {
-        let (bar, template) = match file.size {
+    fn new(name: &str, size: Option<u64>, consumed: Arc<AtomicU64>) -> Progress {
+        let (bar, template) = match size {
             Some(size) => (ProgressBar::new(size), "{prefix} {bar:30} {bytes}/{total_bytes} {msg}"),
             None => (ProgressBar::no_length(), "{prefix} {spinner} {bytes} {msg}"),
         };
         let style = ProgressStyle::with_template(template).expect("the templates are well formed");
         bar.set_style(style);
-        bar.set_prefix(file.name.clone());
-        Progress { bar, consumed: file.consumed(), started: Instant::now() }
+        bar.set_prefix(name.to_owned());
+        Progress { bar, consumed, started: Instant::now() }
     }
 
     fn tell(&self, event_count: u64) {
@@ -317,6 +368,9 @@ impl std::fmt::Display for ImportSummary {
             grouped(self.rejected),
             grouped(rounded(rate)),
         )?;
+        if self.changes > 0 {
+            write!(f, "; {} profiles and identities", grouped(self.changes))?;
+        }
         if self.expired > 0 {
             write!(f, "; {} had expired and are not stored", grouped(self.expired))?;
         }

@@ -3,9 +3,11 @@
 //! A command is a file here: its arguments, and `run`. Results go to stdout, everything else to stderr. Exit
 //! codes: 0 well, 1 failed, 2 wrong usage, 3 damaged store.
 
-mod arguments;
+mod config;
 mod demo;
+mod export;
 pub mod import;
+mod keys;
 mod log;
 mod look;
 mod outline;
@@ -21,30 +23,24 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::api::{Problem, ProblemClass};
+use crate::settings::{FileSettings, GlobalSettings, resolve};
 use crate::store::{Store, StoreOptions};
-
-/// The heading of what every command takes.
-const GLOBAL: &str = "Global options";
 
 /// An embedded, self-hosted product-analytics event store and server.
 #[derive(Debug, Parser)]
 #[command(name = "flywheel", version)]
 #[command(after_help = "Exit codes: 0 well, 1 failed, 2 wrong usage, 3 damaged store.")]
 struct Cli {
-    /// The directory of the store.
-    #[arg(long, global = true, value_name = "DIR", env = "FLYWHEEL_DATA", default_value = "./flywheel-data")]
-    #[arg(help_heading = GLOBAL, hide_env_values = true)]
-    data: PathBuf,
+    #[command(flatten)]
+    settings: GlobalSettings,
 
-    /// What to log to stderr: error, warn, info, debug, trace, or a filter such as warn,flywheeldb=debug.
-    ///
-    /// Unless told, serve logs info and the others warn.
-    #[arg(long, global = true, value_name = "FILTER", env = "FLYWHEEL_LOG")]
-    #[arg(help_heading = GLOBAL, hide_env_values = true)]
-    log: Option<String>,
+    /// A file of settings, as TOML. flywheel config --format toml writes one.
+    #[arg(long, global = true, value_name = "FILE", env = "FLYWHEEL_CONFIG")]
+    #[arg(help_heading = "Global options", hide_env_values = true)]
+    config: Option<PathBuf>,
 
     /// Logs more, whatever --log says: -v is info, -vv debug, -vvv trace.
-    #[arg(short, long, global = true, action = clap::ArgAction::Count, help_heading = GLOBAL)]
+    #[arg(short, long, global = true, action = clap::ArgAction::Count, help_heading = "Global options")]
     verbose: u8,
 
     #[command(subcommand)]
@@ -59,6 +55,8 @@ enum Command {
     Serve(serve::ServeArgs),
     /// Imports events from files.
     Import(import::ImportArgs),
+    /// Exports events, profiles and identities to files.
+    Export(export::ExportArgs),
     /// Answers a query: a body of POST /v1/query/{kind} with its "kind".
     Query(query::QueryArgs),
     /// Shows the events there are, and their properties.
@@ -77,6 +75,10 @@ enum Command {
     Backup(vault::BackupArgs),
     /// Makes a store of a backup, in a directory that is empty or not there.
     Restore(vault::RestoreArgs),
+    /// Makes, lists and revokes keys.
+    Keys(keys::KeysArgs),
+    /// Shows which settings hold, and where each comes from.
+    Config(config::ConfigArgs),
     /// Prints a script that completes commands in a shell.
     Completions {
         /// The shell that the script is for.
@@ -98,12 +100,23 @@ pub fn main() -> ExitCode {
 
 fn run(cli: Cli) -> Result<(), Problem> {
     let default_level = if matches!(cli.command, Command::Serve(_)) { "info" } else { "warn" };
-    log::start(cli.log.as_deref(), cli.verbose, default_level)?;
-    let data = cli.data.as_path();
+    let file = FileSettings::read(cli.config.as_deref())?;
+    let of_server = match &cli.command {
+        Command::Serve(args) => Some(&args.settings),
+        Command::Demo(args) => Some(&args.settings),
+        Command::Config(args) => Some(&args.settings),
+        _ => None,
+    };
+    let given: Vec<_> = [&cli.settings.0].into_iter().chain(of_server.map(|given| &given.0)).collect();
+    let resolved = resolve(&given, &file)?;
+    let settings = &resolved.settings;
+    log::start(settings.log.as_deref(), settings.log_format, cli.verbose, default_level)?;
+    let data = settings.data.as_path();
     match cli.command {
-        Command::Demo(args) => demo::run(args, data),
-        Command::Serve(args) => serve::run(args, data),
+        Command::Demo(args) => demo::run(args, settings),
+        Command::Serve(args) => serve::run(args, settings),
         Command::Import(args) => import::run(args, data),
+        Command::Export(args) => export::run(args, data),
         Command::Query(args) => query::run(args, data),
         Command::Schema(args) => look::schema(args, data),
         Command::User(args) => look::user(args, data),
@@ -113,6 +126,8 @@ fn run(cli: Cli) -> Result<(), Problem> {
         Command::Check(args) => vault::run_check(&args, data),
         Command::Backup(args) => vault::run_backup(&args, data),
         Command::Restore(args) => vault::run_restore(&args, data),
+        Command::Keys(args) => keys::run(args, data),
+        Command::Config(args) => config::run(args, &resolved),
         Command::Completions { shell } => completions(shell),
     }
 }

@@ -25,6 +25,10 @@ pub(super) struct QueryArgs {
     /// Asks a running server, such as http://127.0.0.1:7070, instead of opening the store.
     #[arg(long, value_name = "URL", env = "FLYWHEEL_URL")]
     url: Option<String>,
+
+    /// A key of the server of scope read, where it asks for one.
+    #[arg(long, value_name = "KEY", env = "FLYWHEEL_KEY", hide_env_values = true)]
+    key: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -45,23 +49,23 @@ enum QueryFormat {
 pub(super) fn run(args: QueryArgs, data: &Path) -> Result<(), Problem> {
     let query = Json::parse(&read_query(&args.file)?)?;
     let encoded_format = match args.format {
-        QueryFormat::Table => return show_table(&answer(&query, args.url.as_deref(), data)?),
+        QueryFormat::Table => return show_table(&answer(&query, &args, data)?),
         QueryFormat::Json => Format::Json,
         QueryFormat::Csv => Format::Csv,
         QueryFormat::Ndjson => Format::Ndjson,
         QueryFormat::Arrow => Format::Arrow,
     };
     let encoded = match &args.url {
-        Some(url) => ask(url, &query, encoded_format)?,
+        Some(url) => ask(url, args.key.as_deref(), &query, encoded_format)?,
         None => encode(&with_store(data, |store| store.query(&query))?, encoded_format),
     };
     output::print(&encoded)
 }
 
-fn answer(query: &Json, url: Option<&str>, data: &Path) -> Result<Answer, Problem> {
-    match url {
+fn answer(query: &Json, args: &QueryArgs, data: &Path) -> Result<Answer, Problem> {
+    match &args.url {
         Some(url) => {
-            let body = Json::parse(&ask(url, query, Format::Json)?)?;
+            let body = Json::parse(&ask(url, args.key.as_deref(), query, Format::Json)?)?;
             decode(&body)
         }
         None => with_store(data, |store| store.query(query)),
@@ -69,9 +73,9 @@ fn answer(query: &Json, url: Option<&str>, data: &Path) -> Result<Answer, Proble
 }
 
 /// Asks a server. Returns the result as it told it.
-fn ask(url: &str, query: &Json, format: Format) -> Result<Vec<u8>, Problem> {
+fn ask(url: &str, key: Option<&str>, query: &Json, format: Format) -> Result<Vec<u8>, Problem> {
     let kind = query.root().object()?.required("kind")?.string()?;
-    Client::new(url)?.query(kind, format, query.to_string())
+    Client::new(url, key)?.query(kind, format, query.to_string())
 }
 
 fn show_table(answer: &Answer) -> Result<(), Problem> {

@@ -1,23 +1,20 @@
 //! `flywheel serve`: the server.
 
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
 
-use super::arguments::{LISTEN_DEFAULT, listen_address};
 use super::output;
 use crate::api::Problem;
 use crate::http::Server;
+use crate::settings::{ServerSettings, Settings};
 use crate::store::{Store, StoreOptions};
 
 #[derive(Debug, Args)]
 pub(super) struct ServeArgs {
-    /// The address to listen on: one of this machine alone, as there are no keys yet. Port 0 takes a free one.
-    #[arg(long, value_name = "ADDRESS", env = "FLYWHEEL_LISTEN", default_value = LISTEN_DEFAULT,
-        value_parser = listen_address)]
-    listen: SocketAddr,
+    #[command(flatten)]
+    pub settings: ServerSettings,
 
     /// Serves what is left of a damaged store, to read only, and says so in every answer.
     #[arg(long, env = "FLYWHEEL_DEGRADED")]
@@ -73,18 +70,19 @@ pub(super) fn backups_beside(data: &Path) -> PathBuf {
     data.with_file_name(name)
 }
 
-pub(super) fn run(args: ServeArgs, data: &Path) -> Result<(), Problem> {
+pub(super) fn run(args: ServeArgs, settings: &Settings) -> Result<(), Problem> {
+    let data = settings.data.as_path();
     let backups = args.backups.unwrap_or_else(|| backups_beside(data));
-    let server = Server::bind(args.listen)?.with_backups(backups);
+    let server = Server::bind_with(settings.clone())?.with_backups(backups);
     let options = StoreOptions { degraded: args.degraded, ..args.expiry.options() };
     let store = Store::open_with(data, options)?;
-    let line = ready_line(server.address(), data);
+    let line = ready_line(&server, data);
     server.run(store, || output::print(line.as_bytes()))
 }
 
 /// The one line that programs wait for.
-pub(super) fn ready_line(address: SocketAddr, data: &Path) -> String {
-    format!("flywheel is ready on http://{address} (data in {})\n", data.display())
+pub(super) fn ready_line(server: &Server, data: &Path) -> String {
+    format!("flywheel is ready on {} (data in {})\n", server.url(), data.display())
 }
 
 #[cfg(test)]

@@ -24,6 +24,13 @@ impl TextTable {
         TextTable { header: header.iter().map(|name| harmless(name)).collect(), rows: Vec::new(), is_right }
     }
 
+    /// A table of texts alone.
+    pub fn of_texts(columns: &[&str], rows: Vec<Vec<String>>) -> TextTable {
+        let mut table = TextTable::new(columns.iter().map(|name| ((*name).to_owned(), false)));
+        rows.into_iter().for_each(|row| table.push(row));
+        table
+    }
+
     pub fn push(&mut self, row: Vec<String>) {
         debug_assert_eq!(row.len(), self.header.len(), "a row has a cell for each column");
         self.rows.push(row.iter().map(|text| harmless(text)).collect());

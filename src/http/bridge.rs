@@ -1,15 +1,15 @@
 //! Where async crosses to the blocking store, once in each direction.
 //!
-//! Reads wait in a bounded queue for a thread of their own pool, one a core, so that many askers cannot slow
-//! each other down without end. Writes go to tokio's blocking threads, because most of their time they wait
-//! for the disk together. The answer to an asker who has gone is dropped, a read not begun is not begun, and a
-//! query that was given an [`Asker`]'s flag stops.
+//! Reads wait in a bounded queue for a thread of their lane, so that many askers cannot slow each other down without
+//! end, and those of one lane not those of another. Writes go to tokio's blocking threads, because most of their time
+//! they wait for the disk together. The answer to an asker who has gone is dropped, a read not begun is not begun, and
+//! a query that was given an [`Asker`]'s flag stops.
 //! A panic in either is a problem of class bug, and the thread lives on.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -17,17 +17,67 @@ use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bound
 use tokio::sync::{Semaphore, oneshot};
 
 use crate::api::{Problem, ProblemClass};
-use crate::limits::{QUERY_WAITING_COUNT_MAX, WRITE_IN_FLIGHT_COUNT_MAX};
+use crate::query::step_back;
 use crate::store::{Health, Store};
 
 type Job = Box<dyn FnOnce(&Store) + Send>;
+
+/// Which threads a read runs on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lane {
+    /// Queries, in their first moments: a thread a core.
+    Quick,
+    /// Queries that took longer than that. They step back for the threads of all others.
+    Slow,
+    /// Looking around, which nothing bounds in time: one thread, so that it never takes those of queries.
+    Look,
+}
+
+impl Lane {
+    pub const ALL: [Lane; 3] = [Lane::Quick, Lane::Slow, Lane::Look];
+
+    pub fn word(self) -> &'static str {
+        match self {
+            Lane::Quick => "quick",
+            Lane::Slow => "slow",
+            Lane::Look => "look",
+        }
+    }
+}
+
+/// How many run and wait at once.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct BridgeSize {
+    pub slow_count_max: usize,
+    pub waiting_count_max: usize,
+    pub write_count_max: usize,
+}
 
 /// The way to the store.
 #[derive(Debug)]
 pub(super) struct Bridge {
     store: Arc<Store>,
-    reads: Sender<Job>,
+    reads: [Sender<Job>; Lane::ALL.len()],
+    running: [Arc<AtomicUsize>; Lane::ALL.len()],
     writes: Arc<Semaphore>,
+    /// Quick reads that wait for a thread, and writes under way: those for whom a query that takes long makes way.
+    wanting: Arc<AtomicUsize>,
+}
+
+/// Somebody who wants a place, until this is dropped.
+struct Wanting(Arc<AtomicUsize>);
+
+impl Wanting {
+    fn new(count: &Arc<AtomicUsize>) -> Wanting {
+        count.fetch_add(1, Ordering::Relaxed);
+        Wanting(Arc::clone(count))
+    }
+}
+
+impl Drop for Wanting {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// The threads of a bridge. They end when it is dropped and what they are at is done.
@@ -57,40 +107,78 @@ impl Drop for Asker {
 
 impl Bridge {
     /// Starts the threads that answer reads.
-    pub fn start(store: Arc<Store>) -> std::io::Result<(Bridge, ReadThreads)> {
-        let (reads, jobs) = bounded::<Job>(QUERY_WAITING_COUNT_MAX);
+    pub fn start(store: Arc<Store>, size: BridgeSize) -> std::io::Result<(Bridge, ReadThreads)> {
         let (alive, ended) = bounded::<()>(0);
-        for _ in 0..thread::available_parallelism().map_or(1, |count| count.get()) {
-            let (store, jobs, alive) = (Arc::clone(&store), jobs.clone(), alive.clone());
-            thread::Builder::new().name("query".to_owned()).spawn(move || {
-                for job in jobs {
-                    job(&store);
-                }
-                drop(store);
-                drop(alive);
-            })?;
+        let mut lanes = Vec::new();
+        for lane in Lane::ALL {
+            let (reads, jobs) = bounded::<Job>(size.waiting_count_max);
+            let running = Arc::new(AtomicUsize::new(0));
+            let thread_count = match lane {
+                Lane::Quick => thread::available_parallelism().map_or(1, |count| count.get()),
+                Lane::Slow => size.slow_count_max,
+                Lane::Look => 1,
+            };
+            for _ in 0..thread_count {
+                let (store, jobs, alive) = (Arc::clone(&store), jobs.clone(), alive.clone());
+                let running = Arc::clone(&running);
+                thread::Builder::new().name(format!("read-{}", lane.word())).spawn(move || {
+                    if lane == Lane::Slow {
+                        step_back();
+                    }
+                    for job in jobs {
+                        running.fetch_add(1, Ordering::Relaxed);
+                        job(&store);
+                        running.fetch_sub(1, Ordering::Relaxed);
+                    }
+                    drop(store);
+                    drop(alive);
+                })?;
+            }
+            lanes.push((reads, running));
         }
-        let writes = Arc::new(Semaphore::new(WRITE_IN_FLIGHT_COUNT_MAX));
-        Ok((Bridge { store, reads, writes }, ReadThreads { ended }))
+        let lanes: [(Sender<Job>, Arc<AtomicUsize>); Lane::ALL.len()] =
+            lanes.try_into().expect("there is one of each");
+        let running = lanes.each_ref().map(|(_, running)| Arc::clone(running));
+        let writes = Arc::new(Semaphore::new(size.write_count_max));
+        let reads = lanes.map(|(reads, _)| reads);
+        Ok((Bridge { store, reads, running, writes, wanting: Arc::default() }, ReadThreads { ended }))
     }
 
-    /// Runs `work` on a thread of the pool for reads.
+    /// The store, for what neither waits nor computes.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// How many want a place that queries of the quick lane have.
+    pub fn wanting(&self) -> Arc<AtomicUsize> {
+        Arc::clone(&self.wanting)
+    }
+
+    /// How many reads of a lane run, and how many wait.
+    pub fn load(&self, lane: Lane) -> (usize, usize) {
+        (self.running[lane as usize].load(Ordering::Relaxed), self.reads[lane as usize].len())
+    }
+
+    /// Runs `work` on a thread of a lane.
     pub async fn read<T: Send + 'static>(
         &self,
+        lane: Lane,
         work: impl FnOnce(&Store) -> Result<T, Problem> + Send + 'static,
     ) -> Result<T, Problem> {
         let (sender, receiver) = oneshot::channel();
+        let wanting = (lane == Lane::Quick).then(|| Wanting::new(&self.wanting));
         let job: Job = Box::new(move |store| {
+            drop(wanting);
             if sender.is_closed() {
                 return;
             }
             // The asker may go while we work: then nobody takes the result.
             let _ = sender.send(without_panic(|| work(store)));
         });
-        match self.reads.try_send(job) {
+        match self.reads[lane as usize].try_send(job) {
             Ok(()) => receiver.await.unwrap_or_else(|_| Err(stopping())),
             Err(TrySendError::Full(_)) => {
-                let detail = format!("{QUERY_WAITING_COUNT_MAX} queries are waiting already");
+                let detail = "as many queries as may wait are waiting already";
                 Err(Problem::new(ProblemClass::Busy, detail).hint("ask again in a moment"))
             }
             Err(TrySendError::Disconnected(_)) => Err(stopping()),
@@ -111,9 +199,10 @@ impl Bridge {
     ) -> Result<T, Problem> {
         let permit = Arc::clone(&self.writes).acquire_owned().await.expect("the semaphore is never closed");
         let store = Arc::clone(&self.store);
+        let wanting = Wanting::new(&self.wanting);
         let task = tokio::task::spawn_blocking(move || {
             // Kept by the work and not by the asker, who may go before it is done.
-            let _permit = permit;
+            let _kept = (permit, wanting);
             without_panic(|| work(&store))
         });
         task.await.unwrap_or_else(|_| Err(stopping()))
@@ -144,7 +233,7 @@ pub(super) fn bug(panic: &(dyn Any + Send)) -> Problem {
 }
 
 fn stopping() -> Problem {
-    Problem::new(ProblemClass::Busy, "the server is stopping")
+    Problem::new(ProblemClass::Unavailable, "the server is stopping")
 }
 
 #[cfg(test)]
@@ -153,10 +242,13 @@ mod tests {
 
     use super::*;
 
+    const WAITING_COUNT_MAX: usize = 8;
+
     fn bridge() -> (Arc<Bridge>, ReadThreads, tempfile::TempDir) {
         let folder = tempfile::tempdir().unwrap();
         let store = Arc::new(Store::open(folder.path()).unwrap());
-        let (bridge, threads) = Bridge::start(store).unwrap();
+        let size = BridgeSize { slow_count_max: 1, waiting_count_max: WAITING_COUNT_MAX, write_count_max: 4 };
+        let (bridge, threads) = Bridge::start(store, size).unwrap();
         (Arc::new(bridge), threads, folder)
     }
 
@@ -164,11 +256,11 @@ mod tests {
     async fn a_panic_is_a_problem_and_the_threads_live_on() {
         let (bridge, threads, _folder) = bridge();
         for _ in 0..20 {
-            let read = bridge.read::<()>(|_| panic!("half way")).await.unwrap_err();
+            let read = bridge.read::<()>(Lane::Look, |_| panic!("half way")).await.unwrap_err();
             let write = bridge.write::<()>(|_| panic!("half way")).await.unwrap_err();
             assert_eq!((read.class, write.class), (ProblemClass::Bug, ProblemClass::Bug));
         }
-        assert_eq!(bridge.read(|_| Ok(1)).await, Ok(1));
+        assert_eq!(bridge.read(Lane::Quick, |_| Ok(1)).await, Ok(1));
         assert_eq!(bridge.write(|_| Ok(2)).await, Ok(2));
         drop(bridge);
         assert!(threads.wait(Duration::from_secs(10)));
@@ -188,7 +280,7 @@ mod tests {
                 }
                 Ok(())
             };
-            bridge.read(work).await
+            bridge.read(Lane::Quick, work).await
         });
         while has_begun.try_recv().is_err() {
             tokio::task::yield_now().await;
@@ -212,7 +304,7 @@ mod tests {
                     let _ = released.recv();
                     Ok(())
                 };
-                bridge.read(work).await
+                bridge.read(Lane::Quick, work).await
             })
         };
         let running: Vec<_> = (0..thread_count).map(|_| ask()).collect();
@@ -221,11 +313,11 @@ mod tests {
             tokio::task::yield_now().await;
             running_count += has_begun.try_iter().count();
         }
-        let waiting: Vec<_> = (0..QUERY_WAITING_COUNT_MAX).map(|_| ask()).collect();
-        while !bridge.reads.is_full() {
+        let waiting: Vec<_> = (0..WAITING_COUNT_MAX).map(|_| ask()).collect();
+        while !bridge.reads[Lane::Quick as usize].is_full() {
             tokio::task::yield_now().await;
         }
-        assert_eq!(bridge.read(|_| Ok(())).await.unwrap_err().class, ProblemClass::Busy);
+        assert_eq!(bridge.read(Lane::Quick, |_| Ok(())).await.unwrap_err().class, ProblemClass::Busy);
 
         waiting.iter().for_each(tokio::task::JoinHandle::abort);
         for task in waiting {

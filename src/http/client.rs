@@ -5,7 +5,7 @@ use std::future::Future;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
-use hyper::header::CONTENT_TYPE;
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, Uri};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::{Client as HttpClient, Error};
@@ -20,13 +20,16 @@ use crate::api::{Format, Json, Problem, ProblemClass};
 pub struct Client {
     /// Without a slash at its end.
     url: String,
+    /// What `Authorization` says.
+    authorization: Option<HeaderValue>,
     http: HttpClient<HttpConnector, Full<Bytes>>,
     runtime: Runtime,
 }
 
 impl Client {
-    /// Prepares to ask the server at `url`, such as `http://127.0.0.1:7070`. Does not connect yet.
-    pub fn new(url: &str) -> Result<Client, Problem> {
+    /// Prepares to ask the server at `url`, such as `http://127.0.0.1:7070`, with a key if it asks for one. Does not
+    /// connect yet.
+    pub fn new(url: &str, key: Option<&str>) -> Result<Client, Problem> {
         let url = url.trim_end_matches('/');
         let parsed = url.parse::<Uri>().ok();
         if parsed.as_ref().and_then(Uri::scheme_str) != Some("http") {
@@ -37,7 +40,13 @@ impl Client {
         let runtime = runtime
             .map_err(|e| Problem::new(ProblemClass::Io, format!("cannot prepare to ask a server: {e}")))?;
         let http = HttpClient::builder(TokioExecutor::new()).build_http();
-        Ok(Client { url: url.to_owned(), http, runtime })
+        let authorization = key.map(|key| {
+            let mut value = HeaderValue::from_str(&format!("Bearer {key}"))
+                .map_err(|_| Problem::invalid("the key has characters that no key has"))?;
+            value.set_sensitive(true);
+            Ok::<_, Problem>(value)
+        });
+        Ok(Client { url: url.to_owned(), authorization: authorization.transpose()?, http, runtime })
     }
 
     /// Asks a query. Returns the result in the format.
@@ -48,11 +57,36 @@ impl Client {
 
     /// Posts a body. Returns that of the answer, or the problem that the server tells.
     pub fn post(&self, path: &str, content_type: &str, body: impl Into<Bytes>) -> Result<Vec<u8>, Problem> {
-        let request = Request::builder()
-            .method(Method::POST)
-            .uri(format!("{}{path}", self.url))
-            .header(CONTENT_TYPE, content_type)
-            .body(Full::new(body.into()))
+        self.send(Method::POST, path, Some(content_type), body.into())
+    }
+
+    /// Gets what is at a path.
+    pub fn get(&self, path: &str) -> Result<Vec<u8>, Problem> {
+        self.send(Method::GET, path, None, Bytes::new())
+    }
+
+    /// Deletes what is at `/v1/` and these segments.
+    pub fn delete(&self, segments: &[&str]) -> Result<Vec<u8>, Problem> {
+        let segments: Vec<_> = segments.iter().map(|segment| percent_encode(segment)).collect();
+        self.send(Method::DELETE, &format!("/v1/{}", segments.join("/")), None, Bytes::new())
+    }
+
+    fn send(
+        &self,
+        method: Method,
+        path: &str,
+        content_type: Option<&str>,
+        body: Bytes,
+    ) -> Result<Vec<u8>, Problem> {
+        let mut request = Request::builder().method(method).uri(format!("{}{path}", self.url));
+        if let Some(content_type) = content_type {
+            request = request.header(CONTENT_TYPE, content_type);
+        }
+        if let Some(authorization) = &self.authorization {
+            request = request.header(AUTHORIZATION, authorization);
+        }
+        let request = request
+            .body(Full::new(body))
             .map_err(|e| Problem::invalid(format!("{}{path} is not an address: {e}", self.url)))?;
         let exchange = self.http.request(request);
         let (status, body) = self.runtime.block_on(self.exchange(exchange))?;
@@ -107,6 +141,7 @@ fn class_of(status: u16) -> ProblemClass {
         404 => ProblemClass::NotFound,
         405 => ProblemClass::MethodNotAllowed,
         406 => ProblemClass::NotAcceptable,
+        408 => ProblemClass::TooSlow,
         409 => ProblemClass::Conflict,
         413 => ProblemClass::TooLarge,
         415 => ProblemClass::UnsupportedMediaType,
@@ -131,8 +166,9 @@ mod tests {
     #[test]
     fn only_plain_http_is_spoken() {
         for url in ["https://a.example", "127.0.0.1:7070", "", "ftp://x"] {
-            assert!(Client::new(url).is_err(), "{url}");
+            assert!(Client::new(url, None).is_err(), "{url}");
         }
-        Client::new("http://127.0.0.1:7070/").unwrap();
+        Client::new("http://127.0.0.1:7070/", None).unwrap();
+        assert!(Client::new("http://127.0.0.1:7070/", Some("a\nb")).is_err());
     }
 }

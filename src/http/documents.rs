@@ -3,6 +3,7 @@
 use hyper::StatusCode;
 use serde_json::json;
 
+use super::bridge::Lane;
 use super::handlers::Call;
 use super::media::require_json;
 use super::respond::{self, Reply};
@@ -37,7 +38,7 @@ impl Call<'_> {
     }
 
     pub(super) async fn show_growth_model(&mut self) -> Result<Reply, Problem> {
-        Ok(respond::json(StatusCode::OK, &self.app.bridge.read(Store::get_growth_model).await?))
+        Ok(respond::json(StatusCode::OK, &self.app.bridge.read(Lane::Look, Store::get_growth_model).await?))
     }
 
     pub(super) async fn delete_growth_model(&mut self) -> Result<Reply, Problem> {
@@ -50,7 +51,7 @@ impl Call<'_> {
             Named::Cohort => store.list_cohorts(),
             Named::Query => store.list_queries(),
         };
-        Ok(respond::json(StatusCode::OK, &self.app.bridge.read(list).await?))
+        Ok(respond::json(StatusCode::OK, &self.app.bridge.read(Lane::Look, list).await?))
     }
 
     /// Stores a document, and tells it as it is stored.
@@ -72,7 +73,10 @@ impl Call<'_> {
 
     pub(super) async fn show_cohort(&mut self) -> Result<Reply, Problem> {
         let name = self.segment();
-        Ok(respond::json(StatusCode::OK, &self.app.bridge.read(move |store| store.get_cohort(&name)).await?))
+        Ok(respond::json(
+            StatusCode::OK,
+            &self.app.bridge.read(Lane::Look, move |store| store.get_cohort(&name)).await?,
+        ))
     }
 
     pub(super) async fn show_query(&mut self) -> Result<Reply, Problem> {
@@ -87,7 +91,7 @@ impl Call<'_> {
             return Err(Problem::invalid(detail).hint(format!("GET {address}.json runs the query")));
         }
         let show = move |store: &Store| store.get_query(&address);
-        Ok(respond::json(StatusCode::OK, &self.app.bridge.read(show).await?))
+        Ok(respond::json(StatusCode::OK, &self.app.bridge.read(Lane::Look, show).await?))
     }
 
     pub(super) async fn run_stored_query(&mut self) -> Result<Reply, Problem> {

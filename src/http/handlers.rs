@@ -2,34 +2,36 @@
 
 use std::borrow::Cow;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use hyper::StatusCode;
 use hyper::body::Incoming;
-use hyper::header::{HeaderName, HeaderValue, IF_NONE_MATCH};
+use hyper::header::IF_NONE_MATCH;
 use hyper::http::request::Parts;
 use jiff::tz::TimeZone;
 use serde::Serialize;
 use serde_json::json;
 
-use super::body::{self, BodyBudget, ReceivedBody};
-use super::bridge::{Asker, Bridge};
+use super::access::{Doorkeeper, needed};
+use super::body::{self, BodyRoom, ReceivedBody};
+use super::bridge::{Bridge, Lane};
+use super::connections::Connections;
+use super::dialects::{DialectState, endpoint_of};
 use super::media::{body_form, require_json, wanted_format};
-use super::origin;
+use super::metrics::Metrics;
 use super::parameters::Parameters;
+use super::queries::AskedQuery;
 use super::respond::{self, Refusal, Reply};
 use super::routes::{Action, Found, Routes};
-use super::validator::{Validator, is_held};
-use crate::api::{Format, Json, Problem, ProblemClass, encode, nearest};
+use super::validator::Validator;
+use crate::api::{Format, Json, Problem, ProblemClass, nearest};
 use crate::ingest::{OnError, Rejected, parse_events, parse_identities, parse_profiles};
 use crate::io::Disk;
-use crate::limits::{
-    BACKUP_NAME_SIZE_MAX, QUERY_TIME_MAX, TIMELINE_EVENT_COUNT_DEFAULT, TIMELINE_EVENT_COUNT_MAX,
-};
+use crate::limits::{BACKUP_NAME_SIZE_MAX, TIMELINE_EVENT_COUNT_DEFAULT, TIMELINE_EVENT_COUNT_MAX};
 use crate::model::{Entity, TimeMs, checked_time, parse_time};
-use crate::query::{Budget, QueryOptions};
-use crate::store::Health;
+use crate::settings::Settings;
 
 /// The kinds of queries that have an address.
 pub const QUERY_KINDS: [&str; 15] = [
@@ -58,8 +60,13 @@ const BACKUP_NAME_DEFAULT: &str = "latest";
 pub(super) struct App {
     pub bridge: Bridge,
     pub routes: Routes,
-    pub bodies: BodyBudget,
+    pub bodies: BodyRoom,
     pub validator: Validator,
+    pub dialects: Arc<DialectState>,
+    pub doorkeeper: Arc<Doorkeeper>,
+    pub connections: Arc<Connections>,
+    pub metrics: Metrics,
+    pub settings: Settings,
     pub is_stopping: AtomicBool,
     /// Below which backups are put, by name.
     pub backups: PathBuf,
@@ -105,8 +112,11 @@ pub(super) struct Call<'a> {
 impl App {
     /// Answers a request. Reads of its body what it needs.
     pub async fn answer(&self, parts: &Parts, incoming: &mut Incoming) -> Result<Reply, Refusal> {
-        origin::check(&parts.headers)?;
+        if let Some(endpoint) = endpoint_of(parts) {
+            return self.answer_dialect(endpoint, parts, incoming).await;
+        }
         let Found { route, segment } = self.routes.find(&parts.method, parts.uri.path())?;
+        self.doorkeeper.admit(self.bridge.store(), needed(route.action), parts)?;
         let parameters = Parameters::parse(parts.uri.query(), route.parameters)?;
         let mut call = Call { app: self, parts, incoming, parameters, segment };
         let reply = match route.action {
@@ -129,9 +139,16 @@ impl App {
             Action::DeleteGrowthModel => call.delete_growth_model().await,
             Action::RunQuery => call.run_stored_query().await,
             Action::ShowHealth => Ok(respond::json(StatusCode::OK, &json!({"status": "ok"}))),
-            Action::ShowReadiness => call.show_readiness().await,
+            Action::ShowReadiness => Ok(self.show_readiness().await),
+            Action::ShowMetrics => {
+                let readiness = self.readiness().await;
+                Ok(self.show_metrics(readiness.is_ready(), readiness.takes_writes()))
+            }
             Action::Seal => call.seal().await,
             Action::Compact => call.compact().await,
+            Action::ListKeys => call.list_keys().await,
+            Action::CreateKey => call.create_key().await,
+            Action::RevokeKey => call.revoke_key().await,
             Action::Backup => call.backup().await,
         };
         Ok(reply?)
@@ -150,6 +167,7 @@ impl Call<'_> {
             Ok((receipt, parsed.rejected))
         };
         let (receipt, rejected) = self.app.bridge.write(write).await?;
+        self.app.metrics.events_rejected.add(rejected.len() as u64);
         let told = ToldReceipt {
             accepted: receipt.accepted,
             duplicates: receipt.duplicates,
@@ -195,7 +213,7 @@ impl Call<'_> {
         let limit = timeline_limit(self.parameters.get("limit"))?;
         let before = self.parameters.get("before").map(time_parameter).transpose()?;
         let problem = no_such_user(&user);
-        let found = self.app.bridge.read(move |store| store.user(&user, limit, before)).await?;
+        let found = self.app.bridge.read(Lane::Look, move |store| store.user(&user, limit, before)).await?;
         found.map(|body| respond::json(StatusCode::OK, &body)).ok_or(problem)
     }
 
@@ -204,7 +222,8 @@ impl Call<'_> {
         let limit = timeline_limit(self.parameters.get("limit"))?;
         let before = self.parameters.get("before").map(time_parameter).transpose()?;
         let problem = Problem::new(ProblemClass::NotFound, format!("there is no account {account:?}"));
-        let found = self.app.bridge.read(move |store| store.account(&account, limit, before)).await?;
+        let found =
+            self.app.bridge.read(Lane::Look, move |store| store.account(&account, limit, before)).await?;
         found.map(|body| respond::json(StatusCode::OK, &body)).ok_or(problem)
     }
 
@@ -232,7 +251,7 @@ impl Call<'_> {
         let held = self.parts.headers.get_all(IF_NONE_MATCH).iter();
         Ok(AskedQuery {
             format,
-            time_max: time_max(self.parameters.get("timeout_ms"))?,
+            time_max: time_max(self.parameters.get("timeout_ms"), self.app.settings.query_timeout)?,
             held: held.filter_map(|tags| tags.to_str().ok()).map(str::to_owned).collect(),
         })
     }
@@ -243,15 +262,8 @@ impl Call<'_> {
     }
 
     async fn show_schema(&mut self) -> Result<Reply, Problem> {
-        let schema = self.app.bridge.read(|store| store.schema()).await?;
+        let schema = self.app.bridge.read(Lane::Look, |store| store.schema()).await?;
         Ok(respond::json(StatusCode::OK, &schema))
-    }
-
-    async fn show_readiness(&self) -> Result<Reply, Problem> {
-        if self.app.is_stopping.load(Ordering::Relaxed) {
-            return Ok(respond::json(StatusCode::SERVICE_UNAVAILABLE, &json!({"status": "stopping"})));
-        }
-        Ok(told_health(&self.app.bridge.health().await?))
     }
 
     async fn backup(&mut self) -> Result<Reply, Problem> {
@@ -298,104 +310,6 @@ impl Call<'_> {
     pub fn segment(&self) -> String {
         self.segment.clone().expect("the route's address has an open segment")
     }
-}
-
-/// A query whose body is still to be read.
-pub(super) struct AskedQuery {
-    format: Format,
-    /// Once its body has arrived, the wait for a thread included.
-    time_max: Duration,
-    /// The tags of results that the asker has: the values of `If-None-Match`.
-    held: Vec<String>,
-}
-
-/// What comes back from the thread of a query.
-enum Told {
-    /// The asker has the result already, with this tag.
-    Held(String),
-    Table {
-        encoded: Vec<u8>,
-        tag: Option<String>,
-        /// What each part took.
-        timing: String,
-        /// The damaged files that the answer is without.
-        degraded: String,
-    },
-}
-
-impl AskedQuery {
-    /// Runs the query on a thread for reads, from its parsing to its encoding, and tells what each part took.
-    /// `query` gives its body, which carries its `"kind"`.
-    ///
-    /// It stops when its time is over, and when the asker goes.
-    pub async fn run(
-        self,
-        app: &App,
-        query: impl FnOnce(&crate::Store) -> Result<Json, Problem> + Send + 'static,
-    ) -> Result<Reply, Problem> {
-        let (asker, asked) = (Asker::default(), Instant::now());
-        let deadline = asked + self.time_max;
-        let budget = Budget { deadline: Some(deadline), cancelled: asker.has_gone(), ..Budget::default() };
-        let (validator, format) = (app.validator, self.format);
-        let read = move |store: &crate::Store| {
-            let begun = Instant::now();
-            let query = query(store)?;
-            let tag = |snapshot| validator.tag(&query, format, snapshot);
-            if !self.held.is_empty()
-                && let Some(tag) = tag(store.snapshot().number)
-                && is_held(&tag, &self.held)
-            {
-                return Ok(Told::Held(tag));
-            }
-            let answer = store.query_with(&query, &QueryOptions { now: None, budget })?;
-            let answered = Instant::now();
-            let (encoded, tag) = (encode(&answer, format), tag(answer.statistics.snapshot));
-            let degraded = answer.statistics.degraded.join(", ");
-            let timing =
-                [("wait", begun - asked), ("query", answered - begun), ("encode", answered.elapsed())];
-            let timing = timing.map(|(part, time)| format!("{part};dur={:.3}", time.as_secs_f64() * 1e3));
-            Ok(Told::Table { encoded, tag, timing: timing.join(", "), degraded })
-        };
-        match app.bridge.read(read).await? {
-            Told::Held(tag) => Ok(respond::not_modified(&tag)),
-            Told::Table { encoded, tag, timing, degraded } => {
-                let mut reply = respond::table(format, encoded, tag.as_deref());
-                let timing = HeaderValue::from_str(&timing).expect("words and numbers are visible ASCII");
-                reply.headers_mut().insert(HeaderName::from_static("server-timing"), timing);
-                if !degraded.is_empty() {
-                    // Formats other than JSON have no place for it.
-                    let degraded =
-                        HeaderValue::from_str(&degraded).expect("names of files are visible ASCII");
-                    reply.headers_mut().insert(HeaderName::from_static("flywheel-degraded"), degraded);
-                }
-                Ok(reply)
-            }
-        }
-    }
-}
-
-/// Whether requests are answered, and what is wrong with the store.
-fn told_health(health: &Health) -> Reply {
-    let missing: Vec<_> =
-        health.missing.iter().map(|file| json!({"file": file.name, "detail": file.reason})).collect();
-    let (status, word) = match health {
-        Health { write_failure: Some(_), .. } => (StatusCode::SERVICE_UNAVAILABLE, "read_only"),
-        health if !health.is_whole() => (StatusCode::OK, "degraded"),
-        _ => (StatusCode::OK, "ready"),
-    };
-    let mut told = json!({"status": word});
-    let mut tell = |name: &str, value: serde_json::Value| told[name] = value;
-    if !health.is_whole() {
-        tell("missing", missing.into());
-        tell("damaged", health.damaged.clone().into());
-    }
-    if let Some(reason) = &health.write_failure {
-        tell("detail", reason.clone().into());
-    }
-    if let Some(reason) = &health.expiry_halted {
-        tell("expiry_halted", reason.clone().into());
-    }
-    respond::json(status, &told)
 }
 
 /// The name of a backup that a body asks for: `{"name": "nightly"}`, or `latest` where there is no body.
@@ -481,9 +395,9 @@ fn timeline_limit(text: Option<&str>) -> Result<usize, Problem> {
 }
 
 /// How long a query may take: `timeout_ms`, else as long as any.
-fn time_max(text: Option<&str>) -> Result<Duration, Problem> {
-    let Some(text) = text else { return Ok(QUERY_TIME_MAX) };
-    let ms_max = QUERY_TIME_MAX.as_millis() as u64;
+fn time_max(text: Option<&str>, most: Duration) -> Result<Duration, Problem> {
+    let Some(text) = text else { return Ok(most) };
+    let ms_max = most.as_millis() as u64;
     let ms = text.parse().ok().filter(|ms| (1..=ms_max).contains(ms));
     ms.map(Duration::from_millis).ok_or_else(|| {
         Problem::invalid(format!(
@@ -505,7 +419,7 @@ fn time_parameter(text: &str) -> Result<TimeMs, Problem> {
 }
 
 /// The server's clock: what an event without a time is given.
-fn now() -> TimeMs {
+pub fn now() -> TimeMs {
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock is past 1970");
     i64::try_from(since_epoch.as_millis()).expect("the clock is before the year 292 million")
 }
@@ -541,10 +455,11 @@ mod tests {
 
     #[test]
     fn a_query_may_be_given_less_time_than_any_may_take() {
-        assert_eq!(time_max(None), Ok(QUERY_TIME_MAX));
-        assert_eq!(time_max(Some("250")), Ok(Duration::from_millis(250)));
+        let most = Duration::from_secs(30);
+        assert_eq!(time_max(None, most), Ok(most));
+        assert_eq!(time_max(Some("250"), most), Ok(Duration::from_millis(250)));
         for text in ["0", "-1", "1.5", "30001", "5s", ""] {
-            assert!(time_max(Some(text)).is_err(), "{text}");
+            assert!(time_max(Some(text), most).is_err(), "{text}");
         }
     }
 

@@ -10,25 +10,27 @@ use hyper::header::{HOST, HeaderMap, ORIGIN};
 
 use crate::api::{Problem, ProblemClass};
 
-/// Lets the request pass if no foreign web page can be behind it.
-pub(super) fn check(headers: &HeaderMap) -> Result<(), Problem> {
+/// Lets the request pass if no foreign web page can be behind it, or only one of an origin that is listed.
+pub(super) fn check(headers: &HeaderMap, is_listed: &dyn Fn(&str) -> bool) -> Result<(), Problem> {
     let text = |name| headers.get(name).map(|value| value.to_str().unwrap_or_default());
     let host = text(HOST);
     if let Some(host) = host.filter(|host| !is_loopback(host)) {
         let detail =
             format!("the request is addressed to {host:?}, and this server is only for its own machine");
         return Err(Problem::new(ProblemClass::Forbidden, detail)
-            .hint("address it as localhost or 127.0.0.1; serving others needs keys, which this release does not have"));
+            .hint("address it as localhost or 127.0.0.1; serving others needs keys: flywheel keys create --scope admin makes the first"));
     }
     let origin = text(ORIGIN);
-    let is_foreign =
-        |origin: &str| host.is_none() || origin.split_once("://").map(|(_, authority)| authority) != host;
+    let is_foreign = |origin: &str| {
+        let is_own = host.is_some() && origin.split_once("://").map(|(_, authority)| authority) == host;
+        !is_own && !is_listed(origin)
+    };
     match origin.filter(|origin| is_foreign(origin)) {
         Some(origin) => Err(Problem::new(
             ProblemClass::Forbidden,
             format!("a web page of {origin:?} may not use this server"),
         )
-        .hint("requests from pages of other origins need keys, which this release does not have")),
+        .hint("list its origin with --cors-origin, or make keys: flywheel keys create --scope admin")),
         None => Ok(()),
     }
 }
@@ -56,7 +58,7 @@ mod tests {
         if let Some(origin) = origin {
             headers.insert(ORIGIN, HeaderValue::from_static(origin));
         }
-        check(&headers).is_ok()
+        check(&headers, &|origin| origin == "https://listed.example").is_ok()
     }
 
     #[test]
@@ -66,7 +68,7 @@ mod tests {
             assert!(passes(host, None), "{host}");
         }
         assert!(passes("localhost:7070", Some("http://localhost:7070")));
-        assert!(check(&HeaderMap::new()).is_ok());
+        assert!(check(&HeaderMap::new(), &|_| false).is_ok());
     }
 
     #[test]
@@ -76,5 +78,7 @@ mod tests {
         assert!(!passes("127.0.0.1:7070", Some("https://evil.example")));
         assert!(!passes("127.0.0.1:7070", Some("http://localhost:3000")));
         assert!(!passes("127.0.0.1:7070", Some("null")));
+        assert!(passes("127.0.0.1:7070", Some("https://listed.example")));
+        assert!(!passes("evil.example", Some("https://listed.example")));
     }
 }

@@ -47,6 +47,13 @@ impl Parameters {
     }
 }
 
+/// The value of a parameter, whether its route knows it or not.
+pub(super) fn find_raw(query: Option<&str>, name: &str) -> Result<Option<String>, Problem> {
+    let pairs = query.unwrap_or_default().split('&').filter_map(|pair| pair.split_once('='));
+    let value = pairs.into_iter().find(|(known, _)| *known == name).map(|(_, value)| value);
+    value.map(|value| percent_decode(&value.replace('+', " "))).transpose()
+}
+
 /// Turns `%41` into `A`. What comes out must be UTF-8.
 pub(super) fn percent_decode(text: &str) -> Result<String, Problem> {
     let wrong = |what: &str| Problem::invalid(format!("{text:?} in the address {what}"));

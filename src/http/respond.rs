@@ -3,7 +3,8 @@
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::{
-    ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderValue, RETRY_AFTER, VARY, X_CONTENT_TYPE_OPTIONS,
+    ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderValue, RETRY_AFTER, VARY, WWW_AUTHENTICATE,
+    X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::{Response, StatusCode};
 use serde::Serialize;
@@ -68,7 +69,11 @@ pub(super) fn refusal(refusal: &Refusal) -> Reply {
         let methods = HeaderValue::from_str(allow).expect("methods are visible ASCII");
         reply.headers_mut().insert(ALLOW, methods);
     }
-    if problem.class == ProblemClass::Busy {
+    if problem.class == ProblemClass::Unauthorized {
+        let challenge = HeaderValue::from_static("Bearer realm=\"flywheel\"");
+        reply.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+    }
+    if matches!(problem.class, ProblemClass::Busy | ProblemClass::Unavailable) {
         reply.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
     }
     reply

@@ -2,6 +2,7 @@
 
 use hyper::Method;
 
+use super::access::KEY_PARAMETER;
 use super::documents::Named;
 use super::parameters::percent_decode;
 use super::respond::Refusal;
@@ -34,16 +35,27 @@ pub(super) enum Action {
     DeleteGrowthModel,
     ShowHealth,
     ShowReadiness,
+    ShowMetrics,
     Seal,
     Compact,
     Backup,
+    ListKeys,
+    CreateKey,
+    RevokeKey,
+}
+
+impl Action {
+    /// Whether pages of any origin may ask for it, with a key of scope write.
+    pub fn is_ingest(self) -> bool {
+        matches!(self, Action::WriteEvents | Action::WriteProfiles(_) | Action::MergeIdentities)
+    }
 }
 
 /// An address and a method. A GET is a HEAD too.
 #[derive(Debug)]
 pub(super) struct Route {
-    path: &'static str,
-    method: Method,
+    pub path: &'static str,
+    pub method: Method,
     /// Query parameters that it takes.
     pub parameters: &'static [&'static str],
     pub action: Action,
@@ -75,11 +87,11 @@ const OVERRIDES: &[&str] = &[
     "timeout_ms",
 ];
 
-static ROUTES: &[Route] = &[
-    route(Method::POST, "/v1/events", &["on_error"], Action::WriteEvents),
-    route(Method::POST, "/v1/users", &[], Action::WriteProfiles(Entity::User)),
-    route(Method::POST, "/v1/accounts", &[], Action::WriteProfiles(Entity::Account)),
-    route(Method::POST, "/v1/identities", &[], Action::MergeIdentities),
+pub(super) static ROUTES: &[Route] = &[
+    route(Method::POST, "/v1/events", &["on_error", KEY_PARAMETER], Action::WriteEvents),
+    route(Method::POST, "/v1/users", &[KEY_PARAMETER], Action::WriteProfiles(Entity::User)),
+    route(Method::POST, "/v1/accounts", &[KEY_PARAMETER], Action::WriteProfiles(Entity::Account)),
+    route(Method::POST, "/v1/identities", &[KEY_PARAMETER], Action::MergeIdentities),
     route(Method::GET, "/v1/users/{user}", &["limit", "before"], Action::ShowUser),
     route(Method::DELETE, "/v1/users/{user}", &[], Action::DeleteUser),
     route(Method::GET, "/v1/accounts/{account}", &["limit", "before"], Action::ShowAccount),
@@ -100,9 +112,13 @@ static ROUTES: &[Route] = &[
     route(Method::DELETE, "/v1/growth-model", &[], Action::DeleteGrowthModel),
     route(Method::POST, "/v1/admin/seal", &[], Action::Seal),
     route(Method::POST, "/v1/admin/compact", &[], Action::Compact),
+    route(Method::GET, "/v1/admin/keys", &[], Action::ListKeys),
+    route(Method::POST, "/v1/admin/keys", &[], Action::CreateKey),
+    route(Method::DELETE, "/v1/admin/keys/{id}", &[], Action::RevokeKey),
     route(Method::POST, "/v1/admin/backup", &[], Action::Backup),
     route(Method::GET, "/healthz", &[], Action::ShowHealth),
     route(Method::GET, "/readyz", &[], Action::ShowReadiness),
+    route(Method::GET, "/metrics", &[], Action::ShowMetrics),
 ];
 
 /// Finds routes by address.

@@ -1,7 +1,7 @@
 //! Opens what people import: a file or the standard input, compressed or not.
 
 use std::io::{self, BufReader, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -19,12 +19,16 @@ pub enum InputFormat {
     Ndjson,
     /// Rows of columns.
     Csv,
+    /// Columns of rows, with types.
+    Parquet,
 }
 
 /// An input whose beginning is known.
 pub struct InputFile {
     /// As the user named it.
     pub name: String,
+    /// Where it lies.
+    pub(super) path: PathBuf,
     /// Bytes on the disk, if that is known.
     pub size: Option<u64>,
     consumed: Arc<AtomicU64>,
@@ -52,7 +56,7 @@ impl InputFile {
             if is_stdin { Box::new(io::stdin()) } else { Box::new(read_outside(path).map_err(cannot)?) };
         let consumed = Arc::new(AtomicU64::new(0));
         let counted = Counted { source, count: Arc::clone(&consumed) };
-        let mut rest = decoded(counted).map_err(cannot)?;
+        let (mut rest, is_compressed) = decoded(counted).map_err(cannot)?;
 
         let mut start = Vec::new();
         let error = rest.by_ref().take(START_SIZE as u64).read_to_end(&mut start).err();
@@ -64,13 +68,19 @@ impl InputFile {
             start.drain(..3);
         }
         if start.starts_with(b"PAR1") {
-            let detail = format!("{name} is a Parquet file, which is not read yet");
-            return Err(
-                Problem::new(ProblemClass::UnsupportedMediaType, detail).hint("convert it to CSV or NDJSON")
-            );
+            // Its directory is at the end, and its columns are read where they lie.
+            if is_stdin || is_compressed {
+                let detail = format!("{name} is a Parquet file that cannot be read in any order");
+                let problem = Problem::new(ProblemClass::UnsupportedMediaType, detail);
+                return Err(
+                    problem.hint("give it as a file of its own, not through a pipe or compressed again")
+                );
+            }
         }
-        let (format, size) = (format_by_name(path), size_outside(path).filter(|_| !is_stdin));
-        Ok(InputFile { name, size, consumed, format, start, start_is_whole, rest, error })
+        let is_parquet = start.starts_with(b"PAR1");
+        let format = if is_parquet { Some(InputFormat::Parquet) } else { format_by_name(path) };
+        let (path, size) = (path.to_owned(), size_outside(path).filter(|_| !is_stdin));
+        Ok(InputFile { name, path, size, consumed, format, start, start_is_whole, rest, error })
     }
 
     /// Counts the bytes taken from the disk as reading goes on, for a progress bar.
@@ -89,6 +99,11 @@ impl InputFile {
             }
             (None, _) => Ok(InputFormat::Csv),
         }
+    }
+
+    /// Whether it is a zip archive.
+    pub fn is_zip(&self) -> bool {
+        self.start.starts_with(b"PK\x03\x04")
     }
 
     /// What separates the columns, by the first lines.
@@ -120,20 +135,21 @@ fn format_by_name(path: &Path) -> Option<InputFormat> {
     }
 }
 
-/// Undoes the compression that the first bytes tell.
-fn decoded(mut source: Counted) -> io::Result<Box<dyn Read + Send>> {
+/// Undoes the compression that the first bytes tell, if any.
+fn decoded(mut source: Counted) -> io::Result<(Box<dyn Read + Send>, bool)> {
     let mut magic = Vec::new();
     source.by_ref().take(4).read_to_end(&mut magic)?;
     let is_gzip = magic.starts_with(&[0x1f, 0x8b]);
     let is_zstd = magic == [0x28, 0xb5, 0x2f, 0xfd];
     let source = io::Cursor::new(magic).chain(source);
-    Ok(if is_gzip {
+    let text: Box<dyn Read + Send> = if is_gzip {
         Box::new(flate2::bufread::MultiGzDecoder::new(BufReader::with_capacity(START_SIZE, source)))
     } else if is_zstd {
         Box::new(zstd::Decoder::new(source)?)
     } else {
         Box::new(source)
-    })
+    };
+    Ok((text, is_gzip || is_zstd))
 }
 
 struct Counted {

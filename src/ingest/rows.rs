@@ -2,7 +2,9 @@
 
 use std::fmt::Write as _;
 use std::io::{self, Read};
+use std::sync::atomic::Ordering;
 
+use super::changes::Said;
 use super::dialect::Delimiter;
 use super::event::{Defaults, EventReader, check_size};
 use super::fault::Fault;
@@ -10,6 +12,7 @@ use super::files::{InputFile, InputFormat};
 use super::lines::{Block, Lines};
 use super::mapping::Mapping;
 use super::objects::ObjectReader;
+use super::parquet::ParquetTable;
 use super::table::Table;
 use crate::api::{Problem, ProblemClass};
 use crate::limits::{ENTITY_ID_SIZE_MAX, EVENT_ID_SIZE_MAX, EVENT_NAME_SIZE_MAX, EVENT_SIZE_MAX};
@@ -45,6 +48,8 @@ pub struct RowOptions {
 #[derive(Debug, Default)]
 pub struct Chunk {
     pub batch: EventBatch,
+    /// What is said beside the events, and done before they are stored.
+    pub said: Said,
     pub rejected: Vec<RejectedRow>,
     /// The last line that was read, from 1; 0 before the first.
     pub line: u64,
@@ -82,6 +87,7 @@ enum Rows {
     Events(Lines<Text>),
     Objects(Lines<Text>, ObjectReader),
     Table(Table),
+    Parquet(Box<ParquetTable>),
 }
 
 impl RowReader {
@@ -90,17 +96,29 @@ impl RowReader {
     pub fn new(file: InputFile, format: InputFormat, options: RowOptions) -> Result<RowReader, Problem> {
         let name = file.name.clone();
         let row_ids = options.id_from_line.then(|| RowIds::new(file.fingerprint()));
-        let delimiter = options.delimiter.unwrap_or_else(|| file.guess_delimiter());
-        let text = file.into_text();
         let rows = match format {
-            InputFormat::Ndjson if options.mapping.is_default() => Rows::Events(Lines::new(text)),
-            InputFormat::Ndjson => Rows::Objects(Lines::new(text), ObjectReader::new(options.mapping)),
+            InputFormat::Ndjson if options.mapping.is_default() => Rows::Events(Lines::new(file.into_text())),
+            InputFormat::Ndjson => {
+                Rows::Objects(Lines::new(file.into_text()), ObjectReader::new(options.mapping.clone()))
+            }
             InputFormat::Csv => {
-                let table = Table::new(text, delimiter, options.has_header, &options.mapping);
+                let delimiter = options.delimiter.unwrap_or_else(|| file.guess_delimiter());
+                let table = Table::new(file.into_text(), delimiter, options.has_header, &options.mapping);
                 Rows::Table(table.map_err(|problem| in_file(problem, &name))?)
             }
+            InputFormat::Parquet => {
+                let consumed = file.consumed();
+                // Its first bytes were read to know it; from here on row groups are counted.
+                consumed.store(0, Ordering::Relaxed);
+                let table = ParquetTable::open(&file.path, &options.mapping, consumed);
+                Rows::Parquet(Box::new(table.map_err(|problem| in_file(problem, &name))?))
+            }
         };
-        Ok(RowReader {
+        Ok(RowReader::of(rows, name, row_ids, &options))
+    }
+
+    fn of(rows: Rows, name: String, row_ids: Option<RowIds>, options: &RowOptions) -> RowReader {
+        RowReader {
             rows,
             name,
             row_ids,
@@ -109,7 +127,7 @@ impl RowReader {
             chunk_rejected_count: if options.ends_chunk_at_reject { 1 } else { CHUNK_REJECTED_COUNT_MAX },
             failure: None,
             line: 0,
-        })
+        }
     }
 
     /// The next rows, or none after the last. Fails where the file breaks off, after all rows before that.
@@ -141,6 +159,7 @@ impl RowReader {
                 })
             }
             Rows::Table(table) => table.fill(&mut filling, &mut self.row_ids),
+            Rows::Parquet(table) => table.fill(&mut filling, &mut self.row_ids),
         };
         let chunk = filling.chunk;
         self.line = chunk.line;
@@ -205,8 +224,7 @@ impl Filling {
     }
 
     pub fn reject(&mut self, line: u64, fault: &Fault, input: &[u8]) {
-        let shown = &input[..input.len().min(REJECTED_INPUT_SIZE_MAX)];
-        let input = String::from_utf8_lossy(shown).into_owned();
+        let input = shown(input);
         self.chunk.rejected.push(RejectedRow {
             line,
             reason: fault.sentence(),
@@ -240,6 +258,11 @@ impl Filling {
         }
         (at, line_count)
     }
+}
+
+/// The start of a rejected row.
+pub(super) fn shown(input: &[u8]) -> String {
+    String::from_utf8_lossy(&input[..input.len().min(REJECTED_INPUT_SIZE_MAX)]).into_owned()
 }
 
 /// Fills a chunk from lines; `take` reads some of a block and tells how many bytes and lines that were.

@@ -3,12 +3,13 @@
 use std::io::{self, Read};
 
 use csv::ByteRecord;
+use serde_json::value::RawValue;
 
 use super::dialect::{Delimiter, blank_separated};
 use super::fault::Fault;
 use super::lines::{Block, Lines};
 use super::mapping::{HeadField, Mapping, Source};
-use super::properties::{check_name, check_value_text};
+use super::properties::{Properties, check_name, check_value_text};
 use super::rows::{Filling, Head, RowIds, Text, overlong};
 use super::times::TimeReader;
 use crate::api::{Problem, ProblemClass, nearest};
@@ -197,29 +198,34 @@ impl Read for Budgeted {
 
 /// What each column of a table becomes.
 #[derive(Debug)]
-struct Plan {
-    columns: Vec<String>,
-    heads: [Option<Cell>; HeadField::ALL.len()],
-    properties: Vec<PropertyPlan>,
-    times: TimeReader,
+pub(super) struct Plan {
+    pub columns: Vec<String>,
+    pub heads: [Option<Cell>; HeadField::ALL.len()],
+    pub properties: Vec<PropertyPlan>,
+    pub times: TimeReader,
 }
 
 /// Where a value comes from.
 #[derive(Clone, Debug)]
-enum Cell {
+pub(super) enum Cell {
     Column(usize),
     Constant(String),
 }
 
 #[derive(Debug)]
-struct PropertyPlan {
-    name: String,
-    cell: Cell,
-    is_text: bool,
+pub(super) struct PropertyPlan {
+    pub name: String,
+    pub cell: Cell,
+    pub is_text: bool,
+    /// A text that is a JSON object is not a value but properties, as exports write them.
+    pub may_be_object: bool,
 }
 
+/// The column in which exports keep all properties of an event.
+const PROPERTIES_COLUMN: &str = "properties";
+
 impl Plan {
-    fn new(columns: Vec<String>, mapping: &Mapping) -> Result<Plan, Problem> {
+    pub fn new(columns: Vec<String>, mapping: &Mapping) -> Result<Plan, Problem> {
         let find = |name: &str| columns.iter().position(|column| column == name);
         let all = || columns.join(", ");
         if let Some(missing) = mapping.columns().find(|name| find(name).is_none()) {
@@ -254,7 +260,7 @@ impl Plan {
             let column = if let Source::Named(column) = source { column } else { name };
             let is_text = mapping.is_text(name) || mapping.is_text(column);
             let cell = cell(source.clone()).expect("missing columns are told above");
-            properties.push(PropertyPlan { name: name.to_owned(), cell, is_text });
+            properties.push(PropertyPlan { name: name.to_owned(), cell, is_text, may_be_object: false });
         }
         let taken: Vec<usize> = heads
             .iter()
@@ -267,7 +273,9 @@ impl Plan {
                 let is_named = !name.is_empty() && properties.iter().all(|property| property.name != *name);
                 if is_free && is_named {
                     let is_text = mapping.is_text(name);
-                    properties.push(PropertyPlan { name: name.clone(), cell: Cell::Column(index), is_text });
+                    let may_be_object = name == PROPERTIES_COLUMN && !is_text;
+                    let (name, cell) = (name.clone(), Cell::Column(index));
+                    properties.push(PropertyPlan { name, cell, is_text, may_be_object });
                 }
             }
         }
@@ -302,6 +310,9 @@ impl Plan {
         Head { event, user, time, id: own_id.or(id), account }.push(batch)?;
         for property in &self.properties {
             let pushed = self.text(record, &property.cell).and_then(|text| {
+                if property.may_be_object && text.starts_with('{') {
+                    return push_object(text, batch);
+                }
                 check_value_text(text)?;
                 if let Some(cell) = typed(text, property.is_text) {
                     batch.push_property_ref(&property.name, &cell).expect("names are checked with the plan");
@@ -332,6 +343,14 @@ impl Plan {
         }
         fault.at(field.name())
     }
+}
+
+/// Adds the properties of a JSON object to the last event.
+pub(super) fn push_object(text: &str, batch: &mut EventBatch) -> Result<(), Fault> {
+    let raw: &RawValue = serde_json::from_str(text).map_err(|error| Fault::syntax(&error))?;
+    let mut properties = Properties::default();
+    properties.read(raw.get())?;
+    properties.push_to(batch).map_err(|error| Fault::new(error.to_string()))
 }
 
 /// The value that a text in a table stands for: a number where it is one in JSON, so that leading zeros stay

@@ -4,7 +4,7 @@ use std::io::Write;
 
 use jiff::Timestamp;
 
-use crate::model::{CellRef, EventRef};
+use crate::model::{CellRef, Entity, EventRef, IdentityMerge, ProfileWrite};
 
 /// Appends the event and a line feed. Reading it back gives the same event.
 pub fn write_event(out: &mut Vec<u8>, event: EventRef<'_>) {
@@ -20,13 +20,66 @@ pub fn write_event(out: &mut Vec<u8>, event: EventRef<'_>) {
             write_string(out, text);
         }
     }
+    if event.properties().len() > 0 {
+        out.extend_from_slice(b",\"properties\":");
+        write_properties(out, event);
+    }
+    out.extend_from_slice(b"}\n");
+}
+
+/// Appends the properties of an event as a JSON object.
+pub fn write_properties(out: &mut Vec<u8>, event: EventRef<'_>) {
+    out.push(b'{');
     for (index, property) in event.properties().enumerate() {
-        out.extend_from_slice(if index == 0 { b",\"properties\":{" } else { b"," });
+        if index > 0 {
+            out.push(b',');
+        }
         write_string(out, property.name());
         out.push(b':');
         write_value(out, &property.value());
     }
-    out.extend_from_slice(if event.properties().len() == 0 { b"}\n" } else { b"}}\n" });
+    out.push(b'}');
+}
+
+/// Appends a change to a profile and a line feed, as `POST /v1/users` takes it.
+pub fn write_profile(out: &mut Vec<u8>, entity: Entity, write: &ProfileWrite) {
+    let object = |out: &mut Vec<u8>, name: &str, fields: &mut dyn Iterator<Item = (&String, String)>| {
+        out.extend_from_slice(format!(",\"{name}\":{{").as_bytes());
+        for (index, (name, value)) in fields.enumerate() {
+            if index > 0 {
+                out.push(b',');
+            }
+            write_string(out, name);
+            out.push(b':');
+            out.extend_from_slice(value.as_bytes());
+        }
+        out.push(b'}');
+    };
+    out.extend_from_slice(format!("{{\"{}\":", entity.name()).as_bytes());
+    write_string(out, &write.id);
+    for (name, values) in [("set", &write.set), ("set_once", &write.set_once)] {
+        if !values.is_empty() {
+            object(out, name, &mut values.iter().map(|(name, value)| (name, value.to_string())));
+        }
+    }
+    if !write.add.is_empty() {
+        object(out, "add", &mut write.add.iter().map(|(name, number)| (name, number.to_string())));
+    }
+    if !write.unset.is_empty() {
+        out.extend_from_slice(b",\"unset\":");
+        serde_json::to_writer(&mut *out, &write.unset)
+            .expect("strings are JSON, and memory takes every write");
+    }
+    out.extend_from_slice(b"}\n");
+}
+
+/// Appends a pair of ids and a line feed, as `POST /v1/identities` takes it.
+pub fn write_identity(out: &mut Vec<u8>, merge: &IdentityMerge) {
+    out.extend_from_slice(b"{\"from\":");
+    write_string(out, &merge.from);
+    out.extend_from_slice(b",\"into\":");
+    write_string(out, &merge.into);
+    out.extend_from_slice(b"}\n");
 }
 
 fn write_value(out: &mut Vec<u8>, value: &CellRef<'_>) {
@@ -47,7 +100,8 @@ fn write_value(out: &mut Vec<u8>, value: &CellRef<'_>) {
     }
 }
 
-fn write_string(out: &mut Vec<u8>, text: &str) {
+/// Appends a JSON string.
+pub fn write_string(out: &mut Vec<u8>, text: &str) {
     serde_json::to_writer(out, text).expect("a string is JSON, and memory takes every write");
 }
 

@@ -104,9 +104,27 @@ pub fn read_outside(path: &Path) -> io::Result<impl Read + Send + use<>> {
     File::open(path)
 }
 
+/// A user's file outside the store, to be read in any order.
+pub type OutsideFile = File;
+
+/// Opens a user's file outside the store for reading it in any order: Parquet, zip.
+pub fn open_outside(path: &Path) -> io::Result<OutsideFile> {
+    File::open(path)
+}
+
 /// The size in bytes of a user's file outside the store, if it is a regular file.
 pub fn size_outside(path: &Path) -> Option<u64> {
     fs::metadata(path).ok().filter(fs::Metadata::is_file).map(|metadata| metadata.len())
+}
+
+/// Makes a user's directory outside the store, if it is not there.
+pub fn make_outside(path: &Path) -> io::Result<()> {
+    fs::create_dir_all(path)
+}
+
+/// Whether a user's path outside the store is a directory.
+pub fn is_directory_outside(path: &Path) -> bool {
+    path.is_dir()
 }
 
 /// Creates or empties a user's file outside the store: rejects, exports.

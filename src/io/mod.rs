@@ -15,7 +15,10 @@ use std::io;
 
 use bytes::Bytes;
 
-pub use disk::{Disk, read_outside, size_outside, write_outside};
+pub use disk::{
+    Disk, OutsideFile, is_directory_outside, make_outside, open_outside, read_outside, size_outside,
+    write_outside,
+};
 pub use fault::{check_mappings, fault_count, is_intact};
 
 /// The directory of one store.

@@ -67,6 +67,18 @@ pub enum BatchError {
     BatchTooLarge,
 }
 
+/// A name that a batch holds already, for events that share it.
+#[derive(Clone, Copy, Debug)]
+pub struct SharedName(u32);
+
+/// An id that a batch holds already.
+#[derive(Clone, Copy, Debug)]
+pub struct SharedText(Span);
+
+/// A value that a batch holds already.
+#[derive(Clone, Copy, Debug)]
+pub struct SharedValue(Cell);
+
 /// An event of a batch.
 #[derive(Clone, Copy)]
 pub struct EventRef<'a> {
@@ -169,6 +181,60 @@ impl EventBatch {
             }
         }
         Ok(())
+    }
+
+    /// Keeps a name for [`EventBatch::push_shared`] and [`EventBatch::push_shared_value`]. What is shared belongs to this
+    /// batch alone.
+    pub fn share_name(&mut self, name: &str) -> SharedName {
+        SharedName(self.name_index(name))
+    }
+
+    /// Keeps an id for [`EventBatch::push_shared`]. The caller has checked its size.
+    pub fn share_text(&mut self, text: &str) -> SharedText {
+        SharedText(self.push_text(text))
+    }
+
+    /// Keeps a value for [`EventBatch::push_shared_value`].
+    pub fn share_value(&mut self, value: &CellRef<'_>) -> SharedValue {
+        SharedValue(self.cell(value))
+    }
+
+    /// Starts an event as [`EventBatch::push_event`] does, of parts that the batch holds: for readers of columns, in
+    /// which many rows share them. The caller has checked the sizes of names and ids.
+    pub fn push_shared(
+        &mut self,
+        event: SharedName,
+        user: SharedText,
+        time: TimeMs,
+        id: Option<SharedText>,
+        account: Option<SharedText>,
+    ) -> Result<(), BatchError> {
+        if self.text.len() + self.cells.len() + self.list_elements.len() > (u32::MAX / 2) as usize {
+            return Err(BatchError::BatchTooLarge);
+        }
+        let cells = self.cells.len() as u32;
+        let (id, account) = (id.map(|id| id.0), account.map(|account| account.0));
+        self.rows.push(Row {
+            event: event.0,
+            user: user.0,
+            account,
+            id,
+            time,
+            cells_start: cells,
+            cells_end: cells,
+        });
+        Ok(())
+    }
+
+    /// Adds a property that the last event does not have yet.
+    ///
+    /// # Panics
+    /// If no event was pushed.
+    pub fn push_shared_value(&mut self, name: SharedName, value: SharedValue) {
+        let row = self.rows.last_mut().expect("an event comes first");
+        debug_assert!(self.cells[row.cells_start as usize..].iter().all(|(known, _)| *known != name.0));
+        self.cells.push((name.0, value.0));
+        row.cells_end += 1;
     }
 
     /// Takes the last event back, for a parser that finds it broken half way.

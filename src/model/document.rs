@@ -7,6 +7,8 @@ pub enum DocumentKind {
     Query,
     /// The one growth model, which has the same name in every store.
     GrowthModel,
+    /// A key of the server, as its hash. Its name is the key's id.
+    Key,
 }
 
 impl DocumentKind {
@@ -16,6 +18,7 @@ impl DocumentKind {
             DocumentKind::Cohort => "cohort",
             DocumentKind::Query => "query",
             DocumentKind::GrowthModel => "growth model",
+            DocumentKind::Key => "key",
         }
     }
 }

@@ -7,7 +7,9 @@ mod sum;
 mod time;
 mod value;
 
-pub use batch::{BatchError, CellRef, EventBatch, EventRef, PropertyRef};
+pub use batch::{
+    BatchError, CellRef, EventBatch, EventRef, PropertyRef, SharedName, SharedText, SharedValue,
+};
 pub use document::DocumentKind;
 pub(crate) use number::write_decimal;
 pub use number::{Number, NumberError};

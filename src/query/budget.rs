@@ -6,7 +6,7 @@
 //! them before they have grown much beyond twice what was weighed last.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
 
 use crate::api::{Problem, ProblemClass};
@@ -22,12 +22,40 @@ pub struct Budget {
     pub cancelled: Arc<AtomicBool>,
     /// Bytes of rows and partial results held at once.
     pub memory_max: u64,
+    /// For whom the query is given up early, so that it can be begun anew where it makes way.
+    pub courtesy: Option<Courtesy>,
+    /// Whether the query runs beside others rather than before them: on threads that the system gives time only when
+    /// nobody else wants it.
+    pub makes_way: bool,
+}
+
+/// When a query gives its place up to others.
+#[derive(Clone, Debug)]
+pub struct Courtesy {
+    /// Not before that.
+    pub after: Instant,
+    /// How many others want the place. Without any, the query goes on.
+    pub others: Arc<AtomicUsize>,
+    /// Set when it was given up.
+    pub is_shown: Arc<AtomicBool>,
+}
+
+impl Courtesy {
+    fn is_due(&self) -> bool {
+        self.others.load(Ordering::Relaxed) > 0 && Instant::now() >= self.after
+    }
 }
 
 impl Default for Budget {
     /// No deadline, and [`QUERY_MEMORY_MAX`].
     fn default() -> Budget {
-        Budget { deadline: None, cancelled: Arc::default(), memory_max: QUERY_MEMORY_MAX }
+        Budget {
+            deadline: None,
+            cancelled: Arc::default(),
+            memory_max: QUERY_MEMORY_MAX,
+            courtesy: None,
+            makes_way: false,
+        }
     }
 }
 
@@ -51,10 +79,19 @@ impl Meter {
         Meter { budget, memory: Arc::default() }
     }
 
+    /// Whether the query makes way for others.
+    pub fn makes_way(&self) -> bool {
+        self.budget.makes_way
+    }
+
     /// Fails if the query should end: its deadline is over, or nobody wants its answer.
     pub fn check(&self) -> Result<(), Problem> {
         if self.budget.cancelled.load(Ordering::Relaxed) {
             return Err(Problem::new(ProblemClass::Timeout, "the query was cancelled"));
+        }
+        if let Some(courtesy) = self.budget.courtesy.as_ref().filter(|courtesy| courtesy.is_due()) {
+            courtesy.is_shown.store(true, Ordering::Relaxed);
+            return Err(Problem::new(ProblemClass::Timeout, "the query made way for others"));
         }
         if self.budget.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
             return Err(Problem::new(ProblemClass::Timeout, "the query did not end before its deadline")
@@ -127,6 +164,22 @@ mod tests {
         assert!(meter.check_room(0).is_err(), "a copy takes as much again");
         drop((first, copy));
         meter.charge(100).unwrap();
+    }
+
+    #[test]
+    fn a_query_makes_way_after_its_moment_and_only_if_somebody_waits() {
+        let others = Arc::new(AtomicUsize::new(0));
+        let meter = |after| {
+            let courtesy = Courtesy { after, others: Arc::clone(&others), is_shown: Arc::default() };
+            Meter::new(Budget { courtesy: Some(courtesy), ..Budget::default() })
+        };
+        let (over, in_an_hour) = (Instant::now(), Instant::now() + std::time::Duration::from_secs(3_600));
+        meter(over).check().unwrap();
+        others.store(1, Ordering::Relaxed);
+        meter(in_an_hour).check().unwrap();
+        let due = meter(over);
+        due.check().unwrap_err();
+        assert!(due.budget.courtesy.unwrap().is_shown.load(Ordering::Relaxed));
     }
 
     #[test]

@@ -51,7 +51,7 @@ impl AccountRows {
     ) -> Result<Rows, Problem> {
         let key = Key { selection: selection.id(), range: range.clone(), with_refs };
         let dealt = Arc::clone(self.known.lock().entry(key).or_default());
-        match dealt.get_or_init(|| deal(scan, selection, range, with_refs)) {
+        match dealt.get_or_init(|| deal(scan, selection, range)) {
             Ok(tasks) => tasks.get(index as usize).map_or_else(
                 || Ok(Rows::default()),
                 |task| task.sorted.get_or_init(|| task.sort(scan, with_refs)).clone(),
@@ -73,7 +73,7 @@ impl DealtTask {
     }
 }
 
-fn deal(scan: &Scan<'_>, selection: &Selection, range: Range<TimeMs>, with_refs: bool) -> Dealt {
+fn deal(scan: &Scan<'_>, selection: &Selection, range: Range<TimeMs>) -> Dealt {
     let snapshot = scan.snapshot();
     let task_count = snapshot.ordinal_count(Entity::Account).div_ceil(TASK_USER_COUNT);
     let mut tasks: Vec<Vec<(u64, RowRef)>> = vec![Vec::new(); task_count as usize];

@@ -91,7 +91,7 @@ mod whole_paths;
 
 pub use attainment::{Attainment, AttainmentCell};
 pub use breakdown::BreakdownPlan;
-pub use budget::{Budget, Charge, QueryOptions};
+pub use budget::{Budget, Charge, Courtesy, QueryOptions};
 pub use calendar::{Calendar, format_instant, local_date};
 pub use cohort::{Cohort, CohortBinder, CohortPlan};
 pub use drivers::{Drivers, DriversCell};
@@ -108,6 +108,7 @@ pub use retention_cells::RetentionCell;
 pub use revenue::{Revenue, RevenueCell, RevenueTotals, Statements};
 pub use revenue_book::Statement;
 pub use scan::Scan;
+pub(crate) use scan::step_back;
 pub use segmentation::Segmentation;
 pub use segmentation_cells::SegmentationCell;
 pub use segmentation_totals::SegmentationTotals;

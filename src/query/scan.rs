@@ -11,6 +11,7 @@ use super::by_account::AccountRows;
 use super::weight::weigh;
 use super::{Analysis, Budget, Charge, Partial, TASK_USER_COUNT, Task};
 use crate::api::Problem;
+use crate::limits::SLOW_QUERY_NICENESS;
 use crate::model::{Entity, TimeMs};
 use crate::segment::{Column, Damage, Group, RowKind};
 use crate::store::{LiveSegment, Snapshot};
@@ -172,7 +173,7 @@ impl<'s> Scan<'s> {
                 }
             }
         };
-        let pool = pool();
+        let pool = pool(self.meter.makes_way());
         let helpers = pool.current_num_threads().min(task_count as usize).saturating_sub(1);
         let merged: Mutex<Result<_, Problem>> = Mutex::new(Ok(None::<(A::Partial, Charge)>));
         let add = |outcome: Result<(A::Partial, Charge), Problem>| {
@@ -199,13 +200,24 @@ impl<'s> Scan<'s> {
     }
 }
 
-/// The threads that queries share: one for each core.
-fn pool() -> &'static rayon::ThreadPool {
-    static POOL: OnceLock<rayon::ThreadPool> = OnceLock::new();
-    POOL.get_or_init(|| {
-        let name = |index| format!("flywheel-query-{index}");
-        rayon::ThreadPoolBuilder::new().thread_name(name).build().expect("threads can be started")
+/// The threads that queries share: one for each core, and as many again for queries that make way. Were they the same,
+/// a quick query would wait for the tasks of a slow one.
+fn pool(makes_way: bool) -> &'static rayon::ThreadPool {
+    static POOLS: [OnceLock<rayon::ThreadPool>; 2] = [OnceLock::new(), OnceLock::new()];
+    POOLS[usize::from(makes_way)].get_or_init(|| {
+        let word = if makes_way { "slow" } else { "query" };
+        let threads =
+            rayon::ThreadPoolBuilder::new().thread_name(move |index| format!("flywheel-{word}-{index}"));
+        let threads = if makes_way { threads.start_handler(|_| step_back()) } else { threads };
+        threads.build().expect("threads can be started")
     })
+}
+
+/// Lets the threads of others go before this one.
+pub(crate) fn step_back() {
+    // Where the system does not allow it, it goes on as it is: fairness is lost then, and nothing else.
+    let thread = rustix::thread::gettid();
+    let _ = rustix::process::setpriority_process(Some(thread), SLOW_QUERY_NICENESS);
 }
 
 /// Where the value of a property lies.

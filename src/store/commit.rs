@@ -202,6 +202,7 @@ impl Inner {
         marks: &mut HashSet<u128>,
     ) -> Result<(Option<Change>, Effect, Outcome), Problem> {
         let arrival = writer.next_arrival;
+        writer.names.admit_batch(&batch)?;
         let view = self.view.read().without_tail();
         let new = self.base(writer, &view).new_events(&batch, arrival, marks)?;
         let receipt =
@@ -224,6 +225,9 @@ impl Inner {
         writer: &mut Writer,
         request: Request,
     ) -> Result<(Option<Change>, Effect, Outcome), Problem> {
+        if let Request::Profiles(_, writes) = &request {
+            writer.names.admit_profiles(writes)?;
+        }
         let _sorting = self.sorting.lock();
         self.sort_tail();
         let view = self.view.read().without_tail();
@@ -289,7 +293,10 @@ impl Inner {
         let Some(last) = pending.iter().map(|pending| pending.number).max() else { return };
         if last > writer.number {
             let log = writer.log.as_mut().expect("there are changes in it");
-            if let Err(error) = log.commit(last) {
+            let begun = Instant::now();
+            let committed = log.commit(last);
+            self.telemetry.log_sync.observe(begun.elapsed());
+            if let Err(error) = committed {
                 let problem = io_problem(&format!("write the log {}", log.name()), &error).hint(
                     "whether this request was stored is unknown; sending it again with the same ids is safe",
                 );

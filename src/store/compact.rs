@@ -110,6 +110,12 @@ impl Inner {
                 problem
             })
         });
+        match outcome {
+            Ok(()) => self.telemetry.compactions.add(1),
+            // A join that a closing store gives up is no failure.
+            Err(_) if self.stopping.load(Ordering::Relaxed) => {}
+            Err(_) => self.telemetry.compactions_failed.add(1),
+        }
         if outcome.is_err() {
             for name in &names {
                 let _ = self.directory.remove(name); // what is left is removed at the next open

@@ -1,4 +1,4 @@
-//! Stored cohorts and queries, by name.
+//! Stored cohorts, queries and keys, by name.
 //!
 //! A definition is kept as the text that it came in; what it means is decided by who reads it. A static cohort is kept
 //! as the ordinals that its members had when it was stored. Ordinals are never given twice, so nothing has to be kept
@@ -15,6 +15,7 @@ use crate::model::DocumentKind;
 const COHORT: u8 = 1;
 const QUERY: u8 = 2;
 const GROWTH_MODEL: u8 = 3;
+const KEY: u8 = 16;
 
 const TEXT: u8 = 1;
 const MEMBERS: u8 = 2;
@@ -55,6 +56,11 @@ impl Documents {
         all.take_while(move |((other, _), _)| *other == kind).map(|((_, name), document)| (&**name, document))
     }
 
+    /// How many there are of all kinds.
+    pub fn count(&self) -> u64 {
+        self.by_name.len() as u64
+    }
+
     /// Stores a document in the place of the one of this name, or takes that away.
     pub fn set(&mut self, kind: DocumentKind, name: String, document: Option<Document>) {
         match document {
@@ -89,6 +95,7 @@ impl Documents {
                 COHORT => DocumentKind::Cohort,
                 QUERY => DocumentKind::Query,
                 GROWTH_MODEL => DocumentKind::GrowthModel,
+                KEY => DocumentKind::Key,
                 _ => return Err(reader.malformed("the kind of a document is unknown")),
             };
             let name = reader.text()?.to_owned();
@@ -108,6 +115,7 @@ fn kind_code(kind: DocumentKind) -> u8 {
         DocumentKind::Cohort => COHORT,
         DocumentKind::Query => QUERY,
         DocumentKind::GrowthModel => GROWTH_MODEL,
+        DocumentKind::Key => KEY,
     }
 }
 

@@ -20,10 +20,12 @@ mod expire;
 mod health;
 mod identity;
 mod manifest;
+mod names;
 mod recover;
 mod rows;
 mod seal;
 mod snapshot;
+mod status;
 mod tombstones;
 mod turn;
 mod view;
@@ -50,6 +52,7 @@ use commit::{NewDocument, Request, Waiting};
 pub(crate) use dictionary::Dictionary;
 use effect::EventMark;
 pub(crate) use manifest::Manifest;
+use names::Names;
 use view::View;
 
 #[cfg(any(test, feature = "fuzzing"))]
@@ -62,7 +65,8 @@ pub(crate) use dictionary::IdFile;
 pub use documents::{Document, Documents};
 pub use health::{Health, MissingFile};
 pub use rows::{FullRow, UserRows, profile_cells, rows_of};
-pub use snapshot::Snapshot;
+pub use snapshot::{Identity, Snapshot};
+pub use status::{StoreSize, StoreTelemetry};
 pub use view::LiveSegment;
 
 /// How a store works.
@@ -137,6 +141,7 @@ struct Inner {
     sealed: (Mutex<()>, Condvar),
     /// Whether compaction should stop half way, because the store is closing.
     stopping: AtomicBool,
+    telemetry: StoreTelemetry,
     background: Option<Sender<Signal>>,
     /// Segments that the manifest names and that are left out.
     missing: Arc<[MissingFile]>,
@@ -168,6 +173,7 @@ struct Writer {
     /// Marks of the events in memory with an id, those being sealed apart.
     marks: HashSet<EventMark>,
     frozen_marks: HashSet<EventMark>,
+    names: Names,
     /// Why the store takes no more writes.
     failed: Option<String>,
 }
@@ -211,12 +217,20 @@ impl Store {
 
     /// Stores the batch, all or nothing. Returns after it is durable; every later query sees it.
     pub fn ingest(&self, batch: EventBatch) -> Result<Receipt, Problem> {
-        self.inner.submit(Request::Events(batch)).map(|outcome| outcome.receipt)
+        let receipt = self.inner.submit(Request::Events(batch)).map(|outcome| outcome.receipt)?;
+        self.inner.telemetry.events_accepted.add(receipt.accepted);
+        self.inner.telemetry.events_duplicate.add(receipt.duplicates);
+        Ok(receipt)
     }
 
     /// Applies changes to profiles, all or nothing and durably.
     pub fn write_profiles(&self, entity: Entity, writes: Vec<ProfileWrite>) -> Result<(), Problem> {
         self.inner.submit(Request::Profiles(entity, writes)).map(|_| ())
+    }
+
+    /// Bounds how many names of events and of properties there may be. Unless told, limits.rs does.
+    pub fn bound_names(&self, event_count_max: usize, property_count_max: usize) {
+        self.inner.writer.lock().names.bound(event_count_max, property_count_max);
     }
 
     /// Makes pairs of ids one user each, retroactively and durably.

@@ -19,8 +19,9 @@ use super::health::{MissingFile, Watch};
 use super::manifest::{
     FileEntry, MANIFEST_NAME, Manifest, SegmentEntry, ids_name, log_name, parse_name, segment_name,
 };
+use super::names::Names;
 use super::view::{Chunk, DiskSegment, LiveSegment, View};
-use super::{Inner, Signal, StoreOptions, Writer, io_problem};
+use super::{Inner, Signal, StoreOptions, StoreTelemetry, Writer, io_problem};
 use crate::api::{Problem, ProblemClass};
 use crate::io::{Directory, publish};
 use crate::model::TimeMs;
@@ -76,6 +77,8 @@ pub(super) fn open(
     let accounts = Dictionary::open(accounts, Default::default());
 
     let last_file = files.iter().filter_map(|(name, _)| parse_name(name)).map(|(number, _)| number + 1).max();
+    let mut names = Names::default();
+    disk.iter().for_each(|disk| names.learn(&disk.live.segment));
     let view = View {
         number: manifest.checkpoint,
         disk: Arc::new(disk),
@@ -99,6 +102,7 @@ pub(super) fn open(
         manifest,
         marks: HashSet::new(),
         frozen_marks: HashSet::new(),
+        names,
         failed: None,
     };
     let inner = Inner {
@@ -114,6 +118,7 @@ pub(super) fn open(
         frozen_size: AtomicU64::new(0),
         sealed: (Mutex::default(), Condvar::new()),
         stopping: AtomicBool::new(false),
+        telemetry: StoreTelemetry::default(),
         background,
         missing: missing.into(),
         clock,
@@ -298,6 +303,7 @@ impl Inner {
         for (number, (change, name)) in &records {
             let decoded = Change::decode(change).map_err(|error| corrupt(name, error))?;
             let effect = self.redo(&mut writer, decoded)?;
+            effect.chunks.iter().for_each(|chunk| writer.names.learn_batch(chunk.kind, &chunk.batch));
             self.install(&mut writer, effect);
             writer.number = *number;
             self.view.write().number = *number;

@@ -62,8 +62,10 @@ impl Inner {
             .and_then(|()| self.publish_frozen(&freeze, &written));
         if let Err((problem, manifest_unknown)) = outcome {
             self.unfreeze(&freeze, &written, manifest_unknown, &problem);
+            self.telemetry.seals_failed.add(1);
             return Err(problem);
         }
+        self.telemetry.seals.add(1);
         Ok(())
     }
 

@@ -68,6 +68,15 @@ impl Snapshot<'_> {
         }
     }
 
+    /// Users that have more than one id, in order of ordinals.
+    pub fn merged_users(&self) -> Vec<u32> {
+        let (parents, _) = self.identities.entries();
+        let mut users: Vec<u32> = parents.into_iter().map(|(_, user)| user).collect();
+        users.sort_unstable();
+        users.dedup();
+        users
+    }
+
     /// All ids of a user, in order.
     pub fn ids_of_user(&self, user: u32) -> Vec<String> {
         let all = self.identities.members(user).iter().chain([&user]);
@@ -126,7 +135,29 @@ impl Inner {
     }
 }
 
+/// Whom an id belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The ordinal of the user.
+    pub user: u32,
+    /// Whether the user has no other id.
+    pub is_single: bool,
+}
+
 impl Store {
+    /// Whom an id belongs to by now; `None` if it is not known. Cheaper than a snapshot: nothing is sorted for it.
+    pub fn identity(&self, id: &str) -> Option<Identity> {
+        let ordinal = self.inner.users.find(id)?;
+        let view = self.inner.view.read();
+        let user = view.identities.user(ordinal);
+        Some(Identity { user, is_single: view.identities.members(user).is_empty() })
+    }
+
+    /// What is stored by name, as of now. Cheap: nothing is read or sorted for it.
+    pub fn documents(&self) -> Arc<Documents> {
+        Arc::clone(&self.inner.view.read().documents)
+    }
+
     /// Bytes that changes in memory take, roughly.
     pub fn memory_size(&self) -> u64 {
         use std::sync::atomic::Ordering::Relaxed;

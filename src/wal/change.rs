@@ -11,6 +11,7 @@ const DELETION: u8 = 5;
 const COHORT: u8 = 6;
 const QUERY: u8 = 7;
 const GROWTH_MODEL: u8 = 8;
+const KEY: u8 = 16;
 
 const REMOVED: u8 = 1;
 const TEXT: u8 = 2;
@@ -74,6 +75,7 @@ impl Change {
                     DocumentKind::Cohort => COHORT,
                     DocumentKind::Query => QUERY,
                     DocumentKind::GrowthModel => GROWTH_MODEL,
+                    DocumentKind::Key => KEY,
                 });
                 out.text(name);
                 encode_content(content, out);
@@ -103,11 +105,12 @@ impl Change {
                 }
             }
             DELETION => Change::Deletion { user: reader.text()?.to_owned() },
-            kind @ (COHORT | QUERY | GROWTH_MODEL) => {
+            kind @ (COHORT | QUERY | GROWTH_MODEL | KEY) => {
                 let kind = match kind {
                     COHORT => DocumentKind::Cohort,
                     QUERY => DocumentKind::Query,
-                    _ => DocumentKind::GrowthModel,
+                    GROWTH_MODEL => DocumentKind::GrowthModel,
+                    _ => DocumentKind::Key,
                 };
                 let name = reader.text()?.to_owned();
                 Change::Document { kind, name, content: decode_content(&mut reader)? }
@@ -267,6 +270,7 @@ mod tests {
             document(DocumentKind::Query, DocumentContent::Text("{}".into())),
             document(DocumentKind::Cohort, DocumentContent::Removed),
             document(DocumentKind::GrowthModel, DocumentContent::Text("{}".into())),
+            document(DocumentKind::Key, DocumentContent::Text("{}".into())),
             Change::Events { arrival: 7, batch },
             Change::Profiles { arrival: 9, entity: Entity::Account, writes: vec![write] },
             Change::Merges { merges },

@@ -8,6 +8,7 @@ use std::time::Duration;
 use flywheeldb::Store;
 use flywheeldb::api::Problem;
 use flywheeldb::http::Server;
+use flywheeldb::settings::Settings;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
@@ -26,10 +27,16 @@ impl TestServer {
 
     /// Starts with what `fill` puts into the store.
     pub fn start_with(fill: impl FnOnce(&Store)) -> TestServer {
+        TestServer::start_as(Settings::default(), fill)
+    }
+
+    /// Starts with settings other than a server's own, but for the address.
+    pub fn start_as(settings: Settings, fill: impl FnOnce(&Store)) -> TestServer {
         let directory = tempfile::tempdir().unwrap();
         let store = Store::open(directory.path()).unwrap();
         fill(&store);
-        let server = Server::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let listen = "127.0.0.1:0".parse().unwrap();
+        let server = Server::bind_with(Settings { listen, ..settings }).unwrap();
         let address = server.address();
         let (stop, stopped) = oneshot::channel();
         let thread = std::thread::spawn(move || {

@@ -13,9 +13,9 @@ use hyper_util::rt::TokioExecutor;
 use tokio::runtime::Runtime;
 
 use crate::api::{Json, Problem, ProblemClass};
-use crate::ingest::write_event;
+use crate::ingest::{Said, write_event, write_identity, write_profile};
 use crate::limits::BODY_SIZE_MAX;
-use crate::model::EventBatch;
+use crate::model::{Entity, EventBatch};
 use crate::store::{Receipt, Store};
 
 /// How long a server may take for one request.
@@ -63,6 +63,29 @@ impl Sink {
         }
     }
 
+    /// Does what is said beside events: who is who, then profiles.
+    pub fn apply(&mut self, said: Said) -> Result<(), Problem> {
+        let Said { merges, users, accounts } = said;
+        match self {
+            Sink::Store(store) => {
+                if !merges.is_empty() {
+                    store.merge_identities(merges)?;
+                }
+                for (entity, writes) in [(Entity::User, users), (Entity::Account, accounts)] {
+                    if !writes.is_empty() {
+                        store.write_profiles(entity, writes)?;
+                    }
+                }
+                Ok(())
+            }
+            Sink::Server(server) => {
+                server.apply("identities", &merges, write_identity)?;
+                server.apply("users", &users, |out, write| write_profile(out, Entity::User, write))?;
+                server.apply("accounts", &accounts, |out, write| write_profile(out, Entity::Account, write))
+            }
+        }
+    }
+
     /// Ends the import. A store of our own is left with few segments, so that the first query finds it at its best.
     pub fn close(self) -> Result<(), Problem> {
         match self {
@@ -80,7 +103,8 @@ impl Sink {
 pub(super) struct Server {
     runtime: Runtime,
     client: Client<HttpConnector, Full<Bytes>>,
-    events_uri: Uri,
+    /// The server's address without a path.
+    base: String,
     key: Option<String>,
 }
 
@@ -96,10 +120,9 @@ impl Server {
         let wrong = |what: &str| {
             Problem::invalid(format!("the URL {url:?} {what}")).hint("give it as http://127.0.0.1:7070")
         };
-        let events_uri: Uri = format!("{}/v1/events", url.trim_end_matches('/'))
-            .parse()
-            .map_err(|error| wrong(&format!("is not valid: {error}")))?;
-        match events_uri.scheme_str() {
+        let base = url.trim_end_matches('/').to_owned();
+        let uri: Uri = base.parse().map_err(|error| wrong(&format!("is not valid: {error}")))?;
+        match uri.scheme_str() {
             Some("http") => {}
             Some("https") => return Err(wrong("asks for TLS, which this client does not speak")),
             _ => return Err(wrong("has no scheme")),
@@ -108,7 +131,21 @@ impl Server {
         let runtime =
             runtime.map_err(|e| Problem::new(ProblemClass::Io, format!("no async runtime: {e}")))?;
         let client = Client::builder(TokioExecutor::new()).build_http();
-        Ok(Server { runtime, client, events_uri, key: key.map(str::to_owned) })
+        Ok(Server { runtime, client, base, key: key.map(str::to_owned) })
+    }
+
+    /// Sends changes as lines to the address of their kind. Sending them again changes nothing.
+    fn apply<T>(&self, kind: &str, changes: &[T], write: impl Fn(&mut Vec<u8>, &T)) -> Result<(), Problem> {
+        let mut changes = changes.iter().peekable();
+        while changes.peek().is_some() {
+            let mut body = Vec::new();
+            while body.len() < REQUEST_SIZE {
+                let Some(change) = changes.next() else { break };
+                write(&mut body, change);
+            }
+            self.send(kind, Bytes::from(body), true)?;
+        }
+        Ok(())
     }
 
     fn ingest(&self, batch: &EventBatch) -> Result<Receipt, Problem> {
@@ -121,7 +158,7 @@ impl Server {
                 have_ids &= event.id().is_some();
                 write_event(&mut body, event);
             }
-            let receipt = self.send(Bytes::from(body), have_ids)?;
+            let receipt = receipt(&self.send("events", Bytes::from(body), have_ids)?)?;
             total.accepted += receipt.accepted;
             total.duplicates += receipt.duplicates;
             total.expired += receipt.expired;
@@ -133,12 +170,12 @@ impl Server {
     ///
     /// A connection that breaks is tried again only if `have_ids`: without ids nobody can tell whether the server
     /// stored the events before it broke.
-    fn send(&self, body: Bytes, have_ids: bool) -> Result<Receipt, Problem> {
+    fn send(&self, kind: &str, body: Bytes, have_ids: bool) -> Result<Bytes, Problem> {
         let (started, mut pause) = (Instant::now(), Duration::from_millis(250));
         loop {
-            let reply = self.runtime.block_on(self.request(body.clone()));
+            let reply = self.runtime.block_on(self.request(kind, body.clone()));
             let wait = match reply {
-                Ok(reply) if reply.status.is_success() => return receipt(&reply.body),
+                Ok(reply) if reply.status.is_success() => return Ok(reply.body),
                 Ok(reply) if is_busy(reply.status) && started.elapsed() < BUSY_TIMEOUT => reply.retry_after,
                 Ok(reply) => return Err(refusal(&reply)),
                 Err(_) if have_ids && started.elapsed() < BUSY_TIMEOUT => None,
@@ -149,13 +186,12 @@ impl Server {
         }
     }
 
-    async fn request(&self, body: Bytes) -> Result<Reply, Problem> {
-        let failed = |what: String| {
-            Problem::new(ProblemClass::Io, format!("cannot send to {}: {what}", self.events_uri))
-        };
+    async fn request(&self, kind: &str, body: Bytes) -> Result<Reply, Problem> {
+        let failed =
+            |what: String| Problem::new(ProblemClass::Io, format!("cannot send to {}: {what}", self.base));
         let mut request = Request::builder()
             .method(Method::POST)
-            .uri(self.events_uri.clone())
+            .uri(format!("{}/v1/{kind}", self.base))
             .header(CONTENT_TYPE, "application/x-ndjson");
         if let Some(key) = &self.key {
             request = request.header(AUTHORIZATION, format!("Bearer {key}"));

@@ -121,29 +121,38 @@ fn leads(question: &Question) -> Result<Vec<Lead>, Refusal> {
             })
         }
     };
-    let threshold = number(question.field("threshold"))?;
-    let signals = items(question.field("signals").expect("there are signals"))?;
     let conditions = conditions(question)?;
     for id in question.everyone() {
         if !conditions.iter().all(|condition| condition.holds_for_profile(question, &id)) {
             continue;
         }
-        let (mut score, mut weights, mut raws) = (Fraction(0, 1), Fraction(0, 1), Vec::new());
-        for signal in signals {
-            let weight = match field(signal, "weight") {
-                Some(weight) => number(Some(weight))?,
-                None => Fraction(1, 1),
-            };
-            let raw = raw(question, signal, &id)?;
-            score = score.plus(on_scale(signal, raw)?.times(weight));
-            weights = weights.plus(weight);
-            raws.push((reading::string(field(signal, "name").expect("a signal has a name")), raw));
-        }
-        let score = score.over(weights);
+        let (score, raws, is_qualified) = score(question, &id)?;
         let hand_raised = hands_up.as_ref().map(|hands_up: &BTreeSet<String>| hands_up.contains(&id));
-        leads.push(Lead { id, score, raws, is_qualified: !score.is_below(threshold), hand_raised });
+        leads.push(Lead { id, score, raws, is_qualified, hand_raised });
     }
     Ok(leads)
+}
+
+/// A raw value for each signal, by name.
+type Raws = Vec<(String, Fraction)>;
+
+/// Somebody's score and raw values, and whether the score reaches the threshold.
+fn score(question: &Question, id: &str) -> Result<(Fraction, Raws, bool), Refusal> {
+    let signals = items(question.field("signals").expect("there are signals"))?;
+    let (mut score, mut weights, mut raws) = (Fraction(0, 1), Fraction(0, 1), Vec::new());
+    for signal in signals {
+        let weight = match field(signal, "weight") {
+            Some(weight) => number(Some(weight))?,
+            None => Fraction(1, 1),
+        };
+        let raw = raw(question, signal, id)?;
+        score = score.plus(on_scale(signal, raw)?.times(weight));
+        weights = weights.plus(weight);
+        raws.push((reading::string(field(signal, "name").expect("a signal has a name")), raw));
+    }
+    let score = score.over(weights);
+    let threshold = number(question.field("threshold"))?;
+    Ok((score, raws, !score.is_below(threshold)))
 }
 
 /// The conditions of `where` that are on whom the question counts.
@@ -297,11 +306,11 @@ fn qualified_at(question: &Question, id: &str) -> Result<Json, Refusal> {
         let moment = (day.end - 1).min(question.as_of);
         let Json::Object(fields) = question.query else { unreachable!("a query is an object") };
         let mut fields = fields.clone();
-        fields.retain(|(name, _)| name != "as_of");
+        fields.retain(|(name, _)| name != "as_of" && name != "where");
         fields.push(("as_of".to_owned(), Json::Number(Number::from(moment))));
         let query = Json::Object(fields);
-        let then = Question::new(question.reference, &query)?;
-        if leads(&then)?.iter().any(|lead| lead.id == id && lead.is_qualified) {
+        let then = Question::new(question.reference, &query)?.with_condition_of(question);
+        if score(&then, id)?.2 {
             return Ok(question.calendar.told(Interval::Day, day.start));
         }
     }

@@ -1,6 +1,7 @@
 //! What all queries share: the moment, the zone, the range, `where`, and the events they see.
 
 use std::collections::BTreeSet;
+use std::rc::Rc;
 
 use flywheeldb::api::Json;
 use flywheeldb::model::{Entity, Event, TimeMs};
@@ -24,7 +25,7 @@ pub struct Question<'a> {
     pub entity: Entity,
     /// Every event seen at `as_of`, in order of arrival.
     pub events: Vec<Event>,
-    condition: Option<Filter>,
+    condition: Option<Rc<Filter>>,
 }
 
 const SHARED_FIELDS: [&str; 9] =
@@ -67,7 +68,7 @@ impl<'a> Question<'a> {
         let mut question =
             Question { reference, query, calendar, as_of, from, to, entity, events, condition: None };
         question.condition =
-            field(query, "where").map(|filter| Filter::read(&question, filter)).transpose()?;
+            field(query, "where").map(|filter| Filter::read(&question, filter).map(Rc::new)).transpose()?;
         Ok(question)
     }
 
@@ -126,6 +127,11 @@ impl<'a> Question<'a> {
     /// Whether an event is of the query: `where` holds for it.
     pub fn takes(&self, event: &Event) -> bool {
         self.condition.as_ref().is_none_or(|condition| condition.holds_for_event(self, event))
+    }
+
+    /// The same question with the `where` of another, as that was decided there.
+    pub fn with_condition_of(self, other: &Question) -> Question<'a> {
+        Question { condition: other.condition.clone(), ..self }
     }
 
     /// Whether those conditions of `where` hold for somebody that are about whom the query counts, not about events.

@@ -1,0 +1,197 @@
+//! A request of an SDK: what it holds, whose key it carries, and what it means.
+
+use super::answer::{self, Answer, MixpanelForm};
+use super::endpoint::{Dialect, Endpoint};
+use super::recent::RecentIds;
+use super::wire::{Grow, decode_base64, parse_form, unwrap};
+use super::writes::{Reader, Writes, text};
+use super::{amplitude, cloudevents, lenient, mixpanel, posthog, segment, snowplow};
+use crate::api::{Json, Problem};
+use crate::model::TimeMs;
+
+/// A request, freed of its wrapping.
+#[derive(Debug)]
+pub struct Call {
+    pub endpoint: Endpoint,
+    /// The fields of the address and of forms, in order.
+    pub(super) fields: Vec<(String, String)>,
+    /// Names in lower case.
+    pub(super) headers: Vec<(String, String)>,
+    /// Null if there is no body.
+    pub(super) document: Json,
+    pub(super) body_size: usize,
+    /// Whether the body was a form, or the data in the address.
+    pub(super) is_form: bool,
+}
+
+/// What a call means, and the answer once that is stored.
+#[derive(Debug)]
+pub struct Reading {
+    pub writes: Writes,
+    pub answer: Answer,
+}
+
+impl Call {
+    /// Reads the body, or the data in the address; once unwrapped it has at most `size_max` bytes, and `grow` is told how
+    /// many before they are there. `headers` have names in lower case.
+    pub fn new(
+        endpoint: Endpoint,
+        query: &str,
+        headers: Vec<(String, String)>,
+        body: &[u8],
+        size_max: usize,
+        grow: Grow<'_>,
+    ) -> Result<Call, Box<(Answer, Problem)>> {
+        let mut fields = parse_form(query);
+        let mut call = Call {
+            endpoint,
+            fields: Vec::new(),
+            headers,
+            document: Json::Null,
+            body_size: body.len(),
+            is_form: false,
+        };
+        if endpoint == Endpoint::CloudEvents && call.header("ce-specversion").is_some() {
+            // Only here may the body be no JSON.
+            call.document = cloudevents::binary_document(&call, body);
+            return Ok(call);
+        }
+        let in_address = fields.iter().position(|(name, _)| name == "data");
+        let in_address = in_address.map(|at| fields.remove(at).1).filter(|_| body.is_empty());
+        let payload = in_address.as_deref().map_or(body, str::as_bytes);
+        let unwrapped = unwrap(payload, size_max, grow).and_then(|unwrapped| {
+            let is_empty = unwrapped.payload.trim_ascii().is_empty();
+            let document = if is_empty { Ok(Json::Null) } else { lenient::parse(&unwrapped.payload) };
+            Ok((unwrapped.fields, document?))
+        });
+        match unwrapped {
+            Ok((form, document)) => {
+                call.is_form = in_address.is_some() || call.is_form_body(body);
+                fields.extend(form);
+                call.fields = fields;
+                call.document = document;
+                if endpoint == Endpoint::Batch && call.document.get("events").is_none() {
+                    call.endpoint = Endpoint::PostHogCapture;
+                }
+                if endpoint == Endpoint::MixpanelTrack && call.document.get("api_key").is_some() {
+                    call.endpoint = Endpoint::PostHogCapture;
+                }
+                Ok(call)
+            }
+            Err(problem) => {
+                call.fields = fields;
+                Err(Box::new((call.refusal(&problem), problem)))
+            }
+        }
+    }
+
+    fn is_form_body(&self, body: &[u8]) -> bool {
+        let is_declared = self
+            .header("content-type")
+            .is_some_and(|kind| kind.starts_with("application/x-www-form-urlencoded"));
+        is_declared || body.starts_with(b"data=")
+    }
+
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
+    pub(super) fn field(&self, name: &str) -> Option<&str> {
+        self.fields.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The things in the body: a list, the list in a field of it, or the one thing that it is.
+    pub(super) fn items(&self, list: &str) -> &[Json] {
+        match (&self.document, self.document.get(list)) {
+            (_, Some(Json::Array(items))) | (Json::Array(items), _) => items,
+            (Json::Null, _) => &[],
+            (one, _) => std::slice::from_ref(one),
+        }
+    }
+
+    /// The keys that it carries, wherever its SDK puts them.
+    pub fn keys(&self) -> Vec<String> {
+        let all = [self.key_in_headers(), self.key_in_fields(), self.key_in_document()];
+        all.into_iter().flatten().collect()
+    }
+
+    fn key_in_headers(&self) -> Option<String> {
+        let (scheme, credentials) = self.header("authorization")?.split_once(' ')?;
+        let key = if scheme.eq_ignore_ascii_case("basic") {
+            let pair = String::from_utf8(decode_base64(credentials.as_bytes())?).ok()?;
+            let (user, password) = pair.split_once(':').unwrap_or((&pair, ""));
+            // Some send the key as the name and some as the password of nobody.
+            if user.is_empty() { password.to_owned() } else { user.to_owned() }
+        } else if scheme.eq_ignore_ascii_case("bearer") {
+            credentials.trim().to_owned()
+        } else {
+            return None;
+        };
+        Some(key).filter(|key| !key.is_empty())
+    }
+
+    fn key_in_fields(&self) -> Option<String> {
+        let names: &[&str] = match self.endpoint.dialect() {
+            Dialect::Snowplow => &["aid"],
+            _ => &["api_key", "token", "writeKey"],
+        };
+        let found = names.iter().find_map(|name| self.field(name));
+        found.filter(|key| !key.is_empty()).map(str::to_owned)
+    }
+
+    fn key_in_document(&self) -> Option<String> {
+        let names = ["api_key", "token", "$token", "writeKey"];
+        let of = |json: &Json| {
+            let own = names.iter().find_map(|name| text(json.get(name)));
+            own.or_else(|| text(json.get("properties")?.get("token"))).map(|key| key.into_owned())
+        };
+        match self.endpoint.dialect() {
+            Dialect::Snowplow => {
+                self.items("data").first().and_then(|item| text(item.get("aid"))).map(Into::into)
+            }
+            _ => of(&self.document).or_else(|| self.items("batch").first().and_then(of)),
+        }
+    }
+
+    /// Reads what it means. Without a time, things happened when `recent` first saw their ids, or `now`.
+    ///
+    /// Fails if the call as a whole means nothing; a single thing that does not is left out.
+    pub fn read(&self, now: TimeMs, recent: &RecentIds) -> Result<Reading, Problem> {
+        let mut reader = Reader { writes: Writes::default(), now, recent };
+        let answer = match self.endpoint {
+            Endpoint::SegmentBatch => segment::read(self, None, &mut reader),
+            Endpoint::SegmentCall(kind) => segment::read(self, Some(kind), &mut reader),
+            Endpoint::SegmentSettings => Ok(segment::settings(self)),
+            Endpoint::PostHogCapture => posthog::read(self, &mut reader),
+            Endpoint::PostHogCaptureV1 => posthog::read_v1(self, &mut reader),
+            Endpoint::PostHogFlags => Ok(posthog::flags()),
+            Endpoint::PostHogConfig => Ok(posthog::config()),
+            Endpoint::MixpanelTrack | Endpoint::MixpanelImport => mixpanel::read_events(self, &mut reader),
+            Endpoint::MixpanelEngage => mixpanel::read_users(self, &mut reader),
+            Endpoint::MixpanelGroups => mixpanel::read_accounts(self, &mut reader),
+            Endpoint::Batch | Endpoint::AmplitudeEvents => amplitude::read_events(self, &mut reader),
+            Endpoint::AmplitudeIdentify => amplitude::read_users(self, &mut reader),
+            Endpoint::AmplitudeGroupIdentify => amplitude::read_accounts(self, &mut reader),
+            Endpoint::CloudEvents => cloudevents::read(self, &mut reader),
+            Endpoint::SnowplowPost => snowplow::read_list(self, &mut reader),
+            Endpoint::SnowplowPixel => snowplow::read_address(self, &mut reader),
+            Endpoint::Ignored => Ok(Answer::json(200, &Json::Object(Vec::new()))),
+        }?;
+        Ok(Reading { writes: reader.writes, answer })
+    }
+
+    /// Tells why nothing of it was stored.
+    pub fn refusal(&self, problem: &Problem) -> Answer {
+        answer::refusal(self.endpoint, self.mixpanel_form(), problem)
+    }
+
+    pub(super) fn mixpanel_form(&self) -> MixpanelForm {
+        if self.field("verbose").is_some_and(|verbose| verbose != "0") {
+            MixpanelForm::Verbose
+        } else if self.endpoint == Endpoint::MixpanelImport && !self.is_form {
+            MixpanelForm::Import
+        } else {
+            MixpanelForm::Digit
+        }
+    }
+}

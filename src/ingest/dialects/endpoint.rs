@@ -1,0 +1,163 @@
+//! Which addresses belong to which SDK.
+
+/// What an address of an SDK takes. Its variants are named as the vendors name the calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Endpoint {
+    /// Calls of Segment and RudderStack, each with its type.
+    SegmentBatch,
+    /// One call, whose type the address says.
+    SegmentCall(&'static str),
+    /// What Segment's browser SDK asks for before it sends.
+    SegmentSettings,
+    /// Events of PostHog: one, a list, or a `batch`.
+    PostHogCapture,
+    /// Events of PostHog, each with a result of its own.
+    PostHogCaptureV1,
+    /// Feature flags, of which there are none.
+    PostHogFlags,
+    /// What PostHog's browser SDK asks for before it sends.
+    PostHogConfig,
+    /// Events of Amplitude or of PostHog: only the body tells.
+    Batch,
+    MixpanelTrack,
+    MixpanelImport,
+    /// Profiles of users.
+    MixpanelEngage,
+    /// Profiles of accounts.
+    MixpanelGroups,
+    AmplitudeEvents,
+    AmplitudeIdentify,
+    AmplitudeGroupIdentify,
+    CloudEvents,
+    /// A list of events, as `POST`.
+    SnowplowPost,
+    /// One event in the address, as `GET`.
+    SnowplowPixel,
+    /// Recordings, metrics and settings that are not kept: taken and thrown away, so that no SDK tries them again.
+    Ignored,
+}
+
+/// Whose words a request and its answer are in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Dialect {
+    Segment,
+    PostHog,
+    Mixpanel,
+    Amplitude,
+    CloudEvents,
+    Snowplow,
+}
+
+impl Endpoint {
+    /// The endpoint at a path, with or without a slash at its end: an SDK takes no redirect.
+    ///
+    /// `content_type` and `is_binary_cloud_event` tell a CloudEvent from an event of ours at the one address that both
+    /// are sent to.
+    pub fn find(path: &str, content_type: &str, is_binary_cloud_event: bool) -> Option<Endpoint> {
+        let path = path.strip_suffix('/').unwrap_or(path);
+        Some(match path {
+            "/v1/batch" | "/v1/b" | "/v1/import" => Endpoint::SegmentBatch,
+            "/v1/track" | "/v1/t" => Endpoint::SegmentCall("track"),
+            "/v1/identify" | "/v1/i" => Endpoint::SegmentCall("identify"),
+            "/v1/page" | "/v1/p" => Endpoint::SegmentCall("page"),
+            "/v1/screen" | "/v1/s" => Endpoint::SegmentCall("screen"),
+            "/v1/group" | "/v1/g" => Endpoint::SegmentCall("group"),
+            "/v1/alias" | "/v1/a" => Endpoint::SegmentCall("alias"),
+            "/capture" | "/e" | "/i/v0/e" => Endpoint::PostHogCapture,
+            "/i/v1/analytics/events" | "/i/v1/e" => Endpoint::PostHogCaptureV1,
+            "/flags" | "/decide" => Endpoint::PostHogFlags,
+            "/batch" => Endpoint::Batch,
+            "/track" => Endpoint::MixpanelTrack,
+            "/import" => Endpoint::MixpanelImport,
+            "/engage" => Endpoint::MixpanelEngage,
+            "/groups" => Endpoint::MixpanelGroups,
+            "/2/httpapi" | "/httpapi" => Endpoint::AmplitudeEvents,
+            "/identify" => Endpoint::AmplitudeIdentify,
+            "/groupidentify" => Endpoint::AmplitudeGroupIdentify,
+            "/v1/cloudevents" => Endpoint::CloudEvents,
+            "/v1/events" if is_binary_cloud_event || content_type.starts_with("application/cloudevents") => {
+                Endpoint::CloudEvents
+            }
+            "/com.snowplowanalytics.snowplow/tp2" => Endpoint::SnowplowPost,
+            "/i" => Endpoint::SnowplowPixel,
+            "/s" | "/i/v1/logs" | "/record" | "/settings" | "/v1/m" => Endpoint::Ignored,
+            _ if is_between(path, "/array/", "/config") => Endpoint::PostHogConfig,
+            _ if is_between(path, "/v1/projects/", "/settings") => Endpoint::SegmentSettings,
+            _ => return None,
+        })
+    }
+
+    pub(super) fn dialect(self) -> Dialect {
+        match self {
+            Endpoint::SegmentBatch | Endpoint::SegmentCall(_) | Endpoint::SegmentSettings => Dialect::Segment,
+            Endpoint::PostHogCapture
+            | Endpoint::PostHogCaptureV1
+            | Endpoint::PostHogFlags
+            | Endpoint::PostHogConfig
+            | Endpoint::Ignored => Dialect::PostHog,
+            Endpoint::MixpanelTrack
+            | Endpoint::MixpanelImport
+            | Endpoint::MixpanelEngage
+            | Endpoint::MixpanelGroups => Dialect::Mixpanel,
+            Endpoint::Batch
+            | Endpoint::AmplitudeEvents
+            | Endpoint::AmplitudeIdentify
+            | Endpoint::AmplitudeGroupIdentify => Dialect::Amplitude,
+            Endpoint::CloudEvents => Dialect::CloudEvents,
+            Endpoint::SnowplowPost | Endpoint::SnowplowPixel => Dialect::Snowplow,
+        }
+    }
+
+    /// Whether what is sent here may be stored. The others tell an SDK how to behave, or throw away what it sends.
+    pub fn is_write(self) -> bool {
+        !matches!(
+            self,
+            Endpoint::SegmentSettings | Endpoint::PostHogFlags | Endpoint::PostHogConfig | Endpoint::Ignored
+        )
+    }
+
+    /// The methods of HTTP that it takes.
+    pub fn methods(self) -> &'static [&'static str] {
+        match self {
+            Endpoint::SegmentSettings | Endpoint::PostHogConfig | Endpoint::SnowplowPixel => &["GET"],
+            Endpoint::PostHogCapture
+            | Endpoint::MixpanelTrack
+            | Endpoint::MixpanelEngage
+            | Endpoint::MixpanelGroups
+            | Endpoint::PostHogFlags
+            | Endpoint::Ignored => &["GET", "POST"],
+            Endpoint::AmplitudeIdentify | Endpoint::AmplitudeGroupIdentify => &["GET", "POST"],
+            _ => &["POST"],
+        }
+    }
+}
+
+/// Whether a path is `start`, one segment, and `end`.
+fn is_between(path: &str, start: &str, end: &str) -> bool {
+    let segment = path.strip_prefix(start).and_then(|rest| rest.strip_suffix(end));
+    segment.is_some_and(|segment| !segment.is_empty() && !segment.contains('/'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slash_at_the_end_changes_nothing() {
+        for path in ["/batch", "/track", "/e", "/i/v0/e", "/v1/batch", "/flags", "/array/phc_1/config"] {
+            let found = Endpoint::find(path, "", false);
+            assert!(found.is_some(), "{path}");
+            assert_eq!(found, Endpoint::find(&format!("{path}/"), "", false));
+        }
+        assert_eq!(Endpoint::find("/array/a/b/config", "", false), None);
+        assert_eq!(Endpoint::find("/", "", false), None);
+    }
+
+    #[test]
+    fn an_event_of_ours_is_no_cloud_event() {
+        assert_eq!(Endpoint::find("/v1/events", "application/json", false), None);
+        let batch = Endpoint::find("/v1/events", "application/cloudevents-batch+json", false);
+        assert_eq!(batch, Some(Endpoint::CloudEvents));
+        assert_eq!(Endpoint::find("/v1/events", "application/json", true), Some(Endpoint::CloudEvents));
+    }
+}

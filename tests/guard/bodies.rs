@@ -1,0 +1,169 @@
+//! Bodies that are larger, deeper or stranger than they look.
+
+use std::io::{Read, Write};
+
+use flywheeldb::settings::Settings;
+use serde_json::json;
+
+use super::server::{Answer, TestServer};
+
+fn gzip(bytes: &mut dyn Read) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    std::io::copy(bytes, &mut encoder).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn small() -> Settings {
+    Settings {
+        max_body_size: 1 << 20,
+        max_decoded_size: 2 << 20,
+        body_memory: 8 << 20,
+        ..Settings::default()
+    }
+}
+
+#[test]
+fn what_unpacks_to_more_than_is_let_in_is_refused() {
+    let server = TestServer::start_as(small(), |_| ());
+    let zeros = || std::io::repeat(b' ').take(100 << 20);
+    let send = |encoding: &str, body: &[u8]| {
+        server.send("POST", "/v1/events", &[("Content-Encoding", encoding)], body)
+    };
+    send("gzip", &gzip(&mut zeros())).problem(413);
+    send("zstd", &zstd::encode_all(zeros(), 1).unwrap()).problem(413);
+    let event = br#"{"event": "a", "user": "u"}"#;
+    let twice = gzip(&mut &gzip(&mut &event[..])[..]);
+    send("gzip, gzip", &twice).problem(415);
+    send("gzip", &twice).problem(400);
+    send("deflate", event).problem(415);
+    let headers = [("Content-Encoding", "gzip"), ("Content-Encoding", "gzip")];
+    server.send("POST", "/v1/events", &headers, &twice).problem(415);
+    // Members one after the other are one body, and bounded as one.
+    let members = gzip(&mut std::io::repeat(b' ').take(1 << 20)).repeat(5);
+    send("gzip", &members).problem(413);
+    let empty_members = gzip(&mut std::io::empty()).repeat(50_000);
+    send("gzip", &empty_members[..1_000_000]).problem(400);
+    // A window larger than the format's for HTTP would be as much memory.
+    let mut long = zstd::Encoder::new(Vec::new(), 1).unwrap();
+    long.window_log(27).unwrap();
+    long.write_all(event).unwrap();
+    send("zstd", &long.finish().unwrap()).problem(400);
+    assert_eq!(send("gzip", &gzip(&mut &event[..])).json()["accepted"], 1);
+}
+
+#[test]
+fn memory_for_bodies_is_taken_before_they_are_there_and_given_back() {
+    let server = TestServer::start_as(small(), |_| ());
+    let announce = || {
+        let mut stream = server.connect();
+        let head = "POST /v1/events HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n[";
+        stream.write_all(head.as_bytes()).unwrap();
+        stream
+    };
+    let held: Vec<_> = (0..4).map(|_| announce()).collect();
+    let mut refused = None;
+    // The four may still be on their way.
+    for _ in 0..200 {
+        let answer = Answer::read(&mut {
+            let mut stream = server.connect();
+            stream
+            .write_all(b"POST /v1/events HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 900000\r\n\r\n")
+            .unwrap();
+            stream
+        });
+        if answer.status != 100 {
+            refused = Some(answer);
+            break;
+        }
+    }
+    let refused = refused.expect("memory is never all taken");
+    refused.problem(429);
+    assert_eq!(refused.header("retry-after"), Some("1"));
+    drop(held);
+    let event = format!("[{{\"event\": \"a\", \"user\": \"u\"}}{}]", " ".repeat(900_000));
+    for _ in 0..500 {
+        if server.post("/v1/events", &event).status == 200 {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    panic!("the memory of those who left is not given back");
+}
+
+#[test]
+fn strange_texts_are_errors_of_their_place_or_mean_what_they_should() {
+    let server = TestServer::start();
+    let ndjson = [("Content-Type", "application/x-ndjson")];
+    let send = |body: &[u8]| server.send("POST", "/v1/events?on_error=skip", &ndjson, body).json();
+    let good = r#"{"event": "a", "user": "u", "time": "2024-03-01", "id": "1"}"#;
+    let deep = format!(
+        r#"{{"event": "a", "user": "u", "properties": {{"p": {}1{}}}}}"#,
+        r#"{"q": "#.repeat(40),
+        "}".repeat(40)
+    );
+    let abyss = format!(r#"{{"event": "a", "user": "u", "properties": {{"p": {}"#, "[".repeat(500_000));
+    let bad: [&[u8]; 14] = [
+        b"{\"event\": \"a\", \"user\": \"\xff\xfe\"}",
+        br#"{"event": "a", "user": "\ud800"}"#,
+        br#"{"event": "a", "user": "\udc00\ud800"}"#,
+        br#"{"event": "a", "user": "u", "properties": {"n": 1e400}}"#,
+        br#"{"event": "a", "user": "u", "properties": {"n": NaN}}"#,
+        br#"{"event": "a", "user": "u", "properties": {"n": -Infinity}}"#,
+        br#"{"event": "a", "user": "u", "properties": {"n": 123456789012345678901234567890123456789}}"#,
+        br#"{"event": "a", "user": "u", "time": 99999999999999999999}"#,
+        br#"{"event": "a", "user": 7}"#,
+        br#"{"event": "a", "user": "u"} {"event": "b", "user": "u"}"#,
+        br#"{"event": "a", "user": "u", "properties": [1]}"#,
+        deep.as_bytes(),
+        abyss.as_bytes(),
+        b"\0",
+    ];
+    for line in bad {
+        let body = [good.as_bytes(), b"\n", line, b"\n", good.as_bytes()].concat();
+        let told = send(&body);
+        let shown = String::from_utf8_lossy(&line[..line.len().min(120)]);
+        assert_eq!(told["rejected"].as_array().unwrap().len(), 1, "{shown}: {told}");
+        assert_eq!(told["rejected"][0]["index"], 1, "{shown}: {told}");
+    }
+    // The mark that editors put first, their line ends, and no line end at the end.
+    let friendly =
+        format!("\u{feff}{}\r\n{}", good.replace("\"1\"", "\"2\""), good.replace("\"1\"", "\"3\""));
+    assert_eq!(send(friendly.as_bytes())["accepted"], 2);
+    let pair = br#"{"event": "\ud83d\ude00", "user": "u", "time": "2024-03-01", "id": "4"}"#;
+    assert_eq!(send(pair)["accepted"], 1);
+    assert_eq!(server.get("/v1/schema").json()["events"][1]["event"], "\u{1f600}");
+    // Exact, however large.
+    let exact =
+        br#"{"event": "b", "user": "u", "properties": {"n": 12345678901234567890123456789012345678}}"#;
+    assert_eq!(send(exact)["accepted"], 1);
+
+    let queries = [
+        format!(r#"{{"steps": {}"#, "[".repeat(1_000_000)),
+        r#"{"steps": ["a", "b"], "steps": ["a", "c"]}"#.to_owned(),
+        r#"{"steps": ["a", "\ud800"]}"#.to_owned(),
+        r#"{"steps": ["a", "b"], "window": 1e999}"#.to_owned(),
+        r#"{"steps": ["a", "b"], "window": "99999999999999999999d"}"#.to_owned(),
+        "\u{feff}[]".to_owned(),
+    ];
+    for query in queries {
+        server.post("/v1/query/funnel", &query).problem(400);
+    }
+}
+
+#[test]
+fn new_names_past_the_bound_are_refused_and_old_ones_go_on() {
+    let settings = Settings { max_event_names: 3, max_property_names: 3, ..Settings::default() };
+    let server = TestServer::start_as(settings, |_| ());
+    let event = |name: &str, property: &str| {
+        let event = json!([{"event": name, "user": "u", "time": "2024-03-01", "properties": {property: 1}}]);
+        server.post("/v1/events", &event.to_string())
+    };
+    for index in 0..3 {
+        assert_eq!(event(&format!("e{index}"), &format!("p{index}")).status, 200);
+    }
+    let problem = event("e3", "p0").problem(400);
+    assert_eq!(problem["path"], "/0/event");
+    assert!(problem["detail"].as_str().unwrap().contains("\"e3\""), "{problem}");
+    assert_eq!(event("e0", "p3").problem(400)["path"], "/0/properties");
+    assert_eq!(event("e2", "p1").status, 200);
+}

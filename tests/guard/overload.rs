@@ -1,0 +1,170 @@
+//! More is sent than can be stored.
+//!
+//! Requests are sent at a fixed pace, whether answers come or not, and each one's time counts from the moment when it
+//! was due: a sender that waits for answers would slow down with the server and see nothing of it (coordinated
+//! omission). A small run checks what must hold at any pace; `FLYWHEEL_LOAD=full` takes longer and prints figures worth
+//! keeping.
+
+use std::io::Write;
+use std::net::TcpStream;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use flywheeldb::settings::Settings;
+
+use super::server::{Answer, TestServer};
+
+/// Events of one request.
+const BATCH_SIZE: usize = 500;
+/// Connections that send: more than the server stores at once, so that a pace above its own is held.
+const SENDER_COUNT: usize = 192;
+
+/// What became of the requests of one pace.
+#[derive(Default)]
+struct Outcome {
+    accepted: Vec<Duration>,
+    refused: Vec<Duration>,
+    events: u64,
+    elapsed: Duration,
+}
+
+impl Outcome {
+    /// Requests stored a second.
+    fn goodput(&self) -> f64 {
+        self.accepted.len() as f64 / self.elapsed.as_secs_f64()
+    }
+
+    fn p99(times: &mut [Duration]) -> Duration {
+        times.sort();
+        times.get(times.len().saturating_sub(1) * 99 / 100).copied().unwrap_or_default()
+    }
+}
+
+fn body(number: usize) -> String {
+    let event = |index: usize| {
+        let user = (number * 31 + index * 7) % 10_000;
+        format!(
+            r#"{{"event": "view", "user": "u{user}", "id": "{number}-{index}", "time": "2024-03-01T00:00:00Z", "properties": {{"page": "/p/{}", "price": {}.5}}}}"#,
+            index % 50,
+            index % 100
+        )
+    };
+    format!("[{}]", (0..BATCH_SIZE).map(event).collect::<Vec<_>>().join(","))
+}
+
+/// Sends a request on the connection. Reads its answer only.
+fn post(stream: &mut TcpStream, body: &str) -> Answer {
+    let head =
+        format!("POST /v1/events HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n", body.len());
+    // Whoever is refused may find the rest of its body unread; the answer is there all the same.
+    let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body.as_bytes()));
+    Answer::read(stream)
+}
+
+/// Sends `count` requests, one each `pause`.
+fn send(server: &TestServer, numbers: &AtomicUsize, count: usize, pause: Duration) -> Outcome {
+    let begun = Instant::now();
+    let next = AtomicUsize::new(0);
+    let parts: Vec<Outcome> = std::thread::scope(|scope| {
+        let senders: Vec<_> = (0..SENDER_COUNT.min(count))
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut part = Outcome::default();
+                    let mut stream = server.connect();
+                    loop {
+                        let index = next.fetch_add(1, Ordering::Relaxed);
+                        if index >= count {
+                            return part;
+                        }
+                        let body = body(numbers.fetch_add(1, Ordering::Relaxed));
+                        let due = begun + pause * index as u32;
+                        std::thread::sleep(due.saturating_duration_since(Instant::now()));
+                        let sent = Instant::now();
+                        let answer = post(&mut stream, &body);
+                        match answer.status {
+                            200 => {
+                                part.events += answer.json()["accepted"].as_u64().unwrap();
+                                part.accepted.push(due.elapsed());
+                            }
+                            status => {
+                                assert!([429, 503].contains(&status), "{answer:?}");
+                                assert!(answer.header("retry-after").is_some(), "{answer:?}");
+                                part.refused.push(sent.elapsed());
+                                stream = server.connect();
+                            }
+                        }
+                    }
+                })
+            })
+            .collect();
+        senders.into_iter().map(|sender| sender.join().unwrap()).collect()
+    });
+    let mut all = Outcome { elapsed: begun.elapsed(), ..Outcome::default() };
+    for part in parts {
+        all.accepted.extend(part.accepted);
+        all.refused.extend(part.refused);
+        all.events += part.events;
+    }
+    all
+}
+
+#[test]
+fn what_is_let_in_is_stored_and_what_is_not_is_told_so_at_any_pace() {
+    let is_full = std::env::var("FLYWHEEL_LOAD").is_ok_and(|size| size == "full");
+    let seconds = if is_full { 10.0 } else { 0.7 };
+    // Room for some forty bodies: what is beyond waits outside, in the clients.
+    let settings = Settings {
+        max_body_size: 256 << 10,
+        max_decoded_size: 256 << 10,
+        body_memory: 8 << 20,
+        ..Settings::default()
+    };
+    let server = TestServer::start_as(settings, |_| ());
+    let numbers = AtomicUsize::new(0);
+    // As fast as some clients go that wait for their answers: what the server can do.
+    let mut events = 0;
+    let begun = Instant::now();
+    let measured = std::thread::scope(|scope| {
+        let clients: Vec<_> = (0..8)
+            .map(|_| {
+                scope.spawn(|| {
+                    let (mut stream, mut count) = (server.connect(), 0);
+                    while begun.elapsed().as_secs_f64() < seconds {
+                        let answer = post(&mut stream, &body(numbers.fetch_add(1, Ordering::Relaxed)));
+                        assert_eq!(answer.status, 200, "{answer:?}");
+                        count += 1;
+                    }
+                    count
+                })
+            })
+            .collect();
+        let count: u64 = clients.into_iter().map(|client| client.join().unwrap()).sum();
+        events += count * BATCH_SIZE as u64;
+        count as f64 / begun.elapsed().as_secs_f64()
+    });
+    println!("capacity: {measured:.0} requests/s of {BATCH_SIZE} events");
+    let mut goodputs = Vec::new();
+    for times in [0.5, 1.0, 2.0, 5.0, 10.0] {
+        let rate = (measured * times).max(1.0);
+        let count = (rate * seconds).ceil() as usize;
+        let mut outcome = send(&server, &numbers, count, Duration::from_secs_f64(1.0 / rate));
+        assert_eq!(outcome.events, (outcome.accepted.len() * BATCH_SIZE) as u64, "each is stored as a whole");
+        events += outcome.events;
+        goodputs.push(outcome.goodput());
+        println!(
+            "{times:>4}x: stored {:>6.0}/s, p99 {:>9.1?}; refused {:>6}, p99 {:>9.1?}",
+            outcome.goodput(),
+            Outcome::p99(&mut outcome.accepted),
+            outcome.refused.len(),
+            Outcome::p99(&mut outcome.refused),
+        );
+    }
+    let query = r#"{"series": [{"event": "view"}], "interval": "total"}"#;
+    let counted = server.post("/v1/query/segmentation", query).json()["data"][0]["value"].clone();
+    assert_eq!(counted, events, "all that was accepted is there, once");
+    if is_full {
+        let best = goodputs.iter().copied().fold(0.0, f64::max);
+        let share = goodputs[goodputs.len() - 1] / best;
+        println!("goodput at 10x: {:.0} % of the best", share * 100.0);
+    }
+}

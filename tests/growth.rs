@@ -277,18 +277,27 @@ fn revenue_and_invitations_are_what_the_generator_counted() {
     let revenue = demo.ask(&format!(
         r#"{{"kind": "revenue", {subscription}, "currency": "currency", "interval": "total"}}"#
     ));
-    let endings: Vec<i128> = money(&revenue).into_iter().map(|row| row[6]).filter(|ending| *ending > 0).collect();
-    let ledger: Vec<i128> =
-        demo.summary.mrr_by_currency.values().filter_map(|mrr| mrr.mantissa_at(-6)).filter(|mrr| *mrr > 0).collect();
+    let endings: Vec<i128> =
+        money(&revenue).into_iter().map(|row| row[6]).filter(|ending| *ending > 0).collect();
+    let ledger: Vec<i128> = demo
+        .summary
+        .mrr_by_currency
+        .values()
+        .filter_map(|mrr| mrr.mantissa_at(-6))
+        .filter(|mrr| *mrr > 0)
+        .collect();
     assert_eq!(endings, ledger);
-    let customers: u64 =
-        (0..revenue.row_count()).map(|row| demo.row(&revenue, row, "customers").parse::<u64>().unwrap()).sum();
+    let customers: u64 = (0..revenue.row_count())
+        .map(|row| demo.row(&revenue, row, "customers").parse::<u64>().unwrap())
+        .sum();
     assert_eq!(customers, demo.summary.customers);
     let parts = r#""signup": "signup", "invite": "invite_sent",
         "accept": {"event": "invite_accepted", "inviter": "inviter_id"}"#;
     for (channel, counted) in &demo.summary.invites_by_channel {
-        let of_channel = format!(r#""where": {{"any": [{{"property": "channel", "op": "eq", "value": "{channel}"}},
-            {{"property": "channel", "op": "is_not_set"}}]}}"#);
+        let of_channel = format!(
+            r#""where": {{"any": [{{"property": "channel", "op": "eq", "value": "{channel}"}},
+            {{"property": "channel", "op": "is_not_set"}}]}}"#
+        );
         let virality =
             demo.ask(&format!(r#"{{"kind": "virality", {parts}, "interval": "total", {of_channel}}}"#));
         let told = |column: &str| demo.row(&virality, 0, column).parse::<f64>().unwrap();

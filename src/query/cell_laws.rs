@@ -141,7 +141,8 @@ fn law(body: &str) -> u64 {
         }
         Bound::Overview(overview) => {
             let is_of_moves = table.column("to_state").is_some();
-            let states = ["new_users", "activated", "active_users", "retained_users", "inviters", "customers"];
+            let states =
+                ["new_users", "activated", "active_users", "retained_users", "inviters", "customers"];
             let counts = if is_of_moves { vec!["users"] } else { states.to_vec() };
             let counts = counts.into_iter().map(|count| {
                 let extra = (!is_of_moves).then_some(("state", count));

@@ -39,7 +39,9 @@ fn a_key_opens_the_routes_of_its_scope_and_no_other() {
     let key = |scope, seed| store.create_key(scope, "", 0, &[seed; KEY_RANDOM_SIZE]).unwrap();
     let (write, read, admin, revoked) = (key(write, 1), key(read, 2), key(admin, 3), key(revoked, 4));
     store.revoke_key(&revoked.info.id).unwrap();
+    let backups = tempfile::tempdir().unwrap();
     let server = Server::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let server = server.with_backups(backups.path().to_owned());
     let address = server.address();
     let (stop, stopped) = oneshot::channel::<()>();
     let thread = std::thread::spawn(move || {

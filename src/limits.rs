@@ -228,6 +228,11 @@ pub const TIMELINE_EVENT_COUNT_MAX: usize = 1_000;
 pub const TIMELINE_EVENT_COUNT_DEFAULT: usize = 100;
 const _: () = assert!(TIMELINE_EVENT_COUNT_DEFAULT <= TIMELINE_EVENT_COUNT_MAX);
 
+/// Newest arrivals that a server keeps for those who watch: what fits on a screen, a few times over.
+pub const ARRIVAL_COUNT_MAX: usize = 200;
+/// Bytes of the arrivals kept: most events have a few hundred.
+pub const ARRIVAL_SIZE_MAX: usize = 1 << 20;
+
 /// Users that an account's page tells by name: the first ones. Cohorts list all.
 pub const ACCOUNT_USER_COUNT_TOLD: usize = 100;
 

@@ -158,7 +158,8 @@ impl Mark {
 fn lines_to_try(server: &str) -> String {
     let url = format!("{server}/v1/query");
     format!(
-        "\nHow many get from signing up to paying:\n\
+        "\nThe console, to look around: {server}/\n\n\
+         How many get from signing up to paying:\n\
          \x20 curl {url}/funnel -d '{{\"steps\": [\"signup\", \"project_created\", \"plan_upgraded\"], \
          \"window\": \"30d\"}}'\n\
          Who comes back, week by week:\n\

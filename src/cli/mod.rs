@@ -10,6 +10,7 @@ pub mod import;
 mod keys;
 mod log;
 mod look;
+mod manual;
 mod outline;
 mod output;
 mod query;
@@ -20,7 +21,7 @@ mod vault;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 
 use crate::api::{Problem, ProblemClass};
 use crate::settings::{FileSettings, GlobalSettings, resolve};
@@ -80,10 +81,9 @@ enum Command {
     /// Shows which settings hold, and where each comes from.
     Config(config::ConfigArgs),
     /// Prints a script that completes commands in a shell.
-    Completions {
-        /// The shell that the script is for.
-        shell: clap_complete::Shell,
-    },
+    Completions(manual::CompletionsArgs),
+    /// Prints a page of the manual: flywheel man serve | man -l -
+    Man(manual::ManArgs),
 }
 
 /// Runs the program: reads its arguments, does what they ask, and tells how it went.
@@ -128,7 +128,8 @@ fn run(cli: Cli) -> Result<(), Problem> {
         Command::Restore(args) => vault::run_restore(&args, data),
         Command::Keys(args) => keys::run(args, data),
         Command::Config(args) => config::run(args, &resolved),
-        Command::Completions { shell } => completions(shell),
+        Command::Completions(args) => manual::completions(args),
+        Command::Man(args) => manual::man(args),
     }
 }
 
@@ -155,14 +156,10 @@ fn with_store_as<T>(
     Ok(found)
 }
 
-fn completions(shell: clap_complete::Shell) -> Result<(), Problem> {
-    let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), "flywheel", &mut script);
-    output::print(&script)
-}
-
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory;
+
     use super::*;
 
     #[test]

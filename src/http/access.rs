@@ -33,7 +33,10 @@ pub(super) enum Access {
 /// What an action needs. Without a wildcard, so that nobody adds an action and forgets who may ask for it.
 pub(super) fn needed(action: Action) -> Access {
     match action {
-        Action::ShowHealth | Action::ShowReadiness => Access::Open,
+        // The page and the description say nothing of what is stored.
+        Action::ShowHealth | Action::ShowReadiness | Action::ShowConsole | Action::ShowOpenApi => {
+            Access::Open
+        }
         Action::WriteEvents | Action::WriteProfiles(_) | Action::MergeIdentities => Access::Key(Scope::Write),
         Action::ShowUser
         | Action::ShowAccount
@@ -45,6 +48,7 @@ pub(super) fn needed(action: Action) -> Access {
         | Action::RunQuery
         | Action::ListDocuments(_)
         | Action::ShowGrowthModel
+        | Action::ShowArrivals
         | Action::ShowMetrics => Access::Key(Scope::Read),
         Action::DeleteUser
         | Action::PutDocument(_)

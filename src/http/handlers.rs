@@ -1,6 +1,7 @@
 //! What each address does: reads the request, crosses to the store, tells the answer.
 
 use std::borrow::Cow;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -10,17 +11,21 @@ use hyper::StatusCode;
 use hyper::body::Incoming;
 use hyper::header::IF_NONE_MATCH;
 use hyper::http::request::Parts;
+use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde::Serialize;
 use serde_json::json;
 
 use super::access::{Doorkeeper, needed};
+use super::arrivals::{Arrivals, BatchEnd};
 use super::body::{self, BodyRoom, ReceivedBody};
 use super::bridge::{Bridge, Lane};
 use super::connections::Connections;
+use super::console;
 use super::dialects::{DialectState, endpoint_of};
 use super::media::{body_form, require_json, wanted_format};
 use super::metrics::Metrics;
+use super::openapi;
 use super::parameters::Parameters;
 use super::queries::AskedQuery;
 use super::respond::{self, Refusal, Reply};
@@ -29,7 +34,9 @@ use super::validator::Validator;
 use crate::api::{Format, Json, Problem, ProblemClass, nearest};
 use crate::ingest::{OnError, Rejected, parse_events, parse_identities, parse_profiles};
 use crate::io::Disk;
-use crate::limits::{BACKUP_NAME_SIZE_MAX, TIMELINE_EVENT_COUNT_DEFAULT, TIMELINE_EVENT_COUNT_MAX};
+use crate::limits::{
+    ARRIVAL_COUNT_MAX, BACKUP_NAME_SIZE_MAX, TIMELINE_EVENT_COUNT_DEFAULT, TIMELINE_EVENT_COUNT_MAX,
+};
 use crate::model::{Entity, TimeMs, checked_time, parse_time};
 use crate::settings::Settings;
 
@@ -63,6 +70,7 @@ pub(super) struct App {
     pub bodies: BodyRoom,
     pub validator: Validator,
     pub dialects: Arc<DialectState>,
+    pub arrivals: Arc<Arrivals>,
     pub doorkeeper: Arc<Doorkeeper>,
     pub connections: Arc<Connections>,
     pub metrics: Metrics,
@@ -138,6 +146,9 @@ impl App {
             Action::ShowGrowthModel => call.show_growth_model().await,
             Action::DeleteGrowthModel => call.delete_growth_model().await,
             Action::RunQuery => call.run_stored_query().await,
+            Action::ShowOpenApi => Ok(respond::json_text(openapi::document_text())),
+            Action::ShowConsole => console::show(call.segment.as_deref(), &parts.headers),
+            Action::ShowArrivals => call.show_arrivals(),
             Action::ShowHealth => Ok(respond::json(StatusCode::OK, &json!({"status": "ok"}))),
             Action::ShowReadiness => Ok(self.show_readiness().await),
             Action::ShowMetrics => {
@@ -161,9 +172,13 @@ impl Call<'_> {
         let on_error = self.parameters.word("on_error", &on_error)?.unwrap_or(OnError::Reject);
         let form = body_form(&self.parts.headers)?;
         let received = self.body().await?;
+        let arrivals = Arc::clone(&self.app.arrivals);
         let write = move |store: &crate::Store| {
-            let parsed = received.decoded(|body| parse_events(body, form, on_error, now()))?;
+            let received_at = now();
+            let parsed = received.decoded(|body| parse_events(body, form, on_error, received_at))?;
+            let end = BatchEnd::of(&parsed.batch);
             let receipt = store.ingest(parsed.batch)?;
+            arrivals.add(end, instant(received_at));
             Ok((receipt, parsed.rejected))
         };
         let (receipt, rejected) = self.app.bridge.write(write).await?;
@@ -202,7 +217,9 @@ impl Call<'_> {
     async fn delete_user(&mut self) -> Result<Reply, Problem> {
         let user = self.segment();
         let problem = no_such_user(&user);
-        match self.app.bridge.write(move |store| store.delete_user(&user)).await? {
+        let deleted = self.app.bridge.write(move |store| store.delete_user(&user)).await?;
+        self.app.arrivals.clear();
+        match deleted {
             true => Ok(respond::json(StatusCode::OK, &json!({"deleted": true}))),
             false => Err(problem),
         }
@@ -264,6 +281,14 @@ impl Call<'_> {
     async fn show_schema(&mut self) -> Result<Reply, Problem> {
         let schema = self.app.bridge.read(Lane::Look, |store| store.schema()).await?;
         Ok(respond::json(StatusCode::OK, &schema))
+    }
+
+    fn show_arrivals(&self) -> Result<Reply, Problem> {
+        let after = self.parameters.get("after").map(|text| whole_number("after", text, 0..=u64::MAX));
+        let limit = self.parameters.get("limit");
+        let limit = limit.map(|text| whole_number("limit", text, 1..=ARRIVAL_COUNT_MAX as u64));
+        let limit = limit.transpose()?.map_or(ARRIVAL_COUNT_MAX, |limit| limit as usize);
+        Ok(respond::json(StatusCode::OK, &self.app.arrivals.told(after.transpose()?.unwrap_or(0), limit)))
     }
 
     async fn backup(&mut self) -> Result<Reply, Problem> {
@@ -386,9 +411,15 @@ fn no_such_user(user: &str) -> Problem {
 
 fn timeline_limit(text: Option<&str>) -> Result<usize, Problem> {
     let Some(text) = text else { return Ok(TIMELINE_EVENT_COUNT_DEFAULT) };
-    text.parse().ok().filter(|limit| (1..=TIMELINE_EVENT_COUNT_MAX).contains(limit)).ok_or_else(|| {
+    whole_number("limit", text, 1..=TIMELINE_EVENT_COUNT_MAX as u64).map(|limit| limit as usize)
+}
+
+/// A query parameter that is a whole number within a range.
+fn whole_number(name: &str, text: &str, range: RangeInclusive<u64>) -> Result<u64, Problem> {
+    text.parse().ok().filter(|number| range.contains(number)).ok_or_else(|| {
+        let (start, end) = range.into_inner();
         let detail = format!(
-            "the query parameter \"limit\" is {text:?}; it can be a whole number from 1 to {TIMELINE_EVENT_COUNT_MAX}"
+            "the query parameter {name:?} is {text:?}; it can be a whole number from {start} to {end}"
         );
         Problem::invalid(detail)
     })
@@ -397,13 +428,7 @@ fn timeline_limit(text: Option<&str>) -> Result<usize, Problem> {
 /// How long a query may take: `timeout_ms`, else as long as any.
 fn time_max(text: Option<&str>, most: Duration) -> Result<Duration, Problem> {
     let Some(text) = text else { return Ok(most) };
-    let ms_max = most.as_millis() as u64;
-    let ms = text.parse().ok().filter(|ms| (1..=ms_max).contains(ms));
-    ms.map(Duration::from_millis).ok_or_else(|| {
-        Problem::invalid(format!(
-            "the query parameter \"timeout_ms\" is {text:?}; it can be a whole number from 1 to {ms_max}"
-        ))
-    })
+    whole_number("timeout_ms", text, 1..=most.as_millis() as u64).map(Duration::from_millis)
 }
 
 /// A time in the address: epoch milliseconds, RFC 3339 or a date in UTC.
@@ -416,6 +441,10 @@ fn time_parameter(text: &str) -> Result<TimeMs, Problem> {
         Ok(ms) => checked_time(ms).ok_or_else(|| wrong("the time is out of range".into())),
         Err(_) => parse_time(text, &TimeZone::UTC).map_err(|e| wrong(e.to_string().into())),
     }
+}
+
+fn instant(time: TimeMs) -> Timestamp {
+    Timestamp::from_millisecond(time).expect("the clock shows a time that calendars know")
 }
 
 /// The server's clock: what an event without a time is given.

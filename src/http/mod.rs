@@ -9,16 +9,19 @@
 //! `metrics`, `process` and `readiness` tell operators how it goes.
 //!
 //! `dialects` answers the SDKs of other products at their own addresses.
+//! `openapi` describes all of it, `console` is the page for people, `arrivals` what it shows of events as they come.
 //!
 //! `client` is the other side: what the command line asks a server with.
 //!
 //! Async begins and ends here. Nothing in this room waits for a disk or computes on an async worker.
 
 mod access;
+mod arrivals;
 mod body;
 mod bridge;
 mod client;
 mod connections;
+mod console;
 mod dialects;
 mod documents;
 mod farewell;
@@ -27,6 +30,7 @@ mod handlers;
 mod keys;
 mod media;
 mod metrics;
+mod openapi;
 mod origin;
 mod parameters;
 mod process;

@@ -3,12 +3,13 @@
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::{
-    ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderValue, RETRY_AFTER, VARY, WWW_AUTHENTICATE,
-    X_CONTENT_TYPE_OPTIONS,
+    ACCEPT, ACCEPT_ENCODING, ALLOW, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE,
+    ETAG, HeaderValue, REFERRER_POLICY, RETRY_AFTER, VARY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::{Response, StatusCode};
 use serde::Serialize;
 
+use super::console::Asset;
 use crate::api::{Format, Problem, ProblemClass};
 
 /// An answer, ready to be sent.
@@ -35,6 +36,11 @@ pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Reply {
     reply(status, "application/json", text)
 }
 
+/// Tells JSON that is written already.
+pub(super) fn json_text(text: &'static str) -> Reply {
+    reply(StatusCode::OK, "application/json", text)
+}
+
 /// Tells a result that is encoded already, and the tag by which the asker may ask whether it still holds.
 pub(super) fn table(format: Format, encoded: Vec<u8>, tag: Option<&str>) -> Reply {
     let mut reply = reply(StatusCode::OK, format.content_type(), encoded);
@@ -58,6 +64,39 @@ fn keep_if_asked(reply: &mut Reply, tag: Option<&str>) {
     if let Some(tag) = tag {
         headers.insert(ETAG, HeaderValue::from_str(tag).expect("tags are visible ASCII"));
     }
+}
+
+/// What the console's page may do: load files of its own server and talk to it, and nothing else.
+const PAGE_POLICY: &str =
+    "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+/// Sends a file of the console.
+pub(super) fn asset(asset: &Asset, bytes: Bytes, is_compressed: bool) -> Reply {
+    let mut reply = reply(StatusCode::OK, asset.content_type, bytes);
+    let headers = reply.headers_mut();
+    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(PAGE_POLICY));
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    if is_compressed {
+        headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    }
+    keep_asset(&mut reply, asset);
+    reply
+}
+
+/// Tells that the file which the asker has is still the same.
+pub(super) fn held_asset(asset: &Asset) -> Reply {
+    let mut reply = Response::new(Full::default());
+    *reply.status_mut() = StatusCode::NOT_MODIFIED;
+    keep_asset(&mut reply, asset);
+    reply
+}
+
+/// Lets the asker keep a file, if it asks each time whether it is still the same: another release may answer.
+fn keep_asset(reply: &mut Reply, asset: &Asset) {
+    let headers = reply.headers_mut();
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    headers.insert(VARY, HeaderValue::from(ACCEPT_ENCODING));
+    headers.insert(ETAG, HeaderValue::from_str(&asset.tag).expect("tags are visible ASCII"));
 }
 
 /// Tells what is wrong.

@@ -30,6 +30,10 @@ pub(super) enum Action {
     ShowQuery,
     DeleteDocument(Named),
     RunQuery,
+    /// A file of the console, or without a name its page.
+    ShowConsole,
+    ShowArrivals,
+    ShowOpenApi,
     PutGrowthModel,
     ShowGrowthModel,
     DeleteGrowthModel,
@@ -87,6 +91,7 @@ const OVERRIDES: &[&str] = &[
     "timeout_ms",
 ];
 
+/// All routes; those of one address are neighbours.
 pub(super) static ROUTES: &[Route] = &[
     route(Method::POST, "/v1/events", &["on_error", KEY_PARAMETER], Action::WriteEvents),
     route(Method::POST, "/v1/users", &[KEY_PARAMETER], Action::WriteProfiles(Entity::User)),
@@ -116,6 +121,10 @@ pub(super) static ROUTES: &[Route] = &[
     route(Method::POST, "/v1/admin/keys", &[], Action::CreateKey),
     route(Method::DELETE, "/v1/admin/keys/{id}", &[], Action::RevokeKey),
     route(Method::POST, "/v1/admin/backup", &[], Action::Backup),
+    route(Method::GET, "/v1/arrivals", &["after", "limit"], Action::ShowArrivals),
+    route(Method::GET, "/v1/openapi.json", &[], Action::ShowOpenApi),
+    route(Method::GET, "/", &[], Action::ShowConsole),
+    route(Method::GET, "/console/{file}", &[], Action::ShowConsole),
     route(Method::GET, "/healthz", &[], Action::ShowHealth),
     route(Method::GET, "/readyz", &[], Action::ShowReadiness),
     route(Method::GET, "/metrics", &[], Action::ShowMetrics),
@@ -191,6 +200,7 @@ mod tests {
         let routes = Routes::new();
         let find = |method, path| routes.find(&method, path).unwrap();
         assert_eq!(find(Method::POST, "/v1/events").route.action, Action::WriteEvents);
+        assert_eq!(find(Method::GET, "/").route.action, Action::ShowConsole);
         assert_eq!(find(Method::HEAD, "/healthz").route.action, Action::ShowHealth);
         let found = find(Method::DELETE, "/v1/users/a%2Fb%20c");
         assert_eq!((found.route.action, found.segment.as_deref()), (Action::DeleteUser, Some("a/b c")));
@@ -202,7 +212,7 @@ mod tests {
         let refusal = routes.find(&Method::POST, "/v1/event").unwrap_err();
         assert_eq!(refusal.problem.status(), 404);
         assert_eq!(refusal.problem.hint.as_deref(), Some("did you mean /v1/events?"));
-        assert_eq!(routes.find(&Method::GET, "/").unwrap_err().problem.status(), 404);
+        assert_eq!(routes.find(&Method::GET, "/index").unwrap_err().problem.status(), 404);
         assert_eq!(routes.find(&Method::GET, "/v1/users/").unwrap_err().problem.status(), 404);
     }
 

@@ -26,6 +26,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_rustls::TlsAcceptor;
 
 use super::access::{Doorkeeper, needed};
+use super::arrivals::Arrivals;
 use super::body::{self, BodyRoom};
 use super::bridge::{Bridge, BridgeSize, bug};
 use super::connections::{Connections, Place};
@@ -171,6 +172,7 @@ impl Server {
             bodies: BodyRoom::new(&settings),
             validator: Validator::new(),
             dialects: Arc::default(),
+            arrivals: Arc::new(Arrivals::default()),
             doorkeeper: Arc::new(Doorkeeper::new(
                 &store,
                 !address.ip().is_loopback(),

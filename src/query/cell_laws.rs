@@ -27,6 +27,10 @@ fn store(path: &std::path::Path) -> Store {
                 properties: country
                     .map(|country| ("country".to_owned(), Value::from(*country)))
                     .into_iter()
+                    .chain([
+                        ("by".to_owned(), Value::from(format!("u{}", below(40)).as_str())),
+                        ("mrr".to_owned(), Value::Number(Number::from([0, 10, 25][below(3) as usize]))),
+                    ])
                     .collect(),
             };
             batch.push(&event).unwrap();
@@ -35,7 +39,10 @@ fn store(path: &std::path::Path) -> Store {
     store.ingest(batch).unwrap();
     let write = |user: u64| ProfileWrite {
         id: format!("u{user}"),
-        set: vec![("plan".to_owned(), Value::from(["free", "pro", "team"][user as usize % 3]))],
+        set: vec![
+            ("plan".to_owned(), Value::from(["free", "pro", "team"][user as usize % 3])),
+            ("cap".to_owned(), Value::Number(Number::from(user as i64 % 9))),
+        ],
         ..ProfileWrite::default()
     };
     store.write_profiles(Entity::User, (0..30).map(write).collect()).unwrap();
@@ -109,6 +116,41 @@ fn law(body: &str) -> u64 {
             });
             counts.min().unwrap()
         }
+        Bound::Revenue(revenue) => check(named(&table, Some(("state", "customers")), "customers"), |name| {
+            revenue.members(&task, &revenue.cell(&mut name.root().object()?)?)
+        }),
+        Bound::Virality(virality) => {
+            let is_tree = table.column("generation").is_some();
+            let states = ["new_users", "invited_users", "organic_users", "active_users", "inviters"];
+            let counts = if is_tree { vec!["users"] } else { states.to_vec() };
+            let counts = counts.into_iter().map(|count| {
+                let extra = (!is_tree).then_some(("state", count));
+                check(named(&table, extra, count), |name| {
+                    virality.members(&task, &virality.cell(&mut name.root().object()?)?)
+                })
+            });
+            counts.max().unwrap()
+        }
+        Bound::UsageLimits(limits) => {
+            let counts = ["reached", "upgraded"].map(|count| {
+                check(named(&table, Some(("state", count)), count), |name| {
+                    limits.members(&task, &limits.cell(&mut name.root().object()?)?)
+                })
+            });
+            counts.into_iter().min().unwrap()
+        }
+        Bound::Overview(overview) => {
+            let is_of_moves = table.column("to_state").is_some();
+            let states = ["new_users", "activated", "active_users", "retained_users", "inviters", "customers"];
+            let counts = if is_of_moves { vec!["users"] } else { states.to_vec() };
+            let counts = counts.into_iter().map(|count| {
+                let extra = (!is_of_moves).then_some(("state", count));
+                check(named(&table, extra, count), |name| {
+                    overview.members(&task, &overview.cell(&mut name.root().object()?)?)
+                })
+            });
+            counts.min().unwrap()
+        }
         _ => panic!("{body} is of another part"),
     }
 }
@@ -148,5 +190,54 @@ fn a_cell_of_a_stickiness_has_as_many_users_as_it_tells() {
         r#""period": "week", "breakdown": {"property": "plan", "on": "user"}"#,
     ] {
         assert!(law(&format!(r#"{{"kind": "stickiness", {rest}}}"#)) > 30, "{rest}");
+    }
+}
+
+/// The parts of a growth model, of what the users of these tests do.
+const PARTS: &str = r#""signup": "join", "activate": {"event": "use", "within": "7d"}, "invite": "use",
+    "accept": {"event": "join", "inviter": "by"}, "subscription": {"event": "use", "mrr": "mrr"}"#;
+
+#[test]
+fn customers_are_a_set_of_as_many_as_revenue_tells() {
+    for rest in [
+        r#""interval": "week""#,
+        r#""interval": "week", "currency": "country", "breakdown": {"property": "plan", "on": "user", "limit": 1}"#,
+        r#""interval": "month", "trailing": "1w""#,
+    ] {
+        assert!(law(&format!(r#"{{"kind": "revenue", {PARTS}, {rest}}}"#)) > 20, "{rest}");
+    }
+}
+
+#[test]
+fn a_cell_of_a_virality_has_as_many_users_as_it_tells() {
+    for rest in [
+        r#""interval": "week""#,
+        r#""interval": "week", "by": "signup", "breakdown": {"property": "plan", "on": "user"}"#,
+        r#""tree": true"#,
+    ] {
+        assert!(law(&format!(r#"{{"kind": "virality", {PARTS}, {rest}}}"#)) > 20, "{rest}");
+    }
+}
+
+#[test]
+fn a_cell_of_an_outcome_of_limits_has_as_many_as_it_tells() {
+    let limit = r#""limit": {"usage": {"event": "use", "per": "month"}, "allowance": {"property": "cap"}}"#;
+    for rest in [
+        r#""interval": "week""#,
+        r#""interval": "month", "breakdown": {"property": "plan", "on": "user", "limit": 1}"#,
+    ] {
+        let body = format!(r#"{{"kind": "limits", {limit}, "paid": "join", "outcome": true, {rest}}}"#);
+        assert!(law(&body) > 5, "{rest}");
+    }
+}
+
+#[test]
+fn a_cell_of_an_overview_has_as_many_users_as_it_tells() {
+    for rest in [
+        r#""interval": "week""#,
+        r#""interval": "week", "breakdown": {"property": "plan", "on": "user", "limit": 1}"#,
+        r#""interval": "week", "transitions": true"#,
+    ] {
+        assert!(law(&format!(r#"{{"kind": "overview", {PARTS}, {rest}}}"#)) > 5, "{rest}");
     }
 }

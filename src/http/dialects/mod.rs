@@ -97,6 +97,7 @@ impl App {
         });
         let (answer, problem) = answered.await?;
         if let Some(problem) = &problem {
+            self.metrics.refused(problem);
             tracing::warn!(%problem, path = parts.uri.path(), "an SDK sent what is not understood");
         }
         let mut reply = reply(answer);

@@ -443,7 +443,8 @@ fn time_parameter(text: &str) -> Result<TimeMs, Problem> {
     }
 }
 
-fn instant(time: TimeMs) -> Timestamp {
+/// A moment of the clock.
+pub fn instant(time: TimeMs) -> Timestamp {
     Timestamp::from_millisecond(time).expect("the clock shows a time that calendars know")
 }
 

@@ -21,8 +21,9 @@ use hyper::http::request::Parts;
 use hyper::{Method, Response, StatusCode};
 
 use super::access::Access;
+use super::arrivals::BatchEnd;
 use super::body;
-use super::handlers::{App, now};
+use super::handlers::{App, instant, now};
 use super::respond::{Refusal, Reply};
 use crate::api::{Problem, ProblemClass};
 use crate::ingest::dialects::{Answer, Call, Endpoint};
@@ -71,6 +72,7 @@ impl App {
             .filter_map(|(name, value)| Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned())));
         let (headers, query) = (headers.collect(), parts.uri.query().unwrap_or_default().to_owned());
         let (state, asked) = (Arc::clone(&self.dialects), parts.headers.clone());
+        let arrivals = Arc::clone(&self.arrivals);
         let answered = self.bridge.write(move |store| {
             let call = received.as_it_came(|body, size_max, grow| {
                 Call::new(endpoint, &query, headers, body, size_max, grow)
@@ -87,7 +89,9 @@ impl App {
                 false => Ok(()),
             };
             let read = admitted.and_then(|()| call.read(now(), &state.recent)).and_then(|reading| {
+                let end = BatchEnd::of(&reading.writes.events);
                 apply::apply(store, &state, reading.writes)?;
+                arrivals.add(end, instant(now()));
                 Ok(reading.answer)
             });
             Ok(match read {

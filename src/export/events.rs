@@ -2,7 +2,7 @@
 
 use super::EventChoice;
 use crate::api::Problem;
-use crate::model::{Entity, EventBatch};
+use crate::model::{Entity, EventBatch, TimeMs};
 use crate::segment::{Group, RowKind};
 use crate::store::{LiveSegment, Snapshot, UserRows};
 
@@ -15,14 +15,14 @@ pub(super) fn each_batch(
     choice: &EventChoice,
     take: &mut dyn FnMut(&EventBatch) -> Result<(), Problem>,
 ) -> Result<(), Problem> {
+    let from = choice.from.unwrap_or(snapshot.expired_before).max(snapshot.expired_before);
     for live in snapshot.segments.iter().filter(|live| live.segment.kind() == RowKind::Events) {
         for group in live.segment.groups() {
             let is_chosen = choice.events.is_empty() || choice.events.iter().any(|name| name == group.name());
             let meta = group.meta();
-            let overlaps = choice.from.is_none_or(|from| meta.time_max >= from)
-                && choice.to.is_none_or(|to| meta.time_min < to);
+            let overlaps = meta.time_max >= from && choice.to.is_none_or(|to| meta.time_min < to);
             if is_chosen && overlaps {
-                each_batch_of_group(snapshot, live, group, choice, take)?;
+                each_batch_of_group(snapshot, live, group, from, choice.to, take)?;
             }
         }
     }
@@ -33,7 +33,8 @@ fn each_batch_of_group(
     snapshot: &Snapshot<'_>,
     live: &LiveSegment,
     group: Group<'_>,
-    choice: &EventChoice,
+    from: TimeMs,
+    to: Option<TimeMs>,
     take: &mut dyn FnMut(&EventBatch) -> Result<(), Problem>,
 ) -> Result<(), Problem> {
     let users = group.users()?;
@@ -44,8 +45,7 @@ fn each_batch_of_group(
         let mut batch = EventBatch::new();
         for (row, full) in rows.zip(read) {
             let user = users.get(row) as u32;
-            let is_in_range =
-                choice.from.is_none_or(|from| full.time >= from) && choice.to.is_none_or(|to| full.time < to);
+            let is_in_range = full.time >= from && to.is_none_or(|to| full.time < to);
             if live.dead.contains(user) || !is_in_range {
                 continue;
             }

@@ -47,18 +47,17 @@ pub fn export(
     format: ExportFormat,
     destination: Destination,
 ) -> Result<u64, Problem> {
-    let snapshot = store.snapshot();
     let mut writer = RowWriter::new(part, format, destination)?;
     let mut row_count = 0;
     let mut write = |batch: &EventBatch| {
         row_count += batch.len() as u64;
         writer.write(batch)
     };
-    match part {
-        Part::Events => events::each_batch(&snapshot, choice, &mut write)?,
-        Part::Profiles(entity) => profiles::each_batch(&snapshot, entity, &mut write)?,
-        Part::Identities => profiles::each_identity_batch(&snapshot, &mut write)?,
-    }
+    store.read(|snapshot| match part {
+        Part::Events => events::each_batch(snapshot, choice, &mut write),
+        Part::Profiles(entity) => profiles::each_batch(snapshot, entity, &mut write),
+        Part::Identities => profiles::each_identity_batch(snapshot, &mut write),
+    })?;
     writer.finish()?;
     Ok(row_count)
 }

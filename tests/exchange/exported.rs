@@ -63,8 +63,8 @@ fn a_store_read_back_answers_as_the_one_that_was_exported() {
         let queries: Vec<Json> = (0..QUERY_COUNT).map(|_| asker.query()).collect();
         let directory = tempfile::tempdir().unwrap();
         let store = Store::open(&directory.path().join("store")).unwrap();
-        store.put_growth_model(&model).unwrap();
         history.acts.iter().for_each(|act| does(&store, act));
+        store.put_growth_model(&model).unwrap();
         if dice.percent(50) {
             store.seal().unwrap();
         }
@@ -74,7 +74,6 @@ fn a_store_read_back_answers_as_the_one_that_was_exported() {
             let again = Imported::of(&[exported.path()], &[]);
             again.outcome.as_ref().unwrap();
             assert_eq!(again.rejects(), "", "seed {seed}, {format:?}");
-            // What is defined is in no export.
             again.store.put_growth_model(&model).unwrap();
             for query in &queries {
                 let (expected, found) = (store.query(query).unwrap(), again.store.query(query).unwrap());

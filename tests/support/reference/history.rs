@@ -16,6 +16,8 @@ pub struct Reference {
     /// Counts profile writes, to tell the later of two.
     write_count: u64,
     growth_model: Option<Json>,
+    /// Events that had an id, of users who were deleted: the ids of the user, and the event's name, time and id.
+    gone: Vec<(BTreeSet<String>, String, TimeMs, String)>,
     /// Who is known though their events are left out.
     also_known: BTreeSet<(Entity, String)>,
 }
@@ -57,7 +59,14 @@ impl Reference {
     }
 
     pub fn arrive(&mut self, event: Event) {
-        self.arrivals.push(event);
+        // A late retry does not bring back who was deleted.
+        let is_gone = self.gone.iter().any(|(ids, name, time, id)| {
+            ids.contains(&event.user)
+                && (name, *time, Some(id)) == (&event.event, event.time, event.id.as_ref())
+        });
+        if !is_gone {
+            self.arrivals.push(event);
+        }
     }
 
     /// Applies `set`, `set_once`, `add` and `unset`, in this order.
@@ -118,7 +127,12 @@ impl Reference {
         let name = self.name_of(user);
         let ids: BTreeSet<String> =
             self.merged_into.keys().filter(|id| self.name_of(id) == name).cloned().collect();
-        self.arrivals.retain(|event| event.user != name && !ids.contains(&event.user));
+        let of_user: BTreeSet<String> = ids.iter().cloned().chain([name.clone()]).collect();
+        for event in self.arrivals.extract_if(.., |event| of_user.contains(&event.user)) {
+            if let Some(id) = event.id {
+                self.gone.push((of_user.clone(), event.event, event.time, id));
+            }
+        }
         self.merged_into.retain(|id, _| !ids.contains(id));
         self.profiles.remove(&(Entity::User, name));
     }

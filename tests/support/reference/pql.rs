@@ -121,11 +121,7 @@ fn leads(question: &Question) -> Result<Vec<Lead>, Refusal> {
             })
         }
     };
-    let conditions = conditions(question)?;
-    for id in question.everyone() {
-        if !conditions.iter().all(|condition| condition.holds_for_profile(question, &id)) {
-            continue;
-        }
+    for id in question.everyone().into_iter().filter(|id| question.lists(id)) {
         let (score, raws, is_qualified) = score(question, &id)?;
         let hand_raised = hands_up.as_ref().map(|hands_up: &BTreeSet<String>| hands_up.contains(&id));
         leads.push(Lead { id, score, raws, is_qualified, hand_raised });
@@ -153,41 +149,6 @@ fn score(question: &Question, id: &str) -> Result<(Fraction, Raws, bool), Refusa
     let score = score.over(weights);
     let threshold = number(question.field("threshold"))?;
     Ok((score, raws, !score.is_below(threshold)))
-}
-
-/// The conditions of `where` that are on whom the question counts.
-fn conditions(question: &Question) -> Result<Vec<Filter>, Refusal> {
-    let mut waiting: Vec<&Json> = question.field("where").into_iter().collect();
-    let mut conditions = Vec::new();
-    while let Some(json) = waiting.pop() {
-        if let Some(list) = field(json, "all") {
-            waiting.extend(items(list)?);
-        } else if is_on_entity(json, question.entity)? {
-            conditions.push(Filter::read(question, json)?);
-        }
-    }
-    Ok(conditions)
-}
-
-fn is_on_entity(json: &Json, entity: Entity) -> Result<bool, Refusal> {
-    for word in ["all", "any"] {
-        if let Some(list) = field(json, word) {
-            for inner in items(list)? {
-                if !is_on_entity(inner, entity)? {
-                    return Ok(false);
-                }
-            }
-            return Ok(true);
-        }
-    }
-    if let Some(inner) = field(json, "not") {
-        return is_on_entity(inner, entity);
-    }
-    if field(json, "cohort").is_some() {
-        return Ok(true);
-    }
-    let own = if entity == Entity::User { On::User } else { On::Account };
-    Ok(On::read(json, On::Event)? == own)
 }
 
 fn number(json: Option<&Json>) -> Result<Fraction, Refusal> {

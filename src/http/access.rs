@@ -34,9 +34,11 @@ pub(super) enum Access {
 pub(super) fn needed(action: Action) -> Access {
     match action {
         // The page and the description say nothing of what is stored.
-        Action::ShowHealth | Action::ShowReadiness | Action::ShowConsole | Action::ShowOpenApi => {
-            Access::Open
-        }
+        Action::ShowHealth
+        | Action::ShowReadiness
+        | Action::ShowConsole
+        | Action::ShowConsoleFile
+        | Action::ShowOpenApi => Access::Open,
         Action::WriteEvents | Action::WriteProfiles(_) | Action::MergeIdentities => Access::Key(Scope::Write),
         Action::ShowUser
         | Action::ShowAccount

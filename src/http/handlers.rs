@@ -147,7 +147,9 @@ impl App {
             Action::DeleteGrowthModel => call.delete_growth_model().await,
             Action::RunQuery => call.run_stored_query().await,
             Action::ShowOpenApi => Ok(respond::json_text(openapi::document_text())),
-            Action::ShowConsole => console::show(call.segment.as_deref(), &parts.headers),
+            Action::ShowConsole | Action::ShowConsoleFile => {
+                console::show(call.segment.as_deref(), &parts.headers)
+            }
             Action::ShowArrivals => call.show_arrivals(),
             Action::ShowHealth => Ok(respond::json(StatusCode::OK, &json!({"status": "ok"}))),
             Action::ShowReadiness => Ok(self.show_readiness().await),

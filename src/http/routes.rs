@@ -32,6 +32,7 @@ pub(super) enum Action {
     RunQuery,
     /// A file of the console, or without a name its page.
     ShowConsole,
+    ShowConsoleFile,
     ShowArrivals,
     ShowOpenApi,
     PutGrowthModel,
@@ -124,7 +125,7 @@ pub(super) static ROUTES: &[Route] = &[
     route(Method::GET, "/v1/arrivals", &["after", "limit"], Action::ShowArrivals),
     route(Method::GET, "/v1/openapi.json", &[], Action::ShowOpenApi),
     route(Method::GET, "/", &[], Action::ShowConsole),
-    route(Method::GET, "/console/{file}", &[], Action::ShowConsole),
+    route(Method::GET, "/console/{file}", &[], Action::ShowConsoleFile),
     route(Method::GET, "/healthz", &[], Action::ShowHealth),
     route(Method::GET, "/readyz", &[], Action::ShowReadiness),
     route(Method::GET, "/metrics", &[], Action::ShowMetrics),

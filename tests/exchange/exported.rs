@@ -65,6 +65,15 @@ fn a_store_read_back_answers_as_the_one_that_was_exported() {
         let store = Store::open(&directory.path().join("store")).unwrap();
         history.acts.iter().for_each(|act| does(&store, act));
         store.put_growth_model(&model).unwrap();
+        // Whose profile has nothing left, and who did nothing, is in no file (docs/files.md).
+        let is_nothing_left = |user: &&str| {
+            let told = crate::told(store.user(user, 1, None));
+            let is_empty = |field: &str| told[field].as_object().is_none_or(serde_json::Map::is_empty);
+            !told.is_null() && is_empty("profile") && told["events"].as_array().is_none_or(Vec::is_empty)
+        };
+        if histories::USERS.iter().any(is_nothing_left) {
+            continue;
+        }
         if dice.percent(50) {
             store.seal().unwrap();
         }

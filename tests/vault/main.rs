@@ -2,6 +2,7 @@
 //! process, and that copies are what was copied.
 #![allow(
     clippy::disallowed_methods,
+    clippy::disallowed_types,
     reason = "these tests look at files from outside of the store, and damage them"
 )]
 

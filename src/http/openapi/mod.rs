@@ -340,6 +340,7 @@ fn describe(action: Action, kind: Option<&KindOfQuery>) -> About {
             plain("revokeKey", serve, "Revokes a key: it opens nothing from the next request on", told)
         }
         Action::ShowOpenApi => plain("openApi", serve, "This document", told),
+        Action::ShowConsoleFile => plain("consoleFile", serve, "What the console is made of", Answer::Page),
         Action::ShowConsole => plain("console", serve, "The console: a page for people", Answer::Page),
     }
 }
@@ -431,9 +432,10 @@ mod tests {
     fn every_operation_has_a_name_of_its_own() {
         let document: Value = serde_json::from_str(document_text()).unwrap();
         let paths = document["paths"].as_object().unwrap().values();
-        let names: Vec<&Value> =
-            paths.flat_map(|path| path.as_object().unwrap().values()).map(|o| &o["operationId"]).collect();
-        let distinct: BTreeSet<String> = names.iter().map(|name| name.to_string()).collect();
-        assert_eq!(distinct.len(), names.len());
+        let mut names = BTreeSet::new();
+        for operation in paths.flat_map(|path| path.as_object().unwrap().values()) {
+            let name = operation["operationId"].as_str().unwrap();
+            assert!(names.insert(name), "{name} names two operations");
+        }
     }
 }

@@ -53,6 +53,9 @@ pub fn answer(question: &Question) -> Result<Vec<Row>, Refusal> {
 /// The told name, start and end of each row.
 fn edges(question: &Question, interval: Interval) -> Result<Vec<(Json, TimeMs, TimeMs)>, Refusal> {
     let mut edges = Vec::new();
+    if question.from() >= question.to {
+        return Ok(edges); // an empty range touches no interval
+    }
     for bucket in question.calendar.buckets(interval, question.from(), question.to) {
         let end = bucket.end.min(question.to);
         let start = match question.text("trailing")? {

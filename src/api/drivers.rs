@@ -47,10 +47,7 @@ impl DriversQuery {
         let thresholds = fields
             .optional("thresholds")
             .map_or(Ok(THRESHOLDS_DEFAULT.to_vec()), |list| parse_thresholds(&list))?;
-        let interval = match fields.has("interval") {
-            true => Some(Interval::parse(fields)?),
-            false => None,
-        };
+        let interval = fields.optional("interval").map(|word| Interval::parse_word(&word)).transpose()?;
         let breakdowns = Breakdown::parse_of_signups(fields)?;
         Ok(DriversQuery { parts, birth, window, outcome, candidates, thresholds, interval, breakdowns })
     }

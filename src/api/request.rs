@@ -297,7 +297,12 @@ const INTERVALS: [(&str, Interval); 8] = [
 impl Interval {
     /// Reads the field `interval`, a day unless given.
     pub(super) fn parse(fields: &mut Fields<'_>) -> Result<Interval, Problem> {
-        fields.optional("interval").map_or(Ok(Interval::Day), |interval| interval.word(&INTERVALS))
+        fields.optional("interval").map_or(Ok(Interval::Day), |interval| Interval::parse_word(&interval))
+    }
+
+    /// Reads any interval.
+    pub(super) fn parse_word(node: &Node<'_>) -> Result<Interval, Problem> {
+        node.word(&INTERVALS)
     }
 
     /// The same without `total`, where one bucket has no meaning.

@@ -123,7 +123,7 @@ settings! {
     tls_cert: MaybeFile = None, Server;
     /// The private key of the certificate, as PEM.
     tls_key: MaybeFile = None, Server;
-    /// Origins whose web pages may ask queries, such as https://app.example.com; pages of any may write with a key.
+    /// Origins whose web pages may ask queries, such as `https://app.example.com`; pages of any may write with a key.
     cors_origin: Words = Vec::new(), Server;
 
     /// Connections open at once. Past it, those that wait for a request the longest are closed for new ones.

@@ -1,21 +1,18 @@
 //! The conformance cases, through every door: the library, the server, and the reference that the random tests
 //! lean on.
 //!
-//! tests/conformance/README.md tells what a case is. `supported.txt` beside it lists the cases that this
-//! release must pass; a case that passes without being listed is printed, so that the list grows. The examples of
-//! docs/queries.md and docs/growth.md are run, too.
+//! tests/conformance/README.md tells what a case is. The examples of docs/queries.md and docs/growth.md are run, too.
 
 #![allow(clippy::disallowed_methods, reason = "the cases are read from the source tree")]
 
 mod support;
 
-use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::path::Path;
 
 use flywheeldb::api::Json;
 use flywheeldb::model::Entity;
-use support::doors::{Door, Http, Library, NOT_COVERED};
+use support::doors::{Door, Http, Library};
 use support::examples::{self, Example};
 use support::reading::{items, string};
 use support::reference::Reference;
@@ -33,7 +30,6 @@ struct Case {
 enum Verdict {
     Passed,
     Failed(String),
-    NotCovered(String),
 }
 
 fn directory() -> &'static Path {
@@ -75,20 +71,12 @@ fn cases() -> Vec<Case> {
     cases
 }
 
-/// The names in `supported.txt`, one a line; `#` begins a comment.
-fn supported() -> BTreeSet<String> {
-    let text = std::fs::read_to_string(directory().join("supported.txt")).expect("the list of cases");
-    let names = text.lines().map(|line| line.split('#').next().unwrap_or_default().trim());
-    names.filter(|name| !name.is_empty()).map(str::to_owned).collect()
-}
-
 impl Case {
     /// Sends the case through a new door, `batch_size` events at a time.
     fn run(&self, door: &mut dyn Door, batch_size: usize) -> Verdict {
         store(door, &|field| self.json.get(field).cloned(), batch_size);
         let answer = door.query(&self.query());
         match (answer, self.json.get("expect_error")) {
-            (Err(refused), _) if refused.status == NOT_COVERED => Verdict::NotCovered(refused.detail),
             (Ok(found), None) => {
                 let expected = self.expected();
                 if tables::covers(&expected, &found) {
@@ -133,50 +121,28 @@ impl Case {
     }
 }
 
-#[test]
-fn the_reference_answers_the_cases_that_it_covers() {
-    let (mut passed, mut failures, mut left) = (BTreeSet::new(), String::new(), String::new());
+/// Sends every case through doors of one kind, in batches of the sizes asked for.
+fn check_cases<D: Door>(open: impl Fn() -> D, batch_sizes: impl Fn(&Case) -> Vec<usize>) {
+    let mut failures = String::new();
     for case in cases() {
-        match case.run(&mut Reference::default(), usize::MAX) {
-            Verdict::Passed => {
-                passed.insert(case.name);
-            }
-            Verdict::Failed(why) => writeln!(failures, "{}: {why}", case.name).expect("strings take writes"),
-            Verdict::NotCovered(why) => {
-                writeln!(left, "  {}: {why}", case.name).expect("strings take writes")
+        for batch_size in batch_sizes(&case) {
+            if let Verdict::Failed(why) = case.run(&mut open(), batch_size) {
+                writeln!(failures, "{} in batches of {batch_size}: {why}", case.name)
+                    .expect("strings take writes");
             }
         }
     }
-    println!("the reference passes {} cases and does not cover\n{left}", passed.len());
-    assert!(failures.is_empty(), "the reference fails\n{failures}");
-    let missing: Vec<String> = supported().difference(&passed).cloned().collect();
-    assert!(missing.is_empty(), "listed, but not covered by the reference: {missing:?}");
+    assert!(failures.is_empty(), "of the cases fail\n{failures}");
 }
 
 #[test]
-fn the_library_passes_the_cases_that_this_release_supports() {
-    let supported = supported();
-    let (mut failures, mut unlisted) = (String::new(), Vec::new());
-    let cases = cases();
-    for name in &supported {
-        assert!(cases.iter().any(|case| case.name == *name), "{name} is listed, but there is no such case");
-    }
-    for case in &cases {
-        for batch_size in case.batch_sizes() {
-            match case.run(&mut Library::open(), batch_size) {
-                Verdict::Passed if supported.contains(&case.name) => {}
-                Verdict::Passed => unlisted.push(case.name.as_str()),
-                Verdict::Failed(why) | Verdict::NotCovered(why) if supported.contains(&case.name) => {
-                    writeln!(failures, "{} in batches of {batch_size}: {why}", case.name)
-                        .expect("strings take writes");
-                }
-                Verdict::Failed(_) | Verdict::NotCovered(_) => {}
-            }
-        }
-    }
-    unlisted.dedup();
-    println!("passing, but not listed in supported.txt: {unlisted:#?}");
-    assert!(failures.is_empty(), "of the supported cases fail\n{failures}");
+fn the_reference_passes_all_cases() {
+    check_cases(Reference::default, |_| vec![usize::MAX]);
+}
+
+#[test]
+fn the_library_passes_all_cases() {
+    check_cases(Library::open, Case::batch_sizes);
 }
 
 #[test]
@@ -208,15 +174,6 @@ fn check_example(page: &str, example: &Example) {
 }
 
 #[test]
-fn the_server_passes_the_cases_that_this_release_supports() {
-    let (supported, mut failures) = (supported(), String::new());
-    for case in cases().iter().filter(|case| supported.contains(&case.name)) {
-        match case.run(&mut Http::start(), usize::MAX) {
-            Verdict::Passed => {}
-            Verdict::Failed(why) | Verdict::NotCovered(why) => {
-                writeln!(failures, "{}: {why}", case.name).expect("strings take writes");
-            }
-        }
-    }
-    assert!(failures.is_empty(), "over HTTP fail\n{failures}");
+fn the_server_passes_all_cases() {
+    check_cases(Http::start, |_| vec![usize::MAX]);
 }

@@ -17,7 +17,7 @@ pub struct TestServer {
     pub address: SocketAddr,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<Result<(), Problem>>>,
-    _directory: tempfile::TempDir,
+    _directories: [tempfile::TempDir; 2],
 }
 
 impl TestServer {
@@ -37,6 +37,8 @@ impl TestServer {
         fill(&store);
         let listen = "127.0.0.1:0".parse().unwrap();
         let server = Server::bind_with(Settings { listen, ..settings }).unwrap();
+        let backups = tempfile::tempdir().unwrap();
+        let server = server.with_backups(backups.path().to_owned());
         let address = server.address();
         let (stop, stopped) = oneshot::channel();
         let thread = std::thread::spawn(move || {
@@ -44,7 +46,7 @@ impl TestServer {
                 let _ = stopped.await;
             })
         });
-        TestServer { address, stop: Some(stop), thread: Some(thread), _directory: directory }
+        TestServer { address, stop: Some(stop), thread: Some(thread), _directories: [directory, backups] }
     }
 
     pub fn connect(&self) -> TcpStream {

@@ -488,6 +488,10 @@ pub(super) fn kinds() -> Vec<KindOfQuery> {
                     "Beside three months before",
                     json!({"interval": "month", "entity": "account", "trailing": "3mo"}),
                 ),
+                (
+                    "By upgrades alone",
+                    json!({"interval": "month", "subscription": {"event": "plan_upgraded", "mrr": "mrr"}}),
+                ),
             ],
         ),
         kind(

@@ -75,6 +75,7 @@ fn memory_for_bodies_is_taken_before_they_are_there_and_given_back() {
             refused = Some(answer);
             break;
         }
+        std::thread::sleep(std::time::Duration::from_millis(10));
     }
     let refused = refused.expect("memory is never all taken");
     refused.problem(429);

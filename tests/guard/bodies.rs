@@ -60,7 +60,7 @@ fn memory_for_bodies_is_taken_before_they_are_there_and_given_back() {
         stream.write_all(head.as_bytes()).unwrap();
         stream
     };
-    let held: Vec<_> = (0..4).map(|_| announce()).collect();
+    let held: Vec<_> = (0..8).map(|_| announce()).collect();
     let mut refused = None;
     // The four may still be on their way.
     for _ in 0..200 {

@@ -70,7 +70,11 @@ impl App {
         let headers = parts.headers.iter();
         let headers = headers
             .filter_map(|(name, value)| Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned())));
-        let (headers, query) = (headers.collect(), parts.uri.query().unwrap_or_default().to_owned());
+        // What a proxy that ends TLS says of it, this server says of its own.
+        let own =
+            self.settings.tls_cert.as_ref().map(|_| ("x-forwarded-proto".to_owned(), "https".to_owned()));
+        let (headers, query) =
+            (own.into_iter().chain(headers).collect(), parts.uri.query().unwrap_or_default().to_owned());
         let (state, asked) = (Arc::clone(&self.dialects), parts.headers.clone());
         let arrivals = Arc::clone(&self.arrivals);
         let answered = self.bridge.write(move |store| {

@@ -1,10 +1,12 @@
 //! The description of the API, OpenAPI 3.1, for `GET /v1/openapi.json`.
 //!
 //! It is made of the table of routes, so that no address can be missing, and of schemas beside it. What the schemas
-//! say of bodies is held against the parsers by `tests/openapi.rs`: each example is sent to a server, and each object
+//! say of bodies is held against the parsers by `tests/doors/openapi.rs`: each example is sent to a server, and each object
 //! in it once more with a field that nobody knows, whereupon the parser names the fields that it does know. They must
-//! be those of the schema, no fewer and no more.
+//! be those of the schema, no fewer and no more. The addresses of SDKs come from the table that finds them, each with an
+//! example of what is sent there.
 
+mod dialects;
 mod growth;
 mod queries;
 mod schema;
@@ -51,6 +53,7 @@ fn document(routes: &[Route]) -> Value {
             _ => add(route.path.to_owned(), None),
         }
     }
+    paths.extend(dialects::paths());
     let paths = Value::Object(paths);
     json!({
         "openapi": "3.1.0",
@@ -355,6 +358,7 @@ fn path_parameters(path: &str) -> Vec<Value> {
             "name" => ("The name that it is stored under", "example"),
             "id" => ("The id of the key", "k7x2m4ab"),
             "file" => ("The file's name", "main.js"),
+            "key" => ("A write key", "example"),
             // Written out as an address for each.
             "kind" => return None,
             other => panic!("the segment {other} is not described"),
@@ -411,6 +415,7 @@ fn parameter(name: &str, action: Action, kind: Option<&KindOfQuery>) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ingest::dialects::ADDRESSES;
 
     #[test]
     fn every_route_and_every_kind_is_described() {
@@ -426,6 +431,24 @@ mod tests {
                 assert_eq!(names, route.parameters, "{} {path}", route.method);
             }
         }
+    }
+
+    #[test]
+    fn the_document_has_every_address_of_the_router_and_of_sdks_and_no_other() {
+        let document: Value = serde_json::from_str(document_text()).unwrap();
+        let paths = document["paths"].as_object().unwrap().iter();
+        let described = paths.flat_map(|(path, operations)| {
+            operations.as_object().unwrap().keys().map(move |method| (path.clone(), method.to_uppercase()))
+        });
+        let of_router = ROUTES.iter().flat_map(|route| {
+            let kinds = if route.path.contains("{kind}") { &QUERY_KINDS[..] } else { &QUERY_KINDS[..1] };
+            kinds.iter().map(|name| (route.path.replace("{kind}", name), route.method.to_string()))
+        });
+        let of_sdks = ADDRESSES.iter().flat_map(|(path, endpoint)| {
+            endpoint.methods().iter().map(|method| ((*path).to_owned(), (*method).to_owned()))
+        });
+        let known: BTreeSet<(String, String)> = of_router.chain(of_sdks).collect();
+        assert_eq!(described.collect::<BTreeSet<_>>(), known);
     }
 
     #[test]

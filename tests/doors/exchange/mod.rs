@@ -5,9 +5,6 @@
     reason = "tests write the files that users bring"
 )]
 
-#[path = "../support/mod.rs"]
-mod support;
-
 mod exported;
 mod foreign;
 mod parquet_files;

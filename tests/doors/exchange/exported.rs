@@ -8,11 +8,11 @@ use flywheeldb::api::Json;
 use flywheeldb::export::{EventChoice, ExportFormat, Part, export};
 use flywheeldb::model::{Entity, EventBatch};
 
+use super::{Imported, file};
 use crate::support::dice::Dice;
 use crate::support::histories::{self, Act};
 use crate::support::queries::{Asker, Scope};
 use crate::support::tables;
-use crate::{Imported, file};
 
 const FORMATS: [ExportFormat; 3] = [ExportFormat::Ndjson, ExportFormat::Csv, ExportFormat::Parquet];
 
@@ -67,7 +67,7 @@ fn a_store_read_back_answers_as_the_one_that_was_exported() {
         store.put_growth_model(&model).unwrap();
         // Whose profile has nothing left, and who did nothing, is in no file (docs/files.md).
         let is_nothing_left = |user: &&str| {
-            let told = crate::told(store.user(user, 1, None));
+            let told = super::told(store.user(user, 1, None));
             let is_empty = |field: &str| told[field].as_object().is_none_or(serde_json::Map::is_empty);
             !told.is_null() && is_empty("profile") && told["events"].as_array().is_none_or(Vec::is_empty)
         };
@@ -96,7 +96,7 @@ fn a_store_read_back_answers_as_the_one_that_was_exported() {
             }
             for user in histories::USERS {
                 let told = |store: &Store| {
-                    let mut told = crate::told(store.user(user, 1_000, None));
+                    let mut told = super::told(store.user(user, 1_000, None));
                     // Events of one name and moment without ids are told in no order.
                     if let Some(events) = told["events"].as_array_mut() {
                         events.sort_by_key(|event| (event["time"].to_string(), event.to_string()));

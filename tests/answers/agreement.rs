@@ -4,21 +4,19 @@
 //! `FLYWHEEL_SCOPE=everything` asks also for what the engine does not answer yet. A failure prints its seed,
 //! and the smallest history and query that still differ.
 
-mod support;
-
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 
+use crate::support::dice::Dice;
+use crate::support::histories::{self, Act};
+use crate::support::queries::{Asker, Scope};
+use crate::support::reading;
+use crate::support::reference::Reference;
+use crate::support::tables::{self, Row};
 use flywheeldb::Store;
 use flywheeldb::api::{Json, Problem};
 use flywheeldb::model::{Event, EventBatch};
-use support::dice::Dice;
-use support::histories::{self, Act};
-use support::queries::{Asker, Scope};
-use support::reading;
-use support::reference::Reference;
-use support::tables::{self, Row};
 use tempfile::TempDir;
 
 /// Queries that each history is asked, in each of its states.

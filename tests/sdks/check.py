@@ -39,7 +39,7 @@ def server(program):
 
 def get(url, path):
     try:
-        with urllib.request.urlopen(url + path, timeout=20) as answer:
+        with urllib.request.urlopen(url + path, timeout=300) as answer:
             return json.load(answer)
     except urllib.error.HTTPError as error:
         return {"problem": error.read().decode()}
@@ -89,7 +89,7 @@ def check_story(url, story, anonymous):
     # Nobody else is there, and nothing else happened.
     body = json.dumps({"series": [{"event": "*"}, {"event": "*", "measure": "users"}], "interval": "total"}).encode()
     request = urllib.request.Request(f"{url}/v1/query/segmentation", body, {"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=20) as answer:
+    with urllib.request.urlopen(request, timeout=300) as answer:
         counts = [row["value"] for row in json.load(answer)["data"]]
     yield from differences([event_count, len(story["users"])], counts, "all events and users")
 
@@ -103,7 +103,7 @@ def send(name, url, node):
         command = [sys.executable, HERE / "browser.py", name, url, node / "node_modules"]
     else:
         command = ["node", HERE / "senders.mjs", name, url]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=node)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, cwd=node)
     if done.returncode != 0:
         raise RuntimeError(f"the sender failed: {done.stderr.strip()[-2000:]}")
     return done.stdout.strip().splitlines()[-1] if done.stdout.strip() else ""

@@ -8,8 +8,6 @@ mod apply;
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
@@ -119,7 +117,7 @@ impl App {
 }
 
 fn reply(answer: Answer) -> Reply {
-    let mut reply = Response::new(Full::new(Bytes::from(answer.body)));
+    let mut reply = Reply::new(answer.body.into());
     *reply.status_mut() = StatusCode::from_u16(answer.status).expect("dialects answer with valid statuses");
     let headers = reply.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(answer.content_type));

@@ -21,9 +21,11 @@ use self::queries::KindOfQuery;
 use self::schema::{any_list, any_of, integer, one_of, reference, text, words};
 use super::access::{Access, KEY_PARAMETER, needed};
 use super::documents::Named;
+use super::export::FORMATS;
 use super::handlers::QUERY_KINDS;
 use super::routes::{Action, ROUTES, Route};
 use crate::api::Format;
+use crate::export::PARTS;
 use crate::limits::{ARRIVAL_COUNT_MAX, TIMELINE_EVENT_COUNT_MAX};
 use crate::model::Entity;
 
@@ -117,6 +119,8 @@ enum Answer {
     Json(&'static str),
     /// A result, in any of its formats.
     Table,
+    /// Rows of an export.
+    File,
     /// The console's files.
     Page,
     /// OpenMetrics.
@@ -197,6 +201,14 @@ fn answer(answer: Answer) -> Value {
                 "application/vnd.apache.arrow.stream": {"schema": {"type": "string", "format": "binary"}},
             },
         }),
+        Answer::File => json!({
+            "description": "The rows; an answer that breaks off is not whole",
+            "content": {
+                "application/x-ndjson": {"schema": {"type": "string", "description": "A row a line, as the API takes it."}},
+                "text/csv": {"schema": {"type": "string"}},
+                "application/vnd.apache.parquet": {"schema": {"type": "string", "format": "binary"}},
+            },
+        }),
         Answer::Text => {
             json!({"description": "Metrics", "content": {"text/plain": {"schema": {"type": "string"}}}})
         }
@@ -268,6 +280,9 @@ fn describe(action: Action, kind: Option<&KindOfQuery>) -> About {
         }
         Action::ShowArrivals => {
             plain("showArrivals", look, "The newest events that arrived since the process began", told)
+        }
+        Action::Export => {
+            plain("export", look, "All events, profiles or identities, as a file", Answer::File)
         }
         Action::Query | Action::QueryInAddress => {
             let kind = kind.expect("a query has a kind");
@@ -393,6 +408,16 @@ fn parameter(name: &str, action: Action, kind: Option<&KindOfQuery>) -> Value {
         ("after", Action::ShowArrivals) => {
             (integer("Only those after the arrival of this number.", 0, i64::MAX), json!(0))
         }
+        ("part", _) => (words("What is written.", &PARTS.map(|(word, _)| word)), json!("users")),
+        ("format", Action::Export) => (words("Its format.", &FORMATS.map(|(word, _)| word)), json!("csv")),
+        ("events", _) => {
+            return json!({"name": "events", "in": "query", "description": "Only events of these names.",
+                "content": {"application/json": {"schema": any_list(text("A name."))}}});
+        }
+        ("from" | "to", Action::Export) => (
+            json!({"type": ["string", "integer"], "description": format!("Only events {name} this time.")}),
+            Value::Null,
+        ),
         ("format", _) => (words("Instead of Accept.", &formats), json!("csv")),
         ("timeout_ms", _) => {
             (integer("How long the query may take; at most as long as any may.", 1, i64::MAX), json!(5_000))

@@ -1,11 +1,11 @@
 //! A store that was exported and read back answers every query as the first one does.
 
-use std::fs::File;
 use std::path::Path;
 
 use flywheeldb::Store;
 use flywheeldb::api::Json;
 use flywheeldb::export::{EventChoice, ExportFormat, Part, export};
+use flywheeldb::io::write_outside;
 use flywheeldb::model::{Entity, EventBatch};
 
 use super::{Imported, file};
@@ -46,8 +46,9 @@ fn export_all(store: &Store, format: ExportFormat, directory: &Path) {
         ("events", Part::Events),
     ];
     for (name, part) in parts {
-        let file = File::create(directory.join(format!("{name}.{}", format.extension()))).unwrap();
-        export(store, part, &EventChoice::default(), format, Box::new(file)).unwrap();
+        let path = directory.join(format!("{name}.{}", format.extension()));
+        export(store, part, &EventChoice::default(), format, Box::new(write_outside(&path).unwrap()))
+            .unwrap();
     }
 }
 
@@ -133,7 +134,14 @@ fn a_choice_of_events_is_all_that_is_written() {
         .collect();
     let imported = Imported::of(&[&file(&directory, "days.ndjson", lines.as_bytes())], &[]);
     let count = |choice: &EventChoice| {
-        export(&imported.store, Part::Events, choice, ExportFormat::Csv, Box::new(std::io::sink())).unwrap()
+        export(
+            &imported.store,
+            Part::Events,
+            choice,
+            ExportFormat::Csv,
+            Box::new(write_outside(Path::new("/dev/null")).unwrap()),
+        )
+        .unwrap()
     };
     let day = |day: i64| Some(1_772_323_200_000 + (day - 1) * 86_400_000);
     assert_eq!(count(&EventChoice::default()), 9);

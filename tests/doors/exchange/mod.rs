@@ -7,6 +7,8 @@
 
 mod exported;
 mod foreign;
+#[cfg(feature = "object-store")]
+mod object_stores;
 mod parquet_files;
 mod recorded;
 

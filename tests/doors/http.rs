@@ -1,14 +1,12 @@
 //! The server over a real socket: what clients send, byte by byte, and what they get.
 
-mod support;
-
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
+use crate::support::server::{Answer, TestServer};
 use flywheeldb::limits::BODY_SIZE_MAX;
 use serde_json::json;
-use support::server::{Answer, TestServer};
 
 #[test]
 fn health_and_readiness_are_told() {

@@ -479,11 +479,11 @@ mod tests {
 
     #[test]
     fn times_in_the_address_are_read_as_in_bodies() {
-        assert_eq!(time_parameter("1709285400250"), Ok(1_709_285_400_250));
-        assert_eq!(time_parameter("2024-03-01T09:30:00.250Z"), Ok(1_709_285_400_250));
-        assert_eq!(time_parameter("2024-03-01"), Ok(1_709_251_200_000));
-        assert!(time_parameter("9223372036854775807").is_err());
-        assert!(time_parameter("yesterday").is_err());
+        assert_eq!(time_parameter("before", "1709285400250"), Ok(1_709_285_400_250));
+        assert_eq!(time_parameter("before", "2024-03-01T09:30:00.250Z"), Ok(1_709_285_400_250));
+        assert_eq!(time_parameter("before", "2024-03-01"), Ok(1_709_251_200_000));
+        assert!(time_parameter("before", "9223372036854775807").is_err());
+        assert!(time_parameter("before", "yesterday").is_err());
     }
 
     #[test]

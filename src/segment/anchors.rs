@@ -170,11 +170,7 @@ pub struct Anchors<'a> {
 }
 
 impl<'a> Anchors<'a> {
-    pub(super) fn open(
-        bytes: &'a [u8],
-        count: u64,
-        open_ints: OpenInts,
-    ) -> Result<Anchors<'a>, DecodeError> {
+    pub(super) fn open(bytes: &'a [u8], count: u64, open_ints: OpenInts) -> Result<Anchors<'a>, DecodeError> {
         let mut reader = ByteReader::new(STRUCTURE, bytes);
         let (origin, unit_bits) = (reader.i64()?, reader.u8()?);
         let users = open_ints(reader.sized()?, count as usize)?;

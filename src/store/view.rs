@@ -211,7 +211,8 @@ pub fn add_run(runs: &mut Vec<Run>, mut added: Run) {
     }) {
         let older = runs.remove(at);
         let sources = [older.live.as_source(), added.live.as_source()];
-        let bytes = merge(added.partition.kind(), &sources, Form::Quick, Vec::new()).expect("runs in memory are sound");
+        let bytes = merge(added.partition.kind(), &sources, Form::Quick, Vec::new())
+            .expect("runs in memory are sound");
         added = run(added.partition, bytes);
     }
     if added.row_count() > 0 {

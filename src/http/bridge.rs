@@ -17,6 +17,7 @@ use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bound
 use tokio::sync::{Semaphore, oneshot};
 
 use crate::api::{Problem, ProblemClass};
+use crate::limits::EXPORT_COUNT_MAX;
 use crate::query::step_back;
 use crate::store::{Health, Store};
 
@@ -60,6 +61,10 @@ pub(super) struct Bridge {
     reads: [Sender<Job>; Lane::ALL.len()],
     running: [Arc<AtomicUsize>; Lane::ALL.len()],
     writes: Arc<Semaphore>,
+    /// Work aside that may be begun still.
+    aside: Arc<Semaphore>,
+    /// Dropped when the last work aside has ended.
+    alive: Sender<()>,
     /// Quick reads that wait for a thread, and writes under way: those for whom a query that takes long makes way.
     wanting: Arc<AtomicUsize>,
 }
@@ -141,7 +146,9 @@ impl Bridge {
         let running = lanes.each_ref().map(|(_, running)| Arc::clone(running));
         let writes = Arc::new(Semaphore::new(size.write_count_max));
         let reads = lanes.map(|(reads, _)| reads);
-        Ok((Bridge { store, reads, running, writes, wanting: Arc::default() }, ReadThreads { ended }))
+        let aside = Arc::new(Semaphore::new(EXPORT_COUNT_MAX));
+        let bridge = Bridge { store, reads, running, writes, aside, alive, wanting: Arc::default() };
+        Ok((bridge, ReadThreads { ended }))
     }
 
     /// The store, for what neither waits nor computes.
@@ -183,6 +190,27 @@ impl Bridge {
             }
             Err(TrySendError::Disconnected(_)) => Err(stopping()),
         }
+    }
+
+    /// Begins `work` on a thread of its own, which steps back for all others. It goes on when this has returned.
+    pub fn aside(&self, work: impl FnOnce(&Store) + Send + 'static) -> Result<(), Problem> {
+        let place = Arc::clone(&self.aside).try_acquire_owned().map_err(|_| {
+            let detail = format!("{EXPORT_COUNT_MAX} exports are under way, as many as there may be");
+            Problem::new(ProblemClass::Busy, detail).hint("ask again when one of them is done")
+        })?;
+        let (store, alive) = (Arc::clone(&self.store), self.alive.clone());
+        let begun = thread::Builder::new().name("aside".to_owned()).spawn(move || {
+            step_back();
+            let done = without_panic(|| {
+                work(&store);
+                Ok(())
+            });
+            // A bug is in the log already; its asker sees the answer break off.
+            drop(done);
+            drop(store);
+            drop((place, alive));
+        });
+        begun.map(|_| ()).map_err(|e| Problem::new(ProblemClass::Io, format!("cannot start a thread: {e}")))
     }
 
     /// What is wrong with the store. Waits for no query and no write.

@@ -8,8 +8,6 @@ mod apply;
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
@@ -70,7 +68,11 @@ impl App {
         let headers = parts.headers.iter();
         let headers = headers
             .filter_map(|(name, value)| Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned())));
-        let (headers, query) = (headers.collect(), parts.uri.query().unwrap_or_default().to_owned());
+        // What a proxy that ends TLS says of it, this server says of its own.
+        let own =
+            self.settings.tls_cert.as_ref().map(|_| ("x-forwarded-proto".to_owned(), "https".to_owned()));
+        let (headers, query) =
+            (own.into_iter().chain(headers).collect(), parts.uri.query().unwrap_or_default().to_owned());
         let (state, asked) = (Arc::clone(&self.dialects), parts.headers.clone());
         let arrivals = Arc::clone(&self.arrivals);
         let answered = self.bridge.write(move |store| {
@@ -115,7 +117,7 @@ impl App {
 }
 
 fn reply(answer: Answer) -> Reply {
-    let mut reply = Response::new(Full::new(Bytes::from(answer.body)));
+    let mut reply = Reply::new(answer.body.into());
     *reply.status_mut() = StatusCode::from_u16(answer.status).expect("dialects answer with valid statuses");
     let headers = reply.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(answer.content_type));

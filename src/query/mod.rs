@@ -82,6 +82,7 @@ mod task_set;
 mod timeline;
 mod transitions;
 mod usage_limits;
+mod usage_standing;
 mod value_totals;
 mod virality;
 mod virality_cells;

@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod damage;
+mod growth_model;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -30,8 +31,13 @@ struct Server {
 
 impl Server {
     fn start(data: &Path) -> Server {
+        Server::start_with(data, &[])
+    }
+
+    fn start_with(data: &Path, arguments: &[&str]) -> Server {
         let mut child = flywheel(data)
             .args(["serve", "--listen", "127.0.0.1:0", "--log", "warn"])
+            .args(arguments)
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
@@ -43,6 +49,15 @@ impl Server {
 
     fn address(&self) -> &str {
         self.url.strip_prefix("http://").unwrap()
+    }
+
+    /// The whole answer to a GET.
+    fn get(&self, target: &str) -> String {
+        let mut stream = TcpStream::connect(self.address()).unwrap();
+        write!(stream, "GET {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        text
     }
 }
 

@@ -43,11 +43,22 @@ impl Disk {
     }
 }
 
+/// The lock of a directory. It is taken off and not just closed: a program that another thread is about to start shares
+/// the open file until it begins.
+struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // If this fails, the lock goes with the last handle of the file.
+        let _ = flock(&self.0, FlockOperation::Unlock);
+    }
+}
+
 impl Directory for Disk {
     fn lock(&self) -> io::Result<Box<dyn Send + Sync>> {
         let file = OpenOptions::new().create(true).truncate(false).write(true).open(self.at(LOCK_NAME))?;
         flock(&file, FlockOperation::NonBlockingLockExclusive)?;
-        Ok(Box::new(file))
+        Ok(Box::new(Lock(file)))
     }
 
     fn create(&self, name: &str) -> io::Result<Box<dyn AppendFile>> {

@@ -11,7 +11,7 @@ use flywheeldb::model::{Entity, EventBatch};
 use super::{Imported, file};
 use crate::support::dice::Dice;
 use crate::support::histories::{self, Act};
-use crate::support::queries::{Asker, Scope};
+use crate::support::queries::Asker;
 use crate::support::tables;
 
 const FORMATS: [ExportFormat; 3] = [ExportFormat::Ndjson, ExportFormat::Csv, ExportFormat::Parquet];
@@ -58,8 +58,7 @@ fn a_store_read_back_answers_as_the_one_that_was_exported() {
     for seed in 7_000..7_060 {
         let mut dice = Dice::new(seed);
         let history = histories::history(&mut dice);
-        let mut asker =
-            Asker { dice: &mut dice, scope: Scope { everything: false }, moments: &history.moments };
+        let mut asker = Asker { dice: &mut dice, moments: &history.moments };
         let model = asker.growth_model();
         let queries: Vec<Json> = (0..QUERY_COUNT).map(|_| asker.query()).collect();
         let directory = tempfile::tempdir().unwrap();

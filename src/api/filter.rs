@@ -7,7 +7,7 @@ use super::{Fields, Json, Node, Problem, nearest};
 use crate::limits::{
     FILTER_DEPTH_MAX, FILTER_VALUE_COUNT_MAX, PATTERN_COMPILED_SIZE_MAX, PROPERTY_NAME_SIZE_MAX,
 };
-use crate::model::Value;
+use crate::model::{Entity, Value};
 
 /// Whose property is meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
@@ -227,6 +227,32 @@ impl Filter {
     /// A filter on a profile: `on` is `user` unless said, and there is no event whose property could be meant.
     pub fn parse_profile(node: &Node<'_>) -> Result<Filter, Problem> {
         parse_filter(node, Subject::Profile, 1)
+    }
+
+    /// The conditions on whom the query counts that all have to hold: they say who is told, where others say which
+    /// events count. A condition that is on events too is none of them.
+    pub fn conditions_on(&self, entity: Entity) -> Vec<&Filter> {
+        match self {
+            Filter::All(list) => list.iter().flat_map(|filter| filter.conditions_on(entity)).collect(),
+            filter if filter.is_on(entity) => vec![filter],
+            _ => Vec::new(),
+        }
+    }
+
+    fn is_on(&self, entity: Entity) -> bool {
+        match self {
+            Filter::All(list) | Filter::Any(list) => list.iter().all(|filter| filter.is_on(entity)),
+            Filter::Not(filter) => filter.is_on(entity),
+            Filter::Cohort(_) => true,
+            Filter::Property { on, .. } => on.is_of(entity),
+        }
+    }
+}
+
+impl On {
+    /// Whether it is the property of whom the query counts.
+    pub fn is_of(self, entity: Entity) -> bool {
+        matches!((self, entity), (On::User, Entity::User) | (On::Account, Entity::Account))
     }
 }
 

@@ -45,7 +45,7 @@ pub use json::{Fields, Json, Node};
 pub use lifecycle::LifecycleQuery;
 pub use overview::OverviewQuery;
 pub use paths::{PathAnchor, PathCut, PathsQuery};
-pub use pql::{Breadth, HandRaise, PqlQuery, PqlSignal, SignalSource, is_on_entity};
+pub use pql::{Breadth, HandRaise, PqlQuery, PqlSignal, SignalSource};
 pub use problem::{Problem, ProblemClass, nearest, nearest_few};
 pub use request::{Common, Interval, QueryKind, QueryRequest, Scope, WeekStart};
 pub use retention::{Alignment, CohortRule, RetentionQuery, ReturnMeasure, ReturnMode};

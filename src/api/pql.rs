@@ -3,7 +3,7 @@
 use super::filter::parse_property;
 use super::funnel::parse_duration;
 use super::growth_model::parse_event_fields;
-use super::{CohortExpr, Fields, Filter, GrowthModel, Node, On, Problem, Selector};
+use super::{CohortExpr, Fields, Filter, GrowthModel, Node, Problem, Selector};
 use crate::limits::PQL_SIGNAL_COUNT_MAX;
 use crate::model::{DurationMs, Entity, Number};
 
@@ -255,21 +255,6 @@ fn parse_breadth(node: &Node<'_>, entity: Entity) -> Result<SignalSource, Proble
             SignalSource::Breadth { selector: selector.unwrap_or_else(Selector::any), of, window }
         }
     })
-}
-
-/// Whether a condition is on whom the query counts alone, so that it says who is told and not only which events count.
-pub fn is_on_entity(filter: &Filter, entity: Entity) -> bool {
-    match filter {
-        Filter::All(list) | Filter::Any(list) => list.iter().all(|filter| is_on_entity(filter, entity)),
-        Filter::Not(filter) => is_on_entity(filter, entity),
-        Filter::Cohort(_) => true,
-        Filter::Property { on, .. } => {
-            *on == match entity {
-                Entity::User => On::User,
-                Entity::Account => On::Account,
-            }
-        }
-    }
 }
 
 #[cfg(test)]

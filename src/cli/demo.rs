@@ -6,6 +6,7 @@ use std::time::Instant;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::growth_model;
 use super::output::{self, thousands};
 use super::serve::{backups_beside, ready_line};
 use crate::api::{Cell, Json, Problem, ProblemClass};
@@ -45,6 +46,7 @@ pub(super) fn run(args: DemoArgs, settings: &Settings) -> Result<(), Problem> {
     let plan = DemoPlan { seed: args.seed, events: args.events };
     let store = Store::open(data)?;
     load_once(&store, &plan, data)?;
+    growth_model::keep(&store, settings)?;
     let Some(server) = server else { return store.close() };
     let lines = ready_line(&server, data) + &lines_to_try(&server.url());
     server.run(store, || output::print(lines.as_bytes()))

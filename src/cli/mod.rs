@@ -6,6 +6,7 @@
 mod config;
 mod demo;
 mod export;
+mod growth_model;
 pub mod import;
 mod keys;
 mod log;
@@ -117,7 +118,7 @@ fn run(cli: Cli) -> Result<(), Problem> {
         Command::Serve(args) => serve::run(args, settings),
         Command::Import(args) => import::run(args, data),
         Command::Export(args) => export::run(args, data),
-        Command::Query(args) => query::run(args, data),
+        Command::Query(args) => query::run(args, settings),
         Command::Schema(args) => look::schema(args, data),
         Command::User(args) => look::user(args, data),
         Command::Account(args) => look::account(args, data),

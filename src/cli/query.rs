@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 
 use super::text_table::TextTable;
-use super::{output, with_store};
+use super::{growth_model, output, with_store};
 use crate::api::{Answer, Format, Json, Problem, ProblemClass, decode, encode};
 use crate::http::Client;
 use crate::io::read_outside;
 use crate::limits::BODY_SIZE_MAX;
+use crate::settings::Settings;
 
 #[derive(Debug, Args)]
 pub(super) struct QueryArgs {
@@ -46,10 +47,10 @@ enum QueryFormat {
     Arrow,
 }
 
-pub(super) fn run(args: QueryArgs, data: &Path) -> Result<(), Problem> {
+pub(super) fn run(args: QueryArgs, settings: &Settings) -> Result<(), Problem> {
     let query = Json::parse(&read_query(&args.file)?)?;
     let encoded_format = match args.format {
-        QueryFormat::Table => return show_table(&answer(&query, &args, data)?),
+        QueryFormat::Table => return show_table(&answer(&query, &args, settings)?),
         QueryFormat::Json => Format::Json,
         QueryFormat::Csv => Format::Csv,
         QueryFormat::Ndjson => Format::Ndjson,
@@ -57,19 +58,27 @@ pub(super) fn run(args: QueryArgs, data: &Path) -> Result<(), Problem> {
     };
     let encoded = match &args.url {
         Some(url) => ask(url, args.key.as_deref(), &query, encoded_format)?,
-        None => encode(&with_store(data, |store| store.query(&query))?, encoded_format),
+        None => encode(&answer_here(&query, settings)?, encoded_format),
     };
     output::print(&encoded)
 }
 
-fn answer(query: &Json, args: &QueryArgs, data: &Path) -> Result<Answer, Problem> {
+fn answer(query: &Json, args: &QueryArgs, settings: &Settings) -> Result<Answer, Problem> {
     match &args.url {
         Some(url) => {
             let body = Json::parse(&ask(url, args.key.as_deref(), query, Format::Json)?)?;
             decode(&body)
         }
-        None => with_store(data, |store| store.query(query)),
+        None => answer_here(query, settings),
     }
+}
+
+/// Asks the store of the settings.
+fn answer_here(query: &Json, settings: &Settings) -> Result<Answer, Problem> {
+    with_store(&settings.data, |store| {
+        growth_model::keep(store, settings)?;
+        store.query(query)
+    })
 }
 
 /// Asks a server. Returns the result as it told it.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::output;
+use super::{growth_model, output};
 use crate::api::Problem;
 use crate::http::Server;
 use crate::settings::{ServerSettings, Settings};
@@ -76,6 +76,9 @@ pub(super) fn run(args: ServeArgs, settings: &Settings) -> Result<(), Problem> {
     let server = Server::bind_with(settings.clone())?.with_backups(backups);
     let options = StoreOptions { degraded: args.degraded, ..args.expiry.options() };
     let store = Store::open_with(data, options)?;
+    if !args.degraded {
+        growth_model::keep(&store, settings)?;
+    }
     let line = ready_line(&server, data);
     server.run(store, || output::print(line.as_bytes()))
 }

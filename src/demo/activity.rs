@@ -133,24 +133,27 @@ impl Writer<'_> {
                 self.user_event("project_created", who, time, &[("template", text(TEMPLATES[template]))]);
             }
             Action::Milestone(Deed::Invite { channel }) => {
-                self.ledger.invite(channel);
+                self.ledger.invited(&population.users[who], channel, time);
                 self.user_event("invite_sent", who, time, &[("channel", text(CHANNELS[channel].name))]);
             }
             Action::Milestone(Deed::Accept(invitation)) => {
-                self.ledger.accept(invitation.channel);
+                self.ledger.accepted(population, who, invitation, time);
                 let inviter = &population.users[invitation.inviter].id;
                 let channel = CHANNELS[invitation.channel].name;
                 let properties = [("inviter_id", text(inviter)), ("channel", text(channel))];
                 self.user_event("invite_accepted", who, time, &properties);
             }
-            Action::Milestone(Deed::Export { format }) => {
-                self.user_event("export_used", who, time, &[("format", text(EXPORT_FORMATS[format]))]);
+            Action::Milestone(Deed::Export { format, plan }) => {
+                self.ledger.exported(population.users[who].account, plan, time);
+                let properties = [("format", text(EXPORT_FORMATS[format])), ("plan", text(PLANS[plan].name))];
+                self.user_event("export_used", who, time, &properties);
             }
             Action::Milestone(Deed::HitLimit { allowance }) => {
                 let properties = [("limit", text("exports")), ("allowance", whole(allowance))];
                 self.user_event("limit_hit", who, time, &properties);
             }
             Action::Milestone(Deed::Subscribe(subscription)) => {
+                self.ledger.subscribed(population.users[who].account, &subscription, time);
                 let event = match subscription.change {
                     Change::Upgrade => "plan_upgraded",
                     Change::Downgrade => "plan_downgraded",

@@ -19,6 +19,9 @@ pub const DEAD_CHANNEL: &str = "sms";
 /// The industry whose accounts grow after they have bought.
 pub const EXPANDING_INDUSTRY: &str = "healthcare";
 
+/// Exports that an account on the free plan may make in a calendar month. Wanting more makes it buy.
+pub const FREE_EXPORT_LIMIT: u32 = 5;
+
 /// A way to invite someone.
 pub(super) struct Channel {
     pub name: &'static str,
@@ -108,7 +111,7 @@ pub(super) struct Plan {
 }
 
 pub(super) const PLANS: [Plan; 3] = [
-    Plan { name: "free", seat_price_cents: 0, export_limit: 5 },
+    Plan { name: "free", seat_price_cents: 0, export_limit: FREE_EXPORT_LIMIT },
     Plan { name: "team", seat_price_cents: 1_190, export_limit: 40 },
     Plan { name: "business", seat_price_cents: 2_350, export_limit: 500 },
 ];

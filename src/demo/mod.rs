@@ -18,8 +18,14 @@ use crate::api::Problem;
 use crate::model::{EventBatch, IdentityMerge, ProfileWrite, Value};
 
 use self::ledger::Ledger;
-pub use self::ledger::{DemoSummary, InviteCount, RETAINED_FROM_DAY, RETAINED_TO_DAY, Retained};
-pub use self::market::{ACTIVATION_WINDOW_MS, DEAD_CHANNEL, END, EXPANDING_INDUSTRY, START, VIRAL_CHANNEL};
+use self::ledger::channel_of;
+pub use self::ledger::{
+    DemoSummary, InviteCount, KEPT_FROM, KeptRevenue, LEADS_AT, LEADS_BUY_BEFORE, Leads, LimitOutcome,
+    RETAINED_FROM_DAY, RETAINED_TO_DAY, Retained, SPREAD_WINDOW_MS, Spread, TOP_LEAD_EXPORT_COUNT,
+};
+pub use self::market::{
+    ACTIVATION_WINDOW_MS, DEAD_CHANNEL, END, EXPANDING_INDUSTRY, FREE_EXPORT_LIMIT, START, VIRAL_CHANNEL,
+};
 use self::market::{COUNTRIES, INDUSTRIES, ORIGINS, PLANS, ROLES};
 use self::population::{Population, populate};
 
@@ -72,9 +78,10 @@ pub fn generate(
 /// What is known about users and accounts beside their events, as it stands at the end of the history.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DemoProfiles {
-    /// `country`, `source` and `role`.
+    /// `country`, `source`, `role` and, of those who were invited, the `channel`.
     pub users: Vec<ProfileWrite>,
-    /// `name`, `industry`, `country`, `size` (employees), `plan`, `seats` and `export_limit` (a month).
+    /// `name`, `industry`, `country`, `size` (employees), `plan`, `seats`, `export_limit` (a month) and
+    /// `free_export_limit`, which it had before it bought.
     pub accounts: Vec<ProfileWrite>,
     /// The anonymous ids under which users visited before they signed up.
     pub identities: Vec<IdentityMerge>,
@@ -100,10 +107,10 @@ pub fn profiles(plan: &DemoPlan) -> DemoProfiles {
             .map(|user| {
                 let country = COUNTRIES[user.country].name.into();
                 let source = ORIGINS[user.origin].name.into();
-                write(
-                    &user.id,
-                    vec![("country", country), ("source", source), ("role", ROLES[user.role].into())],
-                )
+                let mut set =
+                    vec![("country", country), ("source", source), ("role", ROLES[user.role].into())];
+                set.extend(channel_of(user).map(|channel| ("channel", channel.into())));
+                write(&user.id, set)
             })
             .collect(),
         accounts: accounts
@@ -117,6 +124,7 @@ pub fn profiles(plan: &DemoPlan) -> DemoProfiles {
                     ("plan", PLANS[account.plan].name.into()),
                     ("seats", whole(account.seats)),
                     ("export_limit", whole(PLANS[account.plan].export_limit)),
+                    ("free_export_limit", whole(FREE_EXPORT_LIMIT)),
                 ];
                 write(&account.id, set)
             })

@@ -85,13 +85,26 @@ pub(super) struct Milestone {
 
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Deed {
-    Visit { path: usize, origin: usize },
+    Visit {
+        path: usize,
+        origin: usize,
+    },
     SignUp,
-    CreateFirstProject { template: usize },
-    Invite { channel: usize },
+    CreateFirstProject {
+        template: usize,
+    },
+    Invite {
+        channel: usize,
+    },
     Accept(Invitation),
-    Export { format: usize },
-    HitLimit { allowance: u32 },
+    /// With the plan that the account has then.
+    Export {
+        format: usize,
+        plan: usize,
+    },
+    HitLimit {
+        allowance: u32,
+    },
     Subscribe(Subscription),
 }
 

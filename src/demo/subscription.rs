@@ -84,7 +84,7 @@ impl Buyer {
             if used < allowance {
                 used += 1;
                 let format = life.random.below(EXPORT_FORMATS.len() as u32) as usize;
-                life.note(time, user, Deed::Export { format });
+                life.note(time, user, Deed::Export { format, plan: self.plan });
                 continue;
             }
             life.note(time, user, Deed::HitLimit { allowance });

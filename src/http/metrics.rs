@@ -52,6 +52,11 @@ impl Metrics {
         *self.requests.lock().entry((method, route, status)).or_default() += 1;
     }
 
+    /// How many requests were answered, unless one is under way.
+    pub fn answered_while_idle(&self) -> Option<u64> {
+        (self.in_flight.load(Ordering::Relaxed) == 0).then(|| self.requests.lock().values().sum())
+    }
+
     /// Notes a refusal, of a request or a connection.
     pub fn refused(&self, problem: &Problem) {
         *self.refused.lock().entry(reason(problem.class)).or_default() += 1;

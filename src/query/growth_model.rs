@@ -24,8 +24,22 @@ impl Store {
     /// Stores the growth model: an object of parts. Returns whether it took the place of another, and what it may have
     /// meant otherwise: an event that nobody has done yet is no error, as a model may be written before it comes.
     pub fn put_growth_model(&self, body: &Json) -> Result<(bool, Vec<Json>), Problem> {
+        let warnings = self.check_growth_model(body)?;
+        Ok((self.put_text(DocumentKind::GrowthModel, NAME, text_of(body)?)?, warnings))
+    }
+
+    /// Stores the growth model unless it is the one that is there: then nothing changes, and results keep their tags.
+    /// Returns what it may have meant otherwise.
+    pub fn keep_growth_model(&self, body: &Json) -> Result<Vec<Json>, Problem> {
+        if stored(&self.snapshot())?.as_ref() == Some(body) {
+            return self.check_growth_model(body);
+        }
+        self.put_growth_model(body).map(|(_, warnings)| warnings)
+    }
+
+    /// Whether a growth model can be stored, and a warning for each of its events that nobody has done yet.
+    fn check_growth_model(&self, body: &Json) -> Result<Vec<Json>, Problem> {
         let model = GrowthModel::parse(body)?;
-        let text = text_of(body)?;
         let snapshot = self.snapshot();
         let scope = Common::default().resolve(now())?;
         let scan = Scan::new(&snapshot, Common::default().entity, scope.history());
@@ -38,7 +52,7 @@ impl Store {
             })?;
             warnings.extend(unknown_events(&snapshot, path, selector));
         }
-        Ok((self.put_text(DocumentKind::GrowthModel, NAME, text)?, warnings))
+        Ok(warnings)
     }
 
     /// The growth model, as it was stored.
@@ -143,6 +157,9 @@ mod tests {
         let before = store.snapshot().number;
         assert!(!store.put_growth_model(&model).unwrap().0);
         assert!(store.snapshot().number > before, "results that depend on it have another tag");
+        let before = store.snapshot().number;
+        assert_eq!(store.keep_growth_model(&model).unwrap().len(), 2, "nobody has done its events");
+        assert_eq!(store.snapshot().number, before, "it is there already");
         drop(store);
         let store = open(&directory);
         assert_eq!(store.get_growth_model().unwrap(), model);

@@ -12,9 +12,7 @@ use super::pql_score::{KnownScores, Raw, Scorer};
 use super::pql_signal::{Loaded, Signal};
 use super::selection::UserFilter;
 use super::{Analysis, Binder, Calendar, Partial, Selection, Task, TaskSet, key_user};
-use crate::api::{
-    Cell, ColumnType, Fields, Filter, HandRaise, Interval, PqlQuery, Problem, Table, is_on_entity,
-};
+use crate::api::{Cell, ColumnType, Fields, Filter, HandRaise, Interval, PqlQuery, Problem, Table};
 use crate::limits::RESULT_ROW_COUNT_MAX;
 use crate::model::{Entity, TimeMs};
 
@@ -57,9 +55,7 @@ impl Pql {
             Some(HandRaise::Cohort(cohort)) => Some(HandsUp::Cohort(binder.cohort(cohort)?)),
             None => None,
         };
-        let mut conditions = Vec::new();
-        filter.into_iter().for_each(|filter| flatten(filter, &mut conditions));
-        conditions.retain(|condition| is_on_entity(condition, entity));
+        let conditions = filter.map_or(Vec::new(), |filter| filter.conditions_on(entity));
         let listed = conditions.into_iter().map(|condition| binder.profile(condition));
         let listed = listed.collect::<Result<_, _>>()?;
         let first = scan.first_event()?.unwrap_or(scope.as_of);
@@ -118,14 +114,6 @@ impl Pql {
             Some(HandsUp::Cohort(plan)) => Some(plan.members(task)?),
             None => None,
         })
-    }
-}
-
-/// The conditions of a filter that all hold.
-fn flatten<'f>(filter: &'f Filter, out: &mut Vec<&'f Filter>) {
-    match filter {
-        Filter::All(list) => list.iter().for_each(|filter| flatten(filter, out)),
-        filter => out.push(filter),
     }
 }
 

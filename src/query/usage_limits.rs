@@ -14,16 +14,16 @@ use super::cohort::CohortBinder;
 use super::durations::Durations;
 use super::grid::{Grid, too_many_rows};
 use super::profile_numbers::profile_numbers;
-use super::ratio::Ratio;
 use super::selection::UserFilter;
 use super::split::slots_of;
+use super::usage_standing::{STATUSES, Standing, Status, reached_at};
 use super::value_totals::BreakdownTotals;
 use super::{
     Analysis, Binder, BreakdownPlan, Calendar, Codes, Fold, Partial, Rows, Selection, Split, Task, TaskSet,
     format_instant, key, key_time,
 };
 use crate::api::{
-    BreakdownSource, Cell, ColumnType, Fields, Filter, On, Problem, Table, UsageLimitsQuery, UsageLimitsTold,
+    BreakdownSource, Cell, ColumnType, Fields, Filter, Problem, Table, UsageLimitsQuery, UsageLimitsTold,
 };
 use crate::limits::RESULT_ROW_COUNT_MAX;
 use crate::model::{Decimal, Entity, Number, TimeMs};
@@ -79,14 +79,11 @@ impl UsageLimits {
         let is_outcome = query.told == UsageLimitsTold::Outcome;
         let paid = if is_outcome { Some(model.paid()?) } else { model.paid().ok() };
         let paid = paid.map(|paid| binder.selection(paid, filter)).transpose()?;
-        let mut conditions = Vec::new();
-        if let Some(filter) = filter {
-            for condition in about(filter, entity) {
-                conditions.push(Arc::new(binder.profile(condition)?));
-            }
-        }
+        let conditions = filter.map_or(Vec::new(), |filter| filter.conditions_on(entity));
+        let conditions = conditions.into_iter().map(|condition| binder.profile(condition).map(Arc::new));
+        let conditions = conditions.collect::<Result<Vec<_>, _>>()?;
         let is_of_others = query.breakdowns.iter().any(|breakdown| match &breakdown.source {
-            BreakdownSource::Property(_) => !is_on(breakdown.on, entity),
+            BreakdownSource::Property(_) => !breakdown.on.is_of(entity),
             BreakdownSource::Cohorts(_) => false,
         });
         if is_of_others {
@@ -213,95 +210,11 @@ impl UsageLimits {
     }
 }
 
-fn is_on(on: On, entity: Entity) -> bool {
-    matches!((on, entity), (On::User, Entity::User) | (On::Account, Entity::Account))
-}
-
-/// The conditions of a filter that say something of the entities themselves, and that all hold if it does.
-fn about(filter: &Filter, entity: Entity) -> Vec<&Filter> {
-    fn is_about(filter: &Filter, entity: Entity) -> bool {
-        match filter {
-            Filter::Property { on, .. } => is_on(*on, entity),
-            Filter::Cohort(_) => true,
-            Filter::All(list) | Filter::Any(list) => list.iter().all(|filter| is_about(filter, entity)),
-            Filter::Not(filter) => is_about(filter, entity),
-        }
-    }
-    match filter {
-        Filter::All(list) => list.iter().flat_map(|filter| about(filter, entity)).collect(),
-        filter if is_about(filter, entity) => vec![filter],
-        _ => Vec::new(),
-    }
-}
-
 /// The keys of a user's rows in a range of time.
 fn rows_of(rows: &Rows, user: u16, range: Range<TimeMs>) -> &[u64] {
     let before = |time: TimeMs| rows.keys.partition_point(|known| *known < key(user, time));
     let start = before(range.start);
     &rows.keys[start..before(range.end).max(start)]
-}
-
-/// When the events of a period have used an allowance up. One of 0 is never reached: it was from the start.
-fn reached_at(used: &[u64], allowance: Number) -> Option<TimeMs> {
-    let needed = round_up(allowance)?.checked_sub(1)?;
-    used.get(needed).map(|key| key_time(*key))
-}
-
-/// The least count that is no less; `None` if no count is.
-fn round_up(number: Number) -> Option<usize> {
-    let whole = match number.exponent() {
-        0.. => number.mantissa_at(0)?,
-        exponent => {
-            let scale = 10_i128.checked_pow(exponent.unsigned_abs());
-            // A number so small that the scale does not fit is below 1.
-            scale.map_or(1, |scale| number.mantissa().div_euclid(scale) + 1)
-        }
-    };
-    usize::try_from(whole).ok()
-}
-
-/// What somebody has used of its allowance in the last period.
-#[derive(Clone, Copy, Debug)]
-struct Standing {
-    user: u16,
-    used: u64,
-    allowance: Number,
-    reached: Option<TimeMs>,
-    upgraded: Option<TimeMs>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-enum Status {
-    Ok,
-    Near,
-    Over,
-}
-
-const STATUSES: [(&str, Status); 3] = [("ok", Status::Ok), ("near", Status::Near), ("over", Status::Over)];
-
-impl Status {
-    fn name(self) -> &'static str {
-        STATUSES.iter().find(|(_, status)| *status == self).expect("every status has a name").0
-    }
-}
-
-impl Standing {
-    fn status(&self, near: Number) -> Status {
-        let allowance = Ratio::from(self.allowance);
-        let has_used = |part: &Ratio| Ratio::new(self.used, 1).compare(part).is_ge();
-        if has_used(&allowance) {
-            Status::Over
-        } else if has_used(&allowance.times(Ratio::from(near))) {
-            Status::Near
-        } else {
-            Status::Ok
-        }
-    }
-
-    /// `None` of an allowance of 0.
-    fn share(&self) -> Option<f64> {
-        Ratio::new(self.used, 1).over(Ratio::from(self.allowance))?.to_f64()
-    }
 }
 
 /// A row of the list, to be told.
@@ -570,39 +483,5 @@ impl UsageLimits {
             }
         }
         Ok(members)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_allowance_is_reached_with_the_event_that_makes_it_full() {
-        let used: Vec<u64> = (1..=4).map(|time| key(0, time)).collect();
-        let reached = |allowance: &str| reached_at(&used, Number::parse(allowance).unwrap());
-        assert_eq!(reached("1"), Some(1));
-        assert_eq!(reached("2.5"), Some(3));
-        assert_eq!(reached("0.001"), Some(1));
-        assert_eq!(reached("4"), Some(4));
-        assert_eq!(reached("4.0001"), None);
-        assert_eq!(reached("1e300"), None);
-        assert_eq!(reached("1e-300"), Some(1));
-        assert_eq!(reached("0"), None);
-    }
-
-    #[test]
-    fn near_is_judged_without_rounding() {
-        let status = |used: u64, allowance: &str, near: &str| {
-            let allowance = Number::parse(allowance).unwrap();
-            let standing = Standing { user: 0, used, allowance, reached: None, upgraded: None };
-            standing.status(Number::parse(near).unwrap())
-        };
-        assert_eq!(status(8, "10", "0.8"), Status::Near);
-        assert_eq!(status(7, "10", "0.8"), Status::Ok);
-        assert_eq!(status(10, "10", "0.8"), Status::Over);
-        assert_eq!(status(0, "0", "0.8"), Status::Over);
-        assert_eq!(status(3, "30", "0.1"), Status::Near);
-        assert_eq!(status(3, "30.0000000000000000000001", "0.1"), Status::Ok);
     }
 }

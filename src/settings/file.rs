@@ -1,4 +1,4 @@
-//! A file of settings: TOML, a setting a line.
+//! A file of settings: TOML, a setting a line. A document, such as the growth model, may be a table.
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -44,8 +44,9 @@ impl FileSettings {
                     None => problem.hint("flywheel config lists them"),
                 });
             }
-            let text = text_of(&value)
-                .ok_or_else(|| wrong(format!("{name:?} is neither text, number nor a list of texts")))?;
+            let text = text_of(&value).ok_or_else(|| {
+                wrong(format!("{name:?} is neither text, number, table nor a list of texts"))
+            })?;
             by_name.insert(name, text);
         }
         Ok(FileSettings { path, by_name })
@@ -65,6 +66,7 @@ fn text_of(value: &toml::Value) -> Option<String> {
             let items: Option<Vec<&str>> = items.iter().map(toml::Value::as_str).collect();
             Some(items?.join(","))
         }
+        toml::Value::Table(_) => Some(serde_json::to_string(value).ok()?),
         _ => None,
     }
 }
@@ -81,6 +83,9 @@ mod tests {
         assert_eq!((file.get("max-writes"), file.get("listen")), (Some("7"), Some("127.0.0.1:0")));
         let problem = FileSettings::parse("lisen = \"x\"", "f.toml").unwrap_err();
         assert_eq!(problem.hint.as_deref(), Some("did you mean \"listen\"?"));
+        let model =
+            FileSettings::parse("[growth-model]\nactivate = { event = \"a\", at_least = 2 }\n", "f.toml");
+        assert_eq!(model.unwrap().get("growth-model"), Some(r#"{"activate":{"at_least":2,"event":"a"}}"#));
         assert!(FileSettings::parse("listen = [1]", "f.toml").is_err());
         assert!(FileSettings::parse("listen = ", "f.toml").unwrap_err().detail.starts_with("f.toml: "));
         let missing = FileSettings::read(Some(Path::new("no/such.toml"))).unwrap_err();

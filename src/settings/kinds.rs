@@ -72,6 +72,22 @@ impl Kind for MaybeFile {
     }
 }
 
+/// Where a document of JSON is: the text itself, which begins with `{`, or the name of a file.
+pub struct Document;
+
+impl Kind for Document {
+    type Value = Option<String>;
+    const VALUE_NAME: &'static str = "FILE|JSON";
+
+    fn parse(text: &str, _: RangeInclusive<u64>) -> Result<Option<String>, String> {
+        Ok((!text.is_empty()).then(|| text.to_owned()))
+    }
+
+    fn show(value: &Option<String>) -> String {
+        value.clone().unwrap_or_default()
+    }
+}
+
 pub struct Choice;
 
 impl Kind for Choice {

@@ -19,7 +19,7 @@ use crate::limits;
 pub use arguments::{Given, GlobalSettings, ServerSettings};
 pub use file::FileSettings;
 pub use kinds::LogFormat;
-use kinds::{Address, Choice, Count, Folder, Kind, MaybeFile, MaybeText, Size, Span, Words};
+use kinds::{Address, Choice, Count, Document, Folder, Kind, MaybeFile, MaybeText, Size, Span, Words};
 
 /// Which commands take a setting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,6 +117,8 @@ settings! {
     log: MaybeText = None, Global;
     /// How to log: text for people, json for programs.
     log_format: Choice = LogFormat::Text, Global;
+    /// The growth model, which serve, demo and query store if another is there: a file as for PUT /v1/growth-model, or the model itself.
+    growth_model: Document = None, Global;
     /// The address to listen on. Port 0 takes a free one. Other addresses than this machine's own need keys.
     listen: Address = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 7070), Server;
     /// The certificate chain to serve TLS with, as PEM.

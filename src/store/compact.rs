@@ -21,7 +21,7 @@ use super::{Inner, io_problem};
 use crate::api::Problem;
 use crate::limits::{COMPACTION_FAN_IN, SEGMENT_ROW_COUNT_MAX};
 use crate::model::TimeMs;
-use crate::segment::{MergeError, MergeSource, RowKind, Segment, merge};
+use crate::segment::{Form, MergeError, MergeSource, RowKind, Segment, merge};
 
 impl Inner {
     /// Joins all segments that may be joined, and drops the bytes of everything deleted. Segments that turned out
@@ -92,7 +92,7 @@ impl Inner {
                 inputs.iter().map(|disk| disk.as_checkpoint_source(cutoff)).collect();
             let sink = UntilStopped { bytes: Vec::new(), stopping: &self.stopping };
             // Zeros in the place of what was proved sound may also break what the code relies on.
-            catch_unwind(AssertUnwindSafe(|| merge(kind, &sources, sink)))
+            catch_unwind(AssertUnwindSafe(|| merge(kind, &sources, Form::Small, sink)))
         };
         // What was made of zeros must not take the place of what may be read again.
         self.checked(watch, Ok(()))?;

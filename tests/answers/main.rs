@@ -1,9 +1,11 @@
-//! What the store answers: cases worked out by hand, how much it may take, and what it sees while others write.
+//! What the store answers: against a slow reference, cases worked out by hand, and while others write.
 
 #[path = "../support/mod.rs"]
 mod support;
 
+mod agreement;
 mod budget;
 mod conformance;
+mod laws;
 mod scale;
 mod snapshots;

@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod damage;
+mod growth_model;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -30,8 +31,13 @@ struct Server {
 
 impl Server {
     fn start(data: &Path) -> Server {
+        Server::start_with(data, &[])
+    }
+
+    fn start_with(data: &Path, arguments: &[&str]) -> Server {
         let mut child = flywheel(data)
             .args(["serve", "--listen", "127.0.0.1:0", "--log", "warn"])
+            .args(arguments)
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
@@ -44,6 +50,15 @@ impl Server {
     fn address(&self) -> &str {
         self.url.strip_prefix("http://").unwrap()
     }
+
+    /// The whole answer to a GET.
+    fn get(&self, target: &str) -> String {
+        let mut stream = TcpStream::connect(self.address()).unwrap();
+        write!(stream, "GET {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        text
+    }
 }
 
 impl Drop for Server {
@@ -51,6 +66,37 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+#[test]
+fn sizes_add_up_to_the_files_of_the_store() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, file) = (folder.path().join("data"), folder.path().join("events.ndjson"));
+    let line = |user: usize, minute: usize| {
+        let time = format!("2026-03-0{}T10:{minute:02}:00Z", 1 + user % 5);
+        format!(
+            r#"{{"event":"view","user":"u{user}","time":"{time}","properties":{{"country":"C{}"}}}}"#,
+            user % 9
+        )
+    };
+    let lines: Vec<String> = (0..50).flat_map(|user| (0..40).map(move |m| line(user, m))).collect();
+    std::fs::write(&file, lines.join("\n")).unwrap();
+    assert!(flywheel(&data).arg("import").arg(&file).output().unwrap().status.success());
+    let output = flywheel(&data).args(["schema", "--sizes", "--format", "json"]).output().unwrap();
+    let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let of = |part: &str| {
+        let found = told["parts"].as_array().unwrap().iter().find(|told| told["part"] == part);
+        found.unwrap_or_else(|| panic!("{part} is told: {told}"))["bytes"].as_u64().unwrap()
+    };
+    assert_eq!(told["events"], 2000);
+    let on_disk: u64 =
+        std::fs::read_dir(&data).unwrap().map(|entry| entry.unwrap().metadata().unwrap().len()).sum();
+    assert_eq!(told["bytes"], on_disk);
+    assert!(of("times of events") > of("property country"), "a country is kept once for each user: {told}");
+    assert!(of("ids of users") > 0 && of("manifest") > 0 && of("days of activity") > 0);
+    let table =
+        String::from_utf8(flywheel(&data).args(["schema", "--sizes"]).output().unwrap().stdout).unwrap();
+    assert!(table.contains("bytes an event") && table.contains("2000 events"), "{table}");
 }
 
 #[test]

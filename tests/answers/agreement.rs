@@ -3,34 +3,30 @@
 //! `FLYWHEEL_CASES` says how many queries to throw, and `FLYWHEEL_SEED` where to begin. A failure prints its seed, and
 //! the smallest history and query that still differ.
 
-mod laws;
-#[path = "../support/mod.rs"]
-mod support;
-
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 
+use crate::support::dice::Dice;
+use crate::support::histories::{self, Act};
+use crate::support::queries::Asker;
+use crate::support::reading;
+use crate::support::reference::Reference;
+use crate::support::tables::{self, Row};
 use flywheeldb::Store;
 use flywheeldb::api::{Json, Problem};
 use flywheeldb::model::EventBatch;
-use support::dice::Dice;
-use support::histories::{self, Act};
-use support::queries::Asker;
-use support::reading;
-use support::reference::Reference;
-use support::tables::{self, Row};
 use tempfile::TempDir;
 
 /// Queries that each history is asked, in each of its states.
 const QUERY_COUNT: usize = 8;
 const CASE_COUNT: u64 = 1_500;
 const GROWTH_CASE_COUNT: u64 = 800;
-const SEED: u64 = 20_240_331;
+pub const SEED: u64 = 20_240_331;
 
 /// Throws a history with its queries: some along the way, and all of them when everything has arrived, after
 /// a seal, after a compaction, and after the store was opened again.
-fn acts(seed: u64) -> Vec<Act> {
+pub fn acts(seed: u64) -> Vec<Act> {
     acts_with(seed, |asker| asker.query())
 }
 
@@ -54,7 +50,7 @@ fn acts_with(seed: u64, throw: impl Fn(&mut Asker<'_>) -> Json) -> Vec<Act> {
 }
 
 /// Does an act to the reference, which knows no states. A query gets rows.
-fn reference_does(reference: &mut Reference, act: &Act) -> Option<Vec<Row>> {
+pub fn reference_does(reference: &mut Reference, act: &Act) -> Option<Vec<Row>> {
     match act {
         Act::Events(events) => events.iter().for_each(|event| reference.arrive(event.clone())),
         Act::Profiles(entity, writes) => {
@@ -73,7 +69,7 @@ fn reference_does(reference: &mut Reference, act: &Act) -> Option<Vec<Row>> {
 }
 
 /// A store in a directory that goes with it.
-struct OwnStore {
+pub struct OwnStore {
     /// `None` only while it is closed.
     store: Option<Store>,
     path: PathBuf,
@@ -81,7 +77,7 @@ struct OwnStore {
 }
 
 impl OwnStore {
-    fn open() -> OwnStore {
+    pub fn open() -> OwnStore {
         let directory = TempDir::new().expect("a temporary directory");
         let path = directory.path().join("store");
         let store = Some(Store::open(&path).expect("a new store opens"));
@@ -89,7 +85,7 @@ impl OwnStore {
     }
 
     /// Does an act. A query gets rows.
-    fn does(&mut self, act: &Act) -> Result<Option<Vec<Row>>, Problem> {
+    pub fn does(&mut self, act: &Act) -> Result<Option<Vec<Row>>, Problem> {
         if let Act::Reopen = act {
             self.store.take().expect("it is open between acts").close()?;
             self.store = Some(Store::open(&self.path)?);
@@ -277,7 +273,7 @@ fn each_without_one<T: Clone>(things: &[T]) -> impl Iterator<Item = Vec<T>> {
     indexes.map(|index| [&things[..index], &things[index + 1..]].concat())
 }
 
-fn setting(name: &str) -> Option<u64> {
+pub fn setting(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;
     Some(text.parse().unwrap_or_else(|_| panic!("{name} is no number: {text:?}")))
 }

@@ -9,13 +9,13 @@ use flywheeldb::Store;
 use flywheeldb::api::Json;
 use flywheeldb::model::{Event, EventBatch, ExactSum};
 
-use super::support::dice::Dice;
-use super::support::histories::{self, Act};
-use super::support::queries::Asker;
-use super::support::reading;
-use super::support::reference::Reference;
-use super::support::tables::{self, Row};
-use super::{OwnStore, SEED, acts, reference_does, setting};
+use super::agreement::{OwnStore, SEED, acts, reference_does, setting};
+use crate::support::dice::Dice;
+use crate::support::histories::{self, Act};
+use crate::support::queries::Asker;
+use crate::support::reading;
+use crate::support::reference::Reference;
+use crate::support::tables::{self, Row};
 
 /// The seeds of so many histories, or of as many as are asked for.
 fn seeds(count: u64) -> std::ops::Range<u64> {

@@ -1,9 +1,19 @@
 //! What was planted in the demo's history, counted as it was written: what queries must find again.
 
+mod accounts;
+mod invitations;
+
 use std::collections::BTreeMap;
 
-use super::market::{CHANNELS, COUNTRIES, END};
-use super::population::{Population, User};
+use self::accounts::{AccountBook, AccountTruths};
+pub use self::accounts::{
+    KEPT_FROM, KeptRevenue, LEADS_AT, LEADS_BUY_BEFORE, Leads, LimitOutcome, TOP_LEAD_EXPORT_COUNT,
+};
+use self::invitations::InvitationBook;
+pub(super) use self::invitations::channel_of;
+pub use self::invitations::{InviteCount, SPREAD_WINDOW_MS, Spread};
+use super::market::{COUNTRIES, END};
+use super::population::{Invitation, Population, Subscription, User};
 use crate::model::{DAY_MS, Number, TimeMs};
 
 /// A user is retained who does something in these days after the sign-up, the end outside.
@@ -20,6 +30,8 @@ pub struct DemoSummary {
     pub events: u64,
     pub events_by_name: BTreeMap<&'static str, u64>,
     pub invites_by_channel: BTreeMap<&'static str, InviteCount>,
+    /// By the channel that users were invited by; `None` are those whom nobody invited.
+    pub spread_by_channel: BTreeMap<Option<&'static str>, Spread>,
     /// Users who created a project within [`ACTIVATION_WINDOW_MS`](super::ACTIVATION_WINDOW_MS) of their sign-up.
     pub activated: Retained,
     /// All other users.
@@ -27,13 +39,14 @@ pub struct DemoSummary {
     /// Accounts that pay at the end, and what they pay a month, by currency.
     pub customers: u64,
     pub mrr_by_currency: BTreeMap<&'static str, Number>,
-}
-
-/// Invitations that went one way.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct InviteCount {
-    pub sent: u64,
-    pub accepted: u64,
+    /// What became of the revenue of accounts that paid at [`KEPT_FROM`], by industry and currency.
+    pub kept_revenue: BTreeMap<(&'static str, &'static str), KeptRevenue>,
+    /// Of each month of the history.
+    pub free_limit_by_month: Vec<LimitOutcome>,
+    /// Accounts that have not bought at [`LEADS_AT`], and exported [`TOP_LEAD_EXPORT_COUNT`] times or more.
+    pub top_leads: Leads,
+    /// The other accounts that have not bought by then.
+    pub other_leads: Leads,
 }
 
 /// Some users, and how many of them stayed.
@@ -59,6 +72,8 @@ pub(super) struct Ledger {
     summary: DemoSummary,
     /// Of each user.
     is_retained: Vec<bool>,
+    invitations: InvitationBook,
+    accounts: AccountBook,
 }
 
 impl Ledger {
@@ -77,7 +92,12 @@ impl Ledger {
         let mrr = |cents: i64| Number::new(i128::from(cents), -2).expect("the demo's revenue is small");
         summary.mrr_by_currency =
             cents_by_currency.into_iter().map(|(currency, cents)| (currency, mrr(cents))).collect();
-        Ledger { summary, is_retained: vec![false; population.users.len()] }
+        Ledger {
+            summary,
+            is_retained: vec![false; population.users.len()],
+            invitations: InvitationBook::default(),
+            accounts: AccountBook::new(population),
+        }
     }
 
     pub fn event(&mut self, name: &'static str) {
@@ -90,12 +110,21 @@ impl Ledger {
         self.is_retained[index] |= days.contains(&(time - user.signup));
     }
 
-    pub fn invite(&mut self, channel: usize) {
-        self.summary.invites_by_channel.entry(CHANNELS[channel].name).or_default().sent += 1;
+    pub fn invited(&mut self, inviter: &User, channel: usize, time: TimeMs) {
+        self.invitations.sent(inviter, channel, time);
     }
 
-    pub fn accept(&mut self, channel: usize) {
-        self.summary.invites_by_channel.entry(CHANNELS[channel].name).or_default().accepted += 1;
+    pub fn accepted(&mut self, population: &Population, who: usize, invitation: Invitation, time: TimeMs) {
+        let (invited, inviter) = (&population.users[who], &population.users[invitation.inviter]);
+        self.invitations.accepted(invited, inviter, invitation, time);
+    }
+
+    pub fn exported(&mut self, account: usize, plan: usize, time: TimeMs) {
+        self.accounts.exported(account, plan, time);
+    }
+
+    pub fn subscribed(&mut self, account: usize, subscription: &Subscription, time: TimeMs) {
+        self.accounts.subscribed(account, subscription, time);
     }
 
     pub fn finish(mut self, population: &Population) -> DemoSummary {
@@ -109,6 +138,19 @@ impl Ledger {
             side.decided += u64::from(is_decided);
             side.retained += u64::from(is_decided && is_retained);
         }
+        let summary = &mut self.summary;
+        (summary.invites_by_channel, summary.spread_by_channel) = self.invitations.finish(population);
+        let AccountTruths { free_limit_by_month, top_leads, other_leads, kept } =
+            self.accounts.finish(population);
+        summary.free_limit_by_month = free_limit_by_month;
+        (summary.top_leads, summary.other_leads) = (top_leads, other_leads);
+        summary.kept_revenue = kept;
         self.summary
     }
+}
+
+/// The median by nearest rank, as queries tell it.
+fn median_ms(mut all: Vec<i64>) -> Option<i64> {
+    all.sort_unstable();
+    all.get(all.len().div_ceil(2).checked_sub(1)?).copied()
 }

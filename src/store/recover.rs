@@ -122,6 +122,7 @@ pub(super) fn open(
         background,
         missing: missing.into(),
         clock,
+        disk_reserve: options.disk_reserve,
         expire_after: options.expire_after.map(|age| age.as_millis().min(i64::MAX as u128) as i64),
         _lock: lock,
     };

@@ -40,6 +40,36 @@ pub(super) fn endpoint_of(parts: &Parts) -> Option<Endpoint> {
     Endpoint::find(parts.uri.path(), content_type, is_binary)
 }
 
+/// What metrics call an endpoint: the first of its addresses, with the open segment as a pattern.
+pub(super) fn endpoint_label(endpoint: Endpoint) -> &'static str {
+    match endpoint {
+        Endpoint::SegmentBatch => "/v1/batch",
+        Endpoint::SegmentCall("track") => "/v1/track",
+        Endpoint::SegmentCall("identify") => "/v1/identify",
+        Endpoint::SegmentCall("page") => "/v1/page",
+        Endpoint::SegmentCall("screen") => "/v1/screen",
+        Endpoint::SegmentCall("group") => "/v1/group",
+        Endpoint::SegmentCall(_) => "/v1/alias",
+        Endpoint::SegmentSettings => "/v1/projects/{key}/settings",
+        Endpoint::PostHogCapture => "/capture",
+        Endpoint::PostHogCaptureV1 => "/i/v1/analytics/events",
+        Endpoint::PostHogFlags => "/flags",
+        Endpoint::PostHogConfig => "/array/{key}/config",
+        Endpoint::Batch => "/batch",
+        Endpoint::MixpanelTrack => "/track",
+        Endpoint::MixpanelImport => "/import",
+        Endpoint::MixpanelEngage => "/engage",
+        Endpoint::MixpanelGroups => "/groups",
+        Endpoint::AmplitudeEvents => "/2/httpapi",
+        Endpoint::AmplitudeIdentify => "/identify",
+        Endpoint::AmplitudeGroupIdentify => "/groupidentify",
+        Endpoint::CloudEvents => "/v1/cloudevents",
+        Endpoint::SnowplowPost => "/com.snowplowanalytics.snowplow/tp2",
+        Endpoint::SnowplowPixel => "/i",
+        Endpoint::Ignored => "/settings",
+    }
+}
+
 impl App {
     /// Answers a request of an SDK.
     pub(super) async fn answer_dialect(
@@ -65,6 +95,9 @@ impl App {
         let asks_for_key = endpoint.is_write() && keeper.asks_for_keys(store);
         if !asks_for_key {
             keeper.admit(store, Access::Open, parts)?;
+        }
+        if endpoint.is_write() {
+            self.bridge.check_write_room()?;
         }
         let received = body::read(incoming, &parts.headers, &self.bodies).await?;
         let headers = parts.headers.iter();

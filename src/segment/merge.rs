@@ -50,7 +50,9 @@ pub enum MergeError {
 pub enum Form {
     /// Quickly: for memory, and for what will soon be joined again.
     Quick,
-    /// In few bytes: what many rows share is looked for.
+    /// For queries: what is the same for a user is kept once, and the rest as it is read.
+    Fast,
+    /// In the fewest bytes: times are counted from moments of users, too, which take longer to find.
     Small,
 }
 
@@ -72,12 +74,13 @@ pub fn merge<W: Write>(
     let properties = Properties::plan(kind, sources, &names)?;
     let mut writer = SegmentWriter::new(sink, kind)?;
     let span = match form {
-        Form::Small if kind == RowKind::Events => user_span(sources),
+        Form::Fast | Form::Small if kind == RowKind::Events => user_span(sources),
         _ => None,
     };
     let table = |row_count| span.and_then(|span| UserTable::for_rows(row_count, span));
     if span.is_some() {
-        writer.share(anchors_of(sources)?, table(row_count_with_account(sources)));
+        let anchors = if form == Form::Small { anchors_of(sources)? } else { None };
+        writer.share(anchors, table(row_count_with_account(sources)));
     }
     for property in &properties.all {
         match &property.target {

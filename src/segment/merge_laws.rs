@@ -84,11 +84,13 @@ fn every_form_holds_the_same_rows_and_the_small_one_is_small() {
     let whole = [&one, &other].map(|segment| MergeSource { segment, dead: &nobody, from: TimeMs::MIN });
     let part = [&one, &other].map(|segment| MergeSource { segment, dead: &dead, from });
     for sources in [&whole[..], &whole[..1], &part, &part[1..]] {
-        let [quick, small] = [Form::Quick, Form::Small].map(|form| joined(sources, form));
+        let [quick, fast, small] = [Form::Quick, Form::Fast, Form::Small].map(|form| joined(sources, form));
         assert!(told(&quick).len() > 1000);
         let rows = told(&small);
-        assert!(told(&quick) == rows, "a form loses rows");
-        small.prove(Bounds { user_count: 30_000, account_count: 10_000, next_arrival: 0 }).unwrap();
+        assert!(told(&quick) == rows && told(&fast) == rows, "a form loses rows");
+        for segment in [&fast, &small] {
+            segment.prove(Bounds { user_count: 30_000, account_count: 10_000, next_arrival: 0 }).unwrap();
+        }
         let again = [MergeSource { segment: &small, dead: &nobody, from: TimeMs::MIN }];
         assert!(told(&joined(&again, Form::Small)) == rows, "joining it again changes rows");
     }

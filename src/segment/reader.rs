@@ -242,6 +242,11 @@ impl Segment {
         Ok(Some(Activity { keys: self.ints(section, self.directory.activity_count)?.into() }))
     }
 
+    /// Whether rows count their times from anchors.
+    pub fn has_anchors(&self) -> bool {
+        self.directory.anchors.is_some()
+    }
+
     /// What rows count their times from; `None` if groups have users and times of their own.
     pub fn anchors(&self) -> Result<Option<Anchors<'_>>, Damage> {
         let Some(section) = self.directory.anchors else { return Ok(None) };

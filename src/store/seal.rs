@@ -18,7 +18,7 @@ use super::view::{DiskSegment, LiveSegment, Partition, Run};
 use super::{Inner, Writer, io_problem};
 use crate::api::Problem;
 use crate::io::{PublishError, publish};
-use crate::segment::{Form, MergeSource, RowKind, Segment, merge};
+use crate::segment::{MergeSource, RowKind, Segment, merge};
 
 /// The state at the moment when sealing began.
 struct Freeze {
@@ -124,7 +124,7 @@ impl Inner {
                 }
                 _ => {
                     let sources: Vec<MergeSource<'_>> = runs.iter().map(|run| run.live.as_source()).collect();
-                    let merged = merge(partition.kind(), &sources, Form::Small, Vec::new());
+                    let merged = merge(partition.kind(), &sources, self.form, Vec::new());
                     Bytes::from(merged.expect("runs in memory are sound"))
                 }
             };

@@ -212,6 +212,15 @@ pub const BODY_DISCARDED_SIZE_MAX: usize = 4 * BODY_SIZE_MAX;
 /// Writing requests parsed and stored at once. Enough to share one sync of the log; few enough that the worst
 /// compressed bodies still fit in memory.
 pub const WRITE_IN_FLIGHT_COUNT_MAX: usize = 32;
+/// Writing requests that wait for their turn with their bodies read. Past it they are told to come again before more of a
+/// body is read: sixteen times what is stored at once, which takes a second or two at the worst pace seen.
+pub const WRITE_WAITING_COUNT_MAX: usize = 512;
+/// Bytes of the disk that writes leave free, if that is less than a twentieth of it: room to seal a full head, so that
+/// deletion, expiry and compaction still have some where ingest has none.
+pub const DISK_RESERVE_SIZE: u64 = 256 << 20;
+const _: () = assert!(DISK_RESERVE_SIZE > HEAD_SIZE_MAX);
+/// Which part of a small disk is left free instead: a twentieth.
+pub const DISK_RESERVE_PART: u64 = 20;
 /// Queries that wait for a thread. Past it a query is told to come again: an answer that comes later than its
 /// asker waits is work for nobody.
 pub const QUERY_WAITING_COUNT_MAX: usize = 64;

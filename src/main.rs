@@ -7,6 +7,20 @@ use std::process::ExitCode;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// How long freed memory is kept for what comes next, in milliseconds.
+const KEPT_MS: std::ffi::c_long = 1000;
+/// `mi_option_purge_delay` in mimalloc.h, to which the bindings give no name.
+const PURGE_DELAY: libmimalloc_sys::mi_option_t = 15;
+
+/// Gives memory that is free back to the system.
+fn return_memory() {
+    // SAFETY: it takes no pointer, and frees nothing that is in use (mimalloc.h).
+    unsafe { libmimalloc_sys::mi_collect(true) }
+}
+
 fn main() -> ExitCode {
+    // SAFETY: it sets a number that the allocator reads when memory is freed (mimalloc.h).
+    unsafe { libmimalloc_sys::mi_option_set(PURGE_DELAY, KEPT_MS) }
+    flywheeldb::http::return_memory_by(return_memory);
     flywheeldb::cli::main()
 }

@@ -5,7 +5,7 @@ use clap::{Args, ValueEnum};
 use super::output;
 use super::text_table::TextTable;
 use crate::api::{Json, Problem};
-use crate::settings::{DEFINITIONS, Definition, Origin, Resolved, ServerSettings};
+use crate::settings::{DEFINITIONS, Definition, KeepingSettings, Origin, Resolved, ServerSettings};
 
 #[derive(Debug, Args)]
 pub(super) struct ConfigArgs {
@@ -15,6 +15,9 @@ pub(super) struct ConfigArgs {
 
     #[command(flatten)]
     pub settings: ServerSettings,
+
+    #[command(flatten)]
+    pub keeping: KeepingSettings,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]

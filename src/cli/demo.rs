@@ -8,7 +8,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::growth_model;
 use super::output::{self, thousands};
-use super::serve::{backups_beside, ready_line};
+use super::serve::{backups_of, ready_line, store_options};
 use crate::api::{Cell, Json, Problem, ProblemClass};
 use crate::demo::{DemoPlan, DemoProfiles, GROWTH_MODEL, generate, profiles};
 use crate::http::Server;
@@ -41,10 +41,10 @@ pub(super) fn run(args: DemoArgs, settings: &Settings) -> Result<(), Problem> {
     let server = if args.load_only {
         None
     } else {
-        Some(Server::bind_with(settings.clone())?.with_backups(backups_beside(data)))
+        Some(Server::bind_with(settings.clone())?.with_backups(backups_of(settings)))
     };
     let plan = DemoPlan { seed: args.seed, events: args.events };
-    let store = Store::open(data)?;
+    let store = Store::open_with(data, store_options(settings))?;
     load_once(&store, &plan, data)?;
     growth_model::keep(&store, settings)?;
     let Some(server) = server else { return store.close() };

@@ -70,7 +70,7 @@ enum Command {
     /// Moves everything in memory into segments on disk.
     Seal,
     /// Merges segments, and drops the bytes of what was deleted or has expired.
-    Compact(serve::ExpiryArgs),
+    Compact(serve::CompactArgs),
     /// Proves every file of a store, or of a backup, sound, or names what is not.
     Check(vault::CheckArgs),
     /// Copies the store as it is at a moment, also while a server has it open.
@@ -102,20 +102,21 @@ pub fn main() -> ExitCode {
 fn run(cli: Cli) -> Result<(), Problem> {
     let default_level = if matches!(cli.command, Command::Serve(_)) { "info" } else { "warn" };
     let file = FileSettings::read(cli.config.as_deref())?;
-    let of_server = match &cli.command {
-        Command::Serve(args) => Some(&args.settings),
-        Command::Demo(args) => Some(&args.settings),
-        Command::Config(args) => Some(&args.settings),
-        _ => None,
+    let of_command = match &cli.command {
+        Command::Serve(args) => vec![&args.settings.0, &args.keeping.0],
+        Command::Demo(args) => vec![&args.settings.0],
+        Command::Config(args) => vec![&args.settings.0, &args.keeping.0],
+        Command::Compact(args) => vec![&args.keeping.0],
+        _ => Vec::new(),
     };
-    let given: Vec<_> = [&cli.settings.0].into_iter().chain(of_server.map(|given| &given.0)).collect();
+    let given: Vec<_> = [&cli.settings.0].into_iter().chain(of_command).collect();
     let resolved = resolve(&given, &file)?;
     let settings = &resolved.settings;
     log::start(settings.log.as_deref(), settings.log_format, cli.verbose, default_level)?;
     let data = settings.data.as_path();
     match cli.command {
         Command::Demo(args) => demo::run(args, settings),
-        Command::Serve(args) => serve::run(args, settings),
+        Command::Serve(_) => serve::run(settings),
         Command::Import(args) => import::run(args, data),
         Command::Export(args) => export::run(args, data),
         Command::Query(args) => query::run(args, settings),
@@ -123,7 +124,7 @@ fn run(cli: Cli) -> Result<(), Problem> {
         Command::User(args) => look::user(args, data),
         Command::Account(args) => look::account(args, data),
         Command::Seal => with_store(data, Store::seal),
-        Command::Compact(expiry) => with_store_as(data, expiry.options(), Store::compact),
+        Command::Compact(_) => with_store_as(data, serve::store_options(settings), Store::compact),
         Command::Check(args) => vault::run_check(&args, data),
         Command::Backup(args) => vault::run_backup(&args, data),
         Command::Restore(args) => vault::run_restore(&args, data),

@@ -105,7 +105,7 @@ export function lines(element, { labels, series, write = format.compact, full = 
       const open = incomplete ? labels.length - incomplete : labels.length;
       const solid = pathOf(line.values.slice(0, open), x, scaled.y);
       const rest = open < labels.length ? pathOf(line.values, x, scaled.y, Math.max(0, open - 1)) : "";
-      const shade = area && series.length === 1 && solid ? s("path.area", { d: `${pathOf(line.values, x, scaled.y)}L${x(line.values.length - 1)},${scaled.y(0)}L${x(0)},${scaled.y(0)}Z`, fill: line.color }) : null;
+      const shade = area && series.length === 1 && solid ? s("path.area", { d: areaOf(line.values, x, scaled.y, scaled.y(0)), fill: line.color }) : null;
       const single = line.values.map((value, index) => (value !== null && value !== undefined && labels.length < 2 ? s("circle", { cx: x(index), cy: scaled.y(value), r: 4, fill: line.color }) : null));
       return [shade, s("path", { class: line.dashed ? "line dashed" : "line", d: solid, stroke: line.color }), rest ? s("path.line.dashed", { d: rest, stroke: line.color }) : null, single];
     });
@@ -149,6 +149,12 @@ function pathOf(values, x, y, from = 0) {
     }
   }
   return path;
+}
+
+// What lies between the line and `base`. A line that is broken has a piece for each of its parts.
+function areaOf(values, x, y, base) {
+  const parts = pathOf(values, x, y).split("M").slice(1);
+  return parts.map((part) => `M${part}V${base}H${part.split(",")[0]}Z`).join("");
 }
 
 // layers: [{name, color, values}], drawn upwards from 0, and downwards where values are negative. `line` is drawn on top.
@@ -213,7 +219,7 @@ export function spark(values, stroke = "var(--c1)", [width, height] = [120, 34])
   const y = (value) => height - 3 - ((value - low) / (high - low || 1)) * (height - 6);
   const path = pathOf(values, x, y);
   return s("svg.spark", { viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: "none", "aria-hidden": "true" },
-    path ? s("path.area", { d: `${path}L${x(values.length - 1)},${height}L${x(0)},${height}Z`, fill: stroke }) : null,
+    path ? s("path.area", { d: areaOf(values, x, y, height), fill: stroke }) : null,
     s("path.line", { d: path, stroke }));
 }
 

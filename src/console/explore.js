@@ -100,8 +100,7 @@ function statusLine(view, { statistics, rows, roundtrip }, body) {
     h("span", {}, `${format.number(statistics.events_scanned)} events scanned`), h("span", {}, `${format.number(statistics.segments)} segments`), h("span", {}, `${format.number(rows)} rows, exact`),
     statistics.ignored ? h("span.warn", {}, `${format.number(statistics.ignored)} events ignored`) : null,
     body.as_of ? h("span", { title: "The newest event is older than two days: the range ends with it, and so does what counts as over." }, `as of ${format.bucket(body.as_of)} ${String(body.as_of).slice(0, 4)}`) : null,
-    h("span.grow"),
-    ...[["CSV", "text/csv", "csv"], ["JSON", "application/json", "json"]].map(([label, type, ending]) => h("button.quiet", { type: "button", onclick: () => request("POST", `v1/query/${view.kind}`, { body, accept: type }).then((told) => download(`${view.id}.${ending}`, type, typeof told === "string" ? told : JSON.stringify(told, null, 2)), (error) => toast(error.message)) }, label)),
+    h("div.downloads", {}, [["CSV", "text/csv", "csv"], ["JSON", "application/json", "json"]].map(([label, type, ending]) => h("button.quiet", { type: "button", onclick: () => request("POST", `v1/query/${view.kind}`, { body, accept: type }).then((told) => download(`${view.id}.${ending}`, type, typeof told === "string" ? told : JSON.stringify(told, null, 2)), (error) => toast(error.message)) }, label))),
   ];
 }
 

@@ -1,7 +1,7 @@
 // The first look: how many users there are, what they do, and whether they come back.
 
 import { query, enc } from "./api.js";
-import { color, lines, spark } from "./charts.js";
+import { color, legend, lines, spark } from "./charts.js";
 import { fill, h } from "./dom.js";
 import { firstEvent } from "./explore.js";
 import * as format from "./format.js";
@@ -22,7 +22,7 @@ export default {
     const top = h("div", {});
     const back = h("div", {});
     main.append(tiles, h("div.grid", {},
-      h("section.card.wide", {}, h("h2", {}, h("a", { href: link("trends", { series: [{ event: "*", measure: "users" }], interval: "day" }, range) }, "Active users")), chart),
+      h("section.card.wide", {}, h("h2", {}, h("a", { href: link("trends", { series: [{ event: "*", measure: "users" }], interval: "day" }, range) }, "Active users")), legend(ACTIVE), chart),
       h("section.card", {}, h("h2", {}, h("a", { href: "#/events" }, "Most frequent events")), top),
       h("section.card", {}, h("h2", {}, h("a", { href: link("retention", { birth: birth(), return: "*", interval: "week", periods: 8 }, range) }, "Who comes back")), back)));
     const guard = (element, work) => work().catch((error) => alive() && fill(element, problemBox(error)));
@@ -38,7 +38,7 @@ export default {
       fill(tiles,
         tile("Weekly active users", format.number(weekly[weekly.length - 1]), weekly, 0), tile("Active users a day", format.number(Math.round(sum(active) / Math.max(1, active.length))), active.map((row) => row.value), 1),
         tile("New users", format.number(sum(of(daily, "new"))), of(daily, "new").map((row) => row.value), 2), tile("Events", format.number(sum(of(daily, "events"))), of(daily, "events").map((row) => row.value), 3));
-      lines(chart, { labels: active.map((row) => format.bucket(row.time)), series: [{ name: "Users a day", color: color(0), values: active.map((row) => row.value) }, { name: "Users of 7 days", color: color(3), values: weekly }], label: "Active users", height: 260, incomplete: times.as_of ? 0 : 1 });
+      lines(chart, { labels: active.map((row) => format.bucket(row.time)), series: [{ ...ACTIVE[0], values: weekly }, { ...ACTIVE[1], values: active.map((row) => row.value) }], label: "Active users", height: 260, incomplete: times.as_of ? 0 : 1 });
     });
     const most = schema.events[0].count;
     fill(top, h("ul.bars", {}, schema.events.slice(0, 9).map((event) => h("li", {}, h("a", { href: link("trends", { series: [{ event: event.event }], interval: "day" }, range) }, event.event), h("span.track", {}, h("i", { style: { width: `${(event.count / most) * 100}%` } })), h("span.number", {}, format.compact(event.count))))));
@@ -52,6 +52,9 @@ export default {
     });
   },
 };
+
+// The lines of the first chart, in the colours of their tiles.
+const ACTIVE = [{ name: "Users of 7 days", color: color(0) }, { name: "Users a day", color: color(1) }];
 
 const birth = () => likely(["signup", "sign_up", "user_signed_up"]);
 const link = (view, q, range) => `#/${view}?range=${range}&q=${enc(JSON.stringify(q))}`;

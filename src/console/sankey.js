@@ -52,8 +52,8 @@ function draw(element, width, { rows, backwards, weight, onpick }) {
   const height = Math.max(340, TOP + most * 34);
   const room = (column) => height - TOP - 16 - GAP * (column.length - 1);
   const unit = Math.min(...columns.filter((c) => c.length).map((column) => room(column) / Math.max(1, column.reduce((sum, each) => sum + each.value, 0))));
-  const labels = 150;
-  const least = 150;
+  const labels = 130;
+  const least = 118;
   const full = Math.max(width, last * least + labels);
   const step = (full - labels - NODE) / Math.max(1, last);
   for (const column of columns) {
@@ -89,7 +89,7 @@ function draw(element, width, { rows, backwards, weight, onpick }) {
   });
   const boxes = [...nodes.values()].map((each) => s("g", {},
     s("rect", { x: each.x, y: each.y, width: NODE, height: each.height, rx: 2, fill: paint(each.name) }),
-    s("text.node", { x: each.x + NODE + 6, y: each.y + Math.min(each.height / 2, 30) + 4 }, clip(format.value(each.name), Math.floor((each.column === last ? labels : step) / 7.4) - 5), s("tspan.faint", { dx: 6 }, format.compact(each.value)))));
+    s("text.node", { x: each.x + NODE + 6, y: each.y + Math.min(each.height / 2, 30) + 4 }, clip(format.value(each.name), Math.floor((each.column === last ? labels : step) / 6.8) - 5), s("tspan.faint", { dx: 6 }, format.compact(each.value)))));
   const heads = columns.map((_, index) => s("text.tick", { x: 2 + index * step, y: 14 }, backwards ? (index === last ? "End" : `${last - index} before`) : index === 0 ? "Start" : `Step ${index}`));
   fill(element, h("div.scroll-x", {}, s("svg.sankey", { width: full, height: bottom, viewBox: `0 0 ${full} ${bottom}`, role: "group", "aria-label": `Paths of ${last} moves` }, heads, ribbons, boxes)));
 }

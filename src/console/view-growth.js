@@ -274,7 +274,8 @@ export const overview = {
       element.append(split ? h("h3.split-name", {}, split) : "", h("div.tiles", {}, shown.map((name, index) => h("div.tile", {},
         h("span.faint", {}, name === "mrr" ? "MRR" : name === "nrr" ? "NRR" : name === "k_factor" ? "K-factor" : name.replaceAll("_", " ")), h("strong", {}, writer(name)(last[name])), change(last[name], before[name], name), sparkOf(rows, name, index)))));
     }
-    element.append(h("p.note", {}, `The last ${q.interval}, beside the one before.`), resultTable(result, { names: splitNames(q), interval: q.interval, ...openers(pick, ["new_users", "activated", "active_users", "retained_users", "inviters", ...(q.entity === "account" ? ["customers"] : [])], q.interval) }));
+    const isMixed = result.data.some((row) => row.mrr === null);
+    element.append(h("p.note", {}, `The last ${q.interval}, beside the one before.`, isMixed ? " Money of several currencies is not added: Revenue tells each." : ""), resultTable(result, { names: splitNames(q), interval: q.interval, ...openers(pick, ["new_users", "activated", "active_users", "retained_users", "inviters", ...(q.entity === "account" ? ["customers"] : [])], q.interval) }));
   },
 };
 

@@ -1,4 +1,4 @@
-//! Columns of integers: blocks of 128 values, each in the bits that it needs.
+//! Packed integers: blocks of 128 values, each in the bits that it needs.
 //!
 //! Three encodings, chosen from the data: every value the same; one width for all blocks; or a base and a width
 //! for each block. A sorted column keeps differences from value to value inside each block. Any block can be read
@@ -132,7 +132,7 @@ fn encode_uniform(values: &[u64]) -> Vec<u8> {
 
 /// An encoded column, checked when opened, so that reading from it cannot fail.
 #[derive(Clone, Copy, Debug)]
-pub struct IntColumn<'a> {
+pub struct PackedInts<'a> {
     len: usize,
     body: Body<'a>,
 }
@@ -174,9 +174,9 @@ impl<'a> Uniform<'a> {
     }
 }
 
-impl<'a> IntColumn<'a> {
+impl<'a> PackedInts<'a> {
     /// Opens an encoded column of at most `len_max` values, and checks all of its layout.
-    pub fn open(bytes: &'a [u8], len_max: usize) -> Result<IntColumn<'a>, DecodeError> {
+    pub fn open(bytes: &'a [u8], len_max: usize) -> Result<PackedInts<'a>, DecodeError> {
         let column = Self::reopen(bytes, len_max)?;
         column.check()?;
         Ok(column)
@@ -184,8 +184,8 @@ impl<'a> IntColumn<'a> {
 
     /// Opens a column whose bytes were opened before: the widths of its blocks are not added up again.
     ///
-    /// Reading from a column that never passed [`IntColumn::open`] may panic.
-    pub fn reopen(bytes: &'a [u8], len_max: usize) -> Result<IntColumn<'a>, DecodeError> {
+    /// Reading from a column that never passed [`PackedInts::open`] may panic.
+    pub fn reopen(bytes: &'a [u8], len_max: usize) -> Result<PackedInts<'a>, DecodeError> {
         let mut reader = ByteReader::new(STRUCTURE, bytes);
         let kind = reader.u8()?;
         let len = usize::try_from(reader.u64()?).ok().filter(|len| *len <= len_max);
@@ -197,7 +197,7 @@ impl<'a> IntColumn<'a> {
             _ => return Err(reader.malformed("its encoding is unknown")),
         };
         reader.finish()?;
-        Ok(IntColumn { len, body })
+        Ok(PackedInts { len, body })
     }
 
     fn open_blocked(reader: &mut ByteReader<'a>, len: usize, sorted: bool) -> Result<Body<'a>, DecodeError> {
@@ -276,18 +276,6 @@ impl<'a> IntColumn<'a> {
         }
     }
 
-    /// Appends the values of `range`.
-    pub fn read(&self, range: std::ops::Range<usize>, out: &mut Vec<u64>) {
-        out.reserve(range.len());
-        self.for_each_block(range, |values| out.extend_from_slice(values));
-    }
-
-    /// Appends the low 32 bits of the values of `range`.
-    pub fn read_u32(&self, range: std::ops::Range<usize>, out: &mut Vec<u32>) {
-        out.reserve(range.len());
-        self.for_each_block(range, |values| out.extend(values.iter().map(|value| *value as u32)));
-    }
-
     /// The first place whose value is not below `value`, in a column that never falls.
     pub fn lower_bound(&self, value: u64) -> usize {
         match &self.body {
@@ -328,7 +316,7 @@ impl<'a> IntColumn<'a> {
     }
 
     /// Reads a whole block; values behind the column's end are arbitrary.
-    fn read_block(&self, block: usize, values: &mut [u64; BLOCK_LEN]) {
+    pub(super) fn read_block(&self, block: usize, values: &mut [u64; BLOCK_LEN]) {
         match &self.body {
             Body::Constant(value) => values.fill(*value),
             Body::Uniform(uniform) => {
@@ -358,6 +346,7 @@ fn offset_at(offsets: &[u8], index: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use super::super::IntColumn;
     use super::*;
 
     fn random(len: usize, bits: u32, seed: u64) -> Vec<u64> {

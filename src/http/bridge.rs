@@ -50,8 +50,10 @@ impl Lane {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct BridgeSize {
     pub slow_count_max: usize,
+    /// Reads of a lane.
     pub waiting_count_max: usize,
     pub write_count_max: usize,
+    pub waiting_write_count_max: usize,
 }
 
 /// The way to the store.
@@ -65,11 +67,14 @@ pub(super) struct Bridge {
     aside: Arc<Semaphore>,
     /// Dropped when the last work aside has ended.
     alive: Sender<()>,
+    /// Writes that wait for their turn.
+    waiting_writes: Arc<AtomicUsize>,
+    waiting_write_count_max: usize,
     /// Quick reads that wait for a thread, and writes under way: those for whom a query that takes long makes way.
     wanting: Arc<AtomicUsize>,
 }
 
-/// Somebody who wants a place, until this is dropped.
+/// Somebody who wants a place, counted until this is dropped.
 struct Wanting(Arc<AtomicUsize>);
 
 impl Wanting {
@@ -146,8 +151,17 @@ impl Bridge {
         let running = lanes.each_ref().map(|(_, running)| Arc::clone(running));
         let writes = Arc::new(Semaphore::new(size.write_count_max));
         let reads = lanes.map(|(reads, _)| reads);
-        let aside = Arc::new(Semaphore::new(EXPORT_COUNT_MAX));
-        let bridge = Bridge { store, reads, running, writes, aside, alive, wanting: Arc::default() };
+        let bridge = Bridge {
+            store,
+            reads,
+            running,
+            writes,
+            aside: Arc::new(Semaphore::new(EXPORT_COUNT_MAX)),
+            alive,
+            waiting_writes: Arc::default(),
+            waiting_write_count_max: size.waiting_write_count_max,
+            wanting: Arc::default(),
+        };
         Ok((bridge, ReadThreads { ended }))
     }
 
@@ -220,12 +234,33 @@ impl Bridge {
         task.await.unwrap_or_else(|_| Err(stopping()))
     }
 
+    /// Fails if as many writes as may wait are waiting: the time to find out is before a body is read.
+    pub fn check_write_room(&self) -> Result<(), Problem> {
+        if self.waiting_writes.load(Ordering::Relaxed) < self.waiting_write_count_max {
+            return Ok(());
+        }
+        let detail = "as many requests as may wait to be stored are waiting already";
+        Err(Problem::new(ProblemClass::Busy, detail).hint("send it again in a moment"))
+    }
+
+    /// How many writes wait for their turn.
+    pub fn waiting_write_count(&self) -> usize {
+        self.waiting_writes.load(Ordering::Relaxed)
+    }
+
     /// Runs `work` on a thread that may wait for the disk. Once begun it goes on to its end, asker or not.
     pub async fn write<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Store) -> Result<T, Problem> + Send + 'static,
     ) -> Result<T, Problem> {
-        let permit = Arc::clone(&self.writes).acquire_owned().await.expect("the semaphore is never closed");
+        let permit = match Arc::clone(&self.writes).try_acquire_owned() {
+            Ok(permit) => permit,
+            Err(_) => {
+                self.check_write_room()?;
+                let _waiting = Wanting::new(&self.waiting_writes);
+                Arc::clone(&self.writes).acquire_owned().await.expect("the semaphore is never closed")
+            }
+        };
         let store = Arc::clone(&self.store);
         let wanting = Wanting::new(&self.wanting);
         let task = tokio::task::spawn_blocking(move || {
@@ -275,7 +310,12 @@ mod tests {
     fn bridge() -> (Arc<Bridge>, ReadThreads, tempfile::TempDir) {
         let folder = tempfile::tempdir().unwrap();
         let store = Arc::new(Store::open(folder.path()).unwrap());
-        let size = BridgeSize { slow_count_max: 1, waiting_count_max: WAITING_COUNT_MAX, write_count_max: 4 };
+        let size = BridgeSize {
+            slow_count_max: 1,
+            waiting_count_max: WAITING_COUNT_MAX,
+            write_count_max: 1,
+            waiting_write_count_max: 2,
+        };
         let (bridge, threads) = Bridge::start(store, size).unwrap();
         (Arc::new(bridge), threads, folder)
     }
@@ -316,6 +356,33 @@ mod tests {
         asking.abort();
         assert!(asking.await.unwrap_err().is_cancelled());
         assert!(threads.wait(Duration::from_secs(10)), "the work goes on for nobody");
+    }
+
+    #[tokio::test]
+    async fn past_those_that_may_wait_writes_are_refused_and_those_who_left_do_not_wait() {
+        let (bridge, threads, _folder) = bridge();
+        let (release, released) = bounded::<()>(0);
+        let write = || {
+            let (bridge, released) = (Arc::clone(&bridge), released.clone());
+            let work = move |_: &Store| {
+                let _ = released.recv();
+                Ok(())
+            };
+            tokio::spawn(async move { bridge.write(work).await })
+        };
+        let mut tasks: Vec<_> = (0..3).map(|_| write()).collect();
+        while bridge.waiting_write_count() < 2 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(bridge.check_write_room().unwrap_err().status(), 429);
+        assert_eq!(bridge.write(|_| Ok(())).await.unwrap_err().status(), 429);
+        tasks.pop().unwrap().abort();
+        while bridge.waiting_write_count() == 2 {
+            tokio::task::yield_now().await;
+        }
+        bridge.check_write_room().unwrap();
+        drop((release, released, tasks, bridge));
+        assert!(threads.wait(Duration::from_secs(10)));
     }
 
     #[tokio::test]

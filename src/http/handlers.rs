@@ -32,13 +32,14 @@ use super::respond::{self, Refusal, Reply};
 use super::routes::{Action, Found, Routes};
 use super::validator::Validator;
 use crate::api::{Format, Json, Problem, ProblemClass, nearest};
-use crate::ingest::{OnError, Rejected, parse_events, parse_identities, parse_profiles};
+use crate::ingest::{OnError, ParsedEvents, Rejected, parse_events_within, parse_identities, parse_profiles};
 use crate::io::Disk;
 use crate::limits::{
     ARRIVAL_COUNT_MAX, BACKUP_NAME_SIZE_MAX, TIMELINE_EVENT_COUNT_DEFAULT, TIMELINE_EVENT_COUNT_MAX,
 };
 use crate::model::{Entity, TimeMs, checked_time, parse_time};
 use crate::settings::Settings;
+use crate::store::RefusedName;
 
 /// The kinds of queries that have an address.
 pub const QUERY_KINDS: [&str; 15] = [
@@ -174,13 +175,24 @@ impl Call<'_> {
         let on_error = [("reject", OnError::Reject), ("skip", OnError::Skip)];
         let on_error = self.parameters.word("on_error", &on_error)?.unwrap_or(OnError::Reject);
         let form = body_form(&self.parts.headers)?;
-        let received = self.body().await?;
-        let arrivals = Arc::clone(&self.app.arrivals);
+        let received = self.body_to_store().await?;
+        let (arrivals, limits) = (Arc::clone(&self.app.arrivals), self.app.settings.event_limits());
         let write = move |store: &crate::Store| {
             let received_at = now();
-            let parsed = received.decoded(|body| parse_events(body, form, on_error, received_at))?;
-            let end = BatchEnd::of(&parsed.batch);
-            let receipt = store.ingest(parsed.batch)?;
+            let mut parsed =
+                received.decoded(|body| parse_events_within(body, form, on_error, received_at, limits))?;
+            let mut batch = std::mem::take(&mut parsed.batch);
+            if on_error == OnError::Skip {
+                let (kept, refused) = store.admissible(batch);
+                for RefusedName { row, problem } in refused {
+                    let path = problem.path.unwrap_or_default();
+                    parsed.rejected.push(parsed.rejection(row, problem.detail, &path));
+                }
+                parsed.rejected.sort_by_key(|rejected| rejected.index);
+                batch = kept;
+            }
+            let end = BatchEnd::of(&batch);
+            let receipt = store.ingest(batch).map_err(|problem| in_body(&parsed, problem))?;
             arrivals.add(end, instant(received_at));
             Ok((receipt, parsed.rejected))
         };
@@ -197,7 +209,7 @@ impl Call<'_> {
 
     async fn write_profiles(&mut self, entity: Entity) -> Result<Reply, Problem> {
         let form = body_form(&self.parts.headers)?;
-        let received = self.body().await?;
+        let received = self.body_to_store().await?;
         let write = move |store: &crate::Store| {
             let writes = received.decoded(|body| parse_profiles(body, form, entity))?;
             let count = writes.len();
@@ -208,7 +220,7 @@ impl Call<'_> {
 
     async fn merge_identities(&mut self) -> Result<Reply, Problem> {
         let form = body_form(&self.parts.headers)?;
-        let received = self.body().await?;
+        let received = self.body_to_store().await?;
         let write = move |store: &crate::Store| {
             let merges = received.decoded(|body| parse_identities(body, form))?;
             let count = merges.len();
@@ -330,6 +342,12 @@ impl Call<'_> {
         Ok(respond::json(StatusCode::OK, &json!({"compacted": true})))
     }
 
+    /// The body of a request to store something, unless too many wait for that already.
+    async fn body_to_store(&mut self) -> Result<ReceivedBody, Problem> {
+        self.app.bridge.check_write_room()?;
+        self.body().await
+    }
+
     pub async fn body(&mut self) -> Result<ReceivedBody, Problem> {
         body::read(self.incoming, &self.parts.headers, &self.app.bodies).await
     }
@@ -337,6 +355,18 @@ impl Call<'_> {
     /// The open segment of the address.
     pub fn segment(&self) -> String {
         self.segment.clone().expect("the route's address has an open segment")
+    }
+}
+
+/// A problem of an event of a batch, told at its place in the body.
+fn in_body(parsed: &ParsedEvents, problem: Problem) -> Problem {
+    let Some((row, path)) = problem.path.as_deref().and_then(|path| path.strip_prefix('/')?.split_once('/'))
+    else {
+        return problem;
+    };
+    match row.parse() {
+        Ok(row) => Problem { path: Some(parsed.path(row, &format!("/{path}"))), ..problem },
+        Err(_) => problem,
     }
 }
 

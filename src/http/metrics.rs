@@ -134,6 +134,8 @@ impl App {
         for (reason, count) in metrics.refused.lock().iter() {
             out.counter(&[("reason", reason)], *count as f64);
         }
+        out.family("flywheel_writes_waiting", "gauge", "Writing requests that wait for their turn.")
+            .gauge(&[], self.bridge.waiting_write_count() as f64);
         out.family("flywheel_body_memory_bytes", "gauge", "Memory that bodies of requests take.")
             .gauge(&[], self.bodies.used() as f64);
     }

@@ -51,4 +51,5 @@ pub use client::Client;
 pub use handlers::{QUERY_KINDS, now};
 pub use keys::fresh_random;
 pub(crate) use parameters::percent_encode;
+pub use process::return_memory_by;
 pub use server::Server;

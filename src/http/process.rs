@@ -2,6 +2,7 @@
 
 use std::io::Read;
 use std::path::Path;
+use std::sync::OnceLock;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -21,13 +22,19 @@ pub(super) fn connection_count_max() -> usize {
     usize::try_from(files.saturating_sub(FILE_RESERVE_COUNT).max(1)).unwrap_or(usize::MAX)
 }
 
-/// Gives memory that is free back to the system, as far as the allocator can. It keeps what a load of events or a large
-/// query took and left, a few hundred megabytes after the demo's, and returns it by itself only from the end of its heap.
+static RETURN_MEMORY: OnceLock<fn()> = OnceLock::new();
+
+/// Says how the allocator of the program gives free memory back to the system, which a server asks it to do when it is
+/// idle. The first one told holds.
+pub fn return_memory_by(how: fn()) {
+    RETURN_MEMORY.get_or_init(|| how);
+}
+
+/// Gives memory that is free back to the system. An allocator keeps what a load of events or a large query took and left, a
+/// few hundred megabytes after the demo's.
 pub(super) fn return_memory() {
-    #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    // SAFETY: it takes no pointer, and the allocator does it under its own locks (malloc_trim(3)).
-    unsafe {
-        libc::malloc_trim(0);
+    if let Some(how) = RETURN_MEMORY.get() {
+        how();
     }
 }
 

@@ -30,6 +30,7 @@ use super::arrivals::Arrivals;
 use super::body::{self, BodyRoom};
 use super::bridge::{Bridge, BridgeSize, bug};
 use super::connections::{Connections, Place};
+use super::dialects::{endpoint_label, endpoint_of};
 use super::farewell::{Farewells, farewell};
 use super::handlers::App;
 use super::metrics::Metrics;
@@ -154,6 +155,7 @@ impl Server {
             slow_count_max: settings.max_slow_queries,
             waiting_count_max: settings.max_waiting_queries,
             write_count_max: settings.max_writes,
+            waiting_write_count_max: settings.max_waiting_writes,
         };
         let (bridge, read_threads) = Bridge::start(Arc::clone(&store), size)
             .map_err(|e| system("start the threads for queries", &e))?;
@@ -369,6 +371,7 @@ async fn answer(app: &App, request: Request<Incoming>) -> Reply {
     let (parts, mut incoming) = request.into_parts();
     let id = request_id(&parts.headers);
     let route = app.routes.find(&parts.method, parts.uri.path()).ok().map(|found| found.route);
+    let label = endpoint_of(&parts).map(endpoint_label).or(route.map(|route| route.path));
     let preflight = app.answer_preflight(&parts);
     let is_preflight = preflight.is_some();
     let answered = match preflight {
@@ -395,7 +398,7 @@ async fn answer(app: &App, request: Request<Incoming>) -> Reply {
         tokio::spawn(body::discard(incoming));
     }
     let (status, elapsed) = (Response::status(&reply).as_u16(), begun.elapsed());
-    app.metrics.answered(&parts.method, route.map_or("", |route| route.path), status);
+    app.metrics.answered(&parts.method, label.unwrap_or_default(), status);
     let told_id = id.to_str().unwrap_or_default();
     // The path alone: a key may be among the parameters.
     tracing::debug!(method = %parts.method, path = parts.uri.path(), status, ?elapsed, id = told_id, "answered");

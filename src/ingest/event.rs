@@ -14,7 +14,10 @@ use serde_json::value::RawValue;
 use super::fault::{Fault, Text, excerpt, kind_of, noted, syntax_message, unquote};
 use super::properties::{Properties, PropertiesSeed};
 use crate::api::nearest;
-use crate::limits::{ENTITY_ID_SIZE_MAX, EVENT_ID_SIZE_MAX, EVENT_NAME_SIZE_MAX, EVENT_SIZE_MAX};
+use crate::limits::{
+    BATCH_EVENT_COUNT_MAX, ENTITY_ID_SIZE_MAX, EVENT_ID_SIZE_MAX, EVENT_NAME_SIZE_MAX, EVENT_SIZE_MAX,
+    PROPERTY_COUNT_MAX, STRING_VALUE_SIZE_MAX,
+};
 use crate::model::{EventBatch, Number, TimeMs, checked_time, parse_time};
 
 /// The fields of an event.
@@ -41,6 +44,52 @@ const FOREIGN_NAMES: [(&str, &str); 14] = [
 /// Numbers nearer to zero than this are seconds: as milliseconds they lie before March 1973.
 const EPOCH_MS_MIN: i64 = 100_000_000_000;
 
+/// How large events may be: as limits.rs says, or less where an operator wants less.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EventLimits {
+    /// Events of one request.
+    pub batch_event_count_max: usize,
+    /// Bytes of one event as JSON text.
+    pub event_size_max: usize,
+    /// Properties of one event, after nested objects are flattened.
+    pub property_count_max: usize,
+    /// Bytes of one string value.
+    pub value_size_max: usize,
+}
+
+impl Default for EventLimits {
+    fn default() -> EventLimits {
+        EventLimits {
+            batch_event_count_max: BATCH_EVENT_COUNT_MAX,
+            event_size_max: EVENT_SIZE_MAX,
+            property_count_max: PROPERTY_COUNT_MAX,
+            value_size_max: STRING_VALUE_SIZE_MAX,
+        }
+    }
+}
+
+impl EventLimits {
+    /// Checks properties that are within the limits of limits.rs.
+    fn check(&self, properties: &Properties<'_>) -> Result<(), Fault> {
+        // Nearly always nobody asked for less.
+        if (self.property_count_max, self.value_size_max) == (PROPERTY_COUNT_MAX, STRING_VALUE_SIZE_MAX) {
+            return Ok(());
+        }
+        if properties.iter().count() > self.property_count_max {
+            let detail = format!("more than {} properties", self.property_count_max);
+            return Err(Fault::new(detail).at("properties"));
+        }
+        match properties.iter().find(|(_, value)| value.text_size_max() > self.value_size_max) {
+            Some((name, value)) => {
+                let (size, most) = (value.text_size_max(), self.value_size_max);
+                let detail = format!("the string {name:?} has {size} bytes; at most {most} are allowed");
+                Err(Fault::new(detail).at("properties"))
+            }
+            None => Ok(()),
+        }
+    }
+}
+
 /// What an event gets that does not say so itself.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Defaults<'a> {
@@ -53,6 +102,7 @@ pub(crate) struct Defaults<'a> {
 #[derive(Debug, Default)]
 pub(crate) struct EventReader<'de> {
     properties: Properties<'de>,
+    limits: EventLimits,
 }
 
 #[derive(Debug, Default)]
@@ -65,6 +115,11 @@ struct Head<'de> {
 }
 
 impl<'de> EventReader<'de> {
+    /// A reader of events within these limits.
+    pub fn within(limits: EventLimits) -> EventReader<'de> {
+        EventReader { limits, ..EventReader::default() }
+    }
+
     /// Reads one event and adds it to `batch`, or changes nothing in it.
     pub fn read(
         &mut self,
@@ -72,11 +127,9 @@ impl<'de> EventReader<'de> {
         defaults: Defaults<'_>,
         batch: &mut EventBatch,
     ) -> Result<(), Fault> {
-        if text.len() > EVENT_SIZE_MAX {
-            let size = text.len();
-            return Err(Fault::new(format!(
-                "the event has {size} bytes; at most {EVENT_SIZE_MAX} are allowed"
-            )));
+        if text.len() > self.limits.event_size_max {
+            let (size, most) = (text.len(), self.limits.event_size_max);
+            return Err(Fault::new(format!("the event has {size} bytes; at most {most} are allowed")));
         }
         let text = std::str::from_utf8(text)
             .map_err(|error| Fault::new(format!("not UTF-8 from byte {} on", error.valid_up_to())))?;
@@ -96,6 +149,7 @@ impl<'de> EventReader<'de> {
                 None => Fault::syntax(&error),
             });
         }
+        self.limits.check(&self.properties)?;
         let event = head.event.ok_or_else(|| missing("event"))?;
         let user = head.user.ok_or_else(|| missing("user"))?;
         let time = head.time.or(defaults.time).ok_or_else(|| missing("time"))?;

@@ -5,10 +5,9 @@ use std::fmt;
 use serde::de::{Deserializer as _, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::event::{Defaults, EventReader};
+use super::event::{Defaults, EventLimits, EventReader};
 use super::fault::{Fault, kind_of, noted, syntax_message};
 use crate::api::{Problem, ProblemClass};
-use crate::limits::BATCH_EVENT_COUNT_MAX;
 use crate::model::{EventBatch, TimeMs};
 
 /// How the things in a body are told apart.
@@ -45,6 +44,26 @@ pub struct ParsedEvents {
     pub batch: EventBatch,
     /// In order of `index`. Empty with [`OnError::Reject`].
     pub rejected: Vec<Rejected>,
+    /// Where each event of the batch stands in the body: the place in the array, or the line.
+    indices: Vec<u32>,
+    /// Whether the body is one event, and no list.
+    is_one: bool,
+}
+
+impl ParsedEvents {
+    /// What is wrong with an event of the batch that was sound by itself, told as if it had been left out: `path` is
+    /// the place within the event.
+    pub fn rejection(&self, row: usize, detail: String, path: &str) -> Rejected {
+        Rejected { index: u64::from(self.indices[row]), detail, path: self.path(row, path) }
+    }
+
+    /// The place in the body of a place within an event of the batch.
+    pub fn path(&self, row: usize, path: &str) -> String {
+        match self.is_one {
+            true => path.to_owned(),
+            false => format!("/{}{path}", self.indices[row]),
+        }
+    }
 }
 
 /// Reads the events of a decoded body. An event without a time happened at `now`.
@@ -57,11 +76,28 @@ pub fn parse_events(
     on_error: OnError,
     now: TimeMs,
 ) -> Result<ParsedEvents, Problem> {
+    parse_events_within(body, form, on_error, now, EventLimits::default())
+}
+
+/// As [`parse_events`], of events within these limits.
+pub fn parse_events_within(
+    body: &[u8],
+    form: BodyForm,
+    on_error: OnError,
+    now: TimeMs,
+    limits: EventLimits,
+) -> Result<ParsedEvents, Problem> {
     let mut collector = Collector {
-        reader: EventReader::default(),
+        reader: EventReader::within(limits),
+        count_max: limits.batch_event_count_max,
         on_error,
         defaults: Defaults { time: Some(now), id: None },
-        parsed: ParsedEvents { batch: EventBatch::new(), rejected: Vec::new() },
+        parsed: ParsedEvents {
+            batch: EventBatch::new(),
+            rejected: Vec::new(),
+            indices: Vec::new(),
+            is_one: false,
+        },
     };
     match form {
         BodyForm::Json => each_json(body, "event", |place, raw| collector.take(place, raw.as_bytes()))?,
@@ -74,6 +110,7 @@ pub fn parse_events(
 
 struct Collector<'de> {
     reader: EventReader<'de>,
+    count_max: usize,
     on_error: OnError,
     defaults: Defaults<'static>,
     parsed: ParsedEvents,
@@ -82,10 +119,15 @@ struct Collector<'de> {
 impl<'de> Collector<'de> {
     fn take(&mut self, place: Place, text: &'de [u8]) -> Result<(), Problem> {
         let parsed = &mut self.parsed;
-        if parsed.batch.len() + parsed.rejected.len() == BATCH_EVENT_COUNT_MAX {
-            return Err(too_many("events"));
+        if parsed.batch.len() + parsed.rejected.len() == self.count_max {
+            return Err(too_many("events", self.count_max));
         }
-        let Err(fault) = self.reader.read(text, self.defaults, &mut parsed.batch) else { return Ok(()) };
+        let Err(fault) = self.reader.read(text, self.defaults, &mut parsed.batch) else {
+            // A body that is let in has fewer lines than that.
+            parsed.indices.push(u32::try_from(place.index()).unwrap_or(u32::MAX));
+            parsed.is_one = matches!(place, Place::Whole);
+            return Ok(());
+        };
         if self.on_error == OnError::Reject {
             return Err(place.problem(fault));
         }
@@ -142,8 +184,8 @@ impl Place {
     }
 }
 
-pub(super) fn too_many(things: &str) -> Problem {
-    Problem::new(ProblemClass::TooLarge, format!("a body holds at most {BATCH_EVENT_COUNT_MAX} {things}"))
+pub(super) fn too_many(things: &str, count_max: usize) -> Problem {
+    Problem::new(ProblemClass::TooLarge, format!("a body holds at most {count_max} {things}"))
         .hint("send them in several requests")
 }
 

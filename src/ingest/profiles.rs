@@ -32,7 +32,7 @@ fn read_all<T>(
     let mut all = Vec::new();
     let mut take = |place: Place, text: &str| {
         if all.len() == BATCH_EVENT_COUNT_MAX {
-            return Err(too_many(thing));
+            return Err(too_many(thing, BATCH_EVENT_COUNT_MAX));
         }
         if text.len() > EVENT_SIZE_MAX {
             let detail =

@@ -23,6 +23,15 @@ pub(crate) enum Parsed<'de> {
 }
 
 impl Parsed<'_> {
+    /// Bytes of its longest text.
+    pub fn text_size_max(&self) -> usize {
+        match self {
+            Parsed::Text(text) => text.len(),
+            Parsed::List(elements) => elements.iter().map(Parsed::text_size_max).max().unwrap_or(0),
+            Parsed::Bool(_) | Parsed::Number(_) => 0,
+        }
+    }
+
     pub fn as_cell(&self) -> CellRef<'_> {
         match self {
             Parsed::Bool(truth) => CellRef::Bool(*truth),

@@ -10,10 +10,10 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, flock, statvfs};
 
 use super::fault::Mapping;
-use super::{AppendFile, Directory};
+use super::{AppendFile, Directory, Space};
 
 /// The name of the file whose lock is the directory's.
 const LOCK_NAME: &str = "LOCK";
@@ -99,6 +99,11 @@ impl Directory for Disk {
             }
         }
         Ok(files)
+    }
+
+    fn space(&self) -> io::Result<Space> {
+        let told = statvfs(&self.path)?;
+        Ok(Space { size: told.f_blocks * told.f_frsize, free: told.f_bavail * told.f_frsize })
     }
 }
 

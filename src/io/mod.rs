@@ -54,6 +54,17 @@ pub trait Directory: Send + Sync + Debug {
 
     /// The names of all files, in no particular order, and their sizes in bytes.
     fn list(&self) -> io::Result<Vec<(String, u64)>>;
+
+    /// How full the disk is that has the directory.
+    fn space(&self) -> io::Result<Space>;
+}
+
+/// Room on a disk, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Space {
+    pub size: u64,
+    /// What this process may still take of it.
+    pub free: u64,
 }
 
 /// A file that is being written, from its start to its end.

@@ -128,9 +128,10 @@ const FEW_COHORT_COUNT_MAX: u32 = 2048;
 
 impl FewBirths {
     fn new(members: &[Member]) -> Option<FewBirths> {
-        let cohorts = || members.iter().map(|member| member.cohort);
-        let (first, last) = cohorts().min().zip(cohorts().max())?;
-        if last - first >= FEW_COHORT_COUNT_MAX {
+        let bounds =
+            |(first, last): (u32, u32), member: &Member| (first.min(member.cohort), last.max(member.cohort));
+        let (first, last) = members.iter().fold((u32::MAX, 0), bounds);
+        if members.is_empty() || last - first >= FEW_COHORT_COUNT_MAX {
             return None;
         }
         let mut first_cells = vec![None; (last - first + 1) as usize];

@@ -141,6 +141,24 @@ impl BreakdownPlan {
         }
     }
 
+    /// The codes of neighbouring rows, where each has one and a column tells it; else `None`.
+    pub(super) fn codes_of_neighbours(
+        &self,
+        scan: &Scan<'_>,
+        rows: &GroupRows,
+    ) -> Result<Option<Vec<u32>>, Problem> {
+        match &self.source {
+            PlanSource::Property(plan) if plan.lists.is_empty() && plan.on != On::User => {
+                Ok(match plan.source(scan, rows)? {
+                    Source::Absent => Some(vec![NULL_CODE; rows.rows.len()]),
+                    Source::Unpacked { entries, .. } => Some(entries),
+                    Source::Column(_) | Source::Ordinals(..) => None,
+                })
+            }
+            PlanSource::Property(_) | PlanSource::Cohorts(_) => Ok(None),
+        }
+    }
+
     /// The codes of some of those whom the task has, by what they are themselves: their own profiles, or cohorts.
     pub(super) fn codes_of_users(&self, task: &Task<'_>, users: &[u16]) -> Result<Codes, Problem> {
         match &self.source {

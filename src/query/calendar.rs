@@ -131,6 +131,27 @@ impl Calendar {
         }
     }
 
+    /// The same for those of the moments that lie in a range, which the calendar spans.
+    #[inline]
+    pub fn for_each_bucket_in(
+        &self,
+        range: &Range<TimeMs>,
+        times: impl Iterator<Item = TimeMs>,
+        mut f: impl FnMut(usize, usize),
+    ) {
+        let size = (range.end - range.start) as u64;
+        let inside = times.enumerate().filter(|(_, time)| (time.wrapping_sub(range.start) as u64) < size);
+        match &self.lookup {
+            Lookup::Uniform(width) => {
+                let start = self.starts[0];
+                inside.for_each(|(place, time)| f(place, width.divide((time - start) as u64) as usize));
+            }
+            Lookup::Table { .. } => inside.for_each(|(place, time)| {
+                f(place, self.bucket_of(time).expect("the moment lies in the calendar"));
+            }),
+        }
+    }
+
     /// Whether every bucket begins and ends at a midnight of UTC, so that facts by UTC day add up to it.
     pub fn is_of_utc_days(&self) -> bool {
         self.starts.iter().all(|start| start.rem_euclid(DAY_MS) == 0)

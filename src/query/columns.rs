@@ -93,6 +93,11 @@ impl Groups {
 }
 
 impl GroupRows {
+    /// All rows of a range.
+    pub fn neighbours(segment: u32, group: u32, rows: Range<usize>) -> GroupRows {
+        GroupRows { segment, group, hit_count: rows.len(), rows }
+    }
+
     /// Whether it is worth it to unpack all rows from the first to the last.
     fn is_dense(&self) -> bool {
         self.rows.len() <= self.hit_count * ROWS_PER_HIT_MAX

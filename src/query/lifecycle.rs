@@ -37,8 +37,9 @@ const KIND_COUNT: usize = 3;
 const NEVER: u32 = 0;
 /// Before all buckets.
 const EARLIER: u32 = 1;
-/// The number of bucket 0; those of the others follow.
-const FIRST_BUCKET: u32 = 2;
+/// The number of bucket 0; those of the others follow. Nothing comes just before it: who was there earlier is not there in
+/// the bucket before.
+const FIRST_BUCKET: u32 = 3;
 
 impl Lifecycle {
     /// `selection` is that of the query's events, with its `where`; `first_event` is the time of the first event
@@ -79,17 +80,17 @@ impl Lifecycle {
         self.visits.fold(split);
     }
 
-    /// Calls `visit` with the slot, the user and the bucket of each activity, `None` for those before all
+    /// Calls `visit` with the slot, the users and the bucket of each activity, `None` for those before all
     /// buckets, up to `end`.
     fn each(
         &self,
         task: &Task<'_>,
         end: TimeMs,
-        mut visit: impl FnMut(u32, u16, Option<usize>) -> Result<(), Problem>,
+        mut visit: impl FnMut(u32, &[u16], Option<usize>) -> Result<(), Problem>,
     ) -> Result<(), Problem> {
         let range = self.looked_at.start..end.min(self.looked_at.end);
-        self.visits.each(task, range, self.calendar.is_of_utc_days(), |slot, user, time| {
-            visit(slot, user, self.calendar.bucket_of(time))
+        self.visits.each(task, range, self.calendar.is_of_utc_days(), |slot, users, time| {
+            visit(slot, users, self.calendar.bucket_of(time))
         })
     }
 }
@@ -116,24 +117,27 @@ impl Analysis for Lifecycle {
 
     fn observe(&self, task: &Task<'_>, partial: &mut LifecyclePartial) -> Result<(), Problem> {
         let mut states = self.visits.states();
-        self.each(task, self.looked_at.end, |slot, user, bucket| {
-            let last: &mut u32 = states.of(slot, user);
+        self.each(task, self.looked_at.end, |slot, users, bucket| {
             let Some(bucket) = bucket else {
-                *last = EARLIER;
+                users.iter().for_each(|user| *states.of(slot, *user) = EARLIER);
                 return Ok(());
             };
             let now = FIRST_BUCKET + bucket as u32;
-            if *last == now {
-                return Ok(());
+            let (mut again, mut new, mut retained) = (0, 0, 0);
+            for user in users {
+                let last = std::mem::replace(states.of(slot, *user), now);
+                again += u64::from(last == now);
+                new += u64::from(last == NEVER);
+                retained += u64::from(last + 1 == now);
             }
-            let kind = match *last {
-                NEVER => NEW,
-                last if last >= FIRST_BUCKET && last + 1 == now => RETAINED,
-                _ => RESURRECTED,
-            };
-            *last = now;
-            let start = partial.cells.row_start(slot)?;
-            partial.cells.cells_mut()[start + bucket * KIND_COUNT + kind] += 1;
+            let active = users.len() as u64 - again;
+            if active > 0 {
+                let start = partial.cells.row_start(slot)? + bucket * KIND_COUNT;
+                let kinds = &mut partial.cells.cells_mut()[start..start + KIND_COUNT];
+                kinds[NEW] += new;
+                kinds[RETAINED] += retained;
+                kinds[RESURRECTED] += active - new - retained;
+            }
             Ok(())
         })
     }
@@ -215,13 +219,14 @@ impl Lifecycle {
     pub fn members(&self, task: &Task<'_>, cell: &LifecycleCell) -> Result<TaskSet, Problem> {
         let Some(meant) = self.visits.split().slot_named(&cell.slot) else { return Ok(TaskSet::new()) };
         let (mut earlier, mut before, mut now) = (TaskSet::new(), TaskSet::new(), TaskSet::new());
-        self.each(task, self.calendar.end(cell.bucket), |slot, user, bucket| {
+        self.each(task, self.calendar.end(cell.bucket), |slot, users, bucket| {
             if slot == meant {
-                match bucket {
-                    Some(bucket) if bucket == cell.bucket => now.insert(user),
-                    Some(bucket) if bucket + 1 == cell.bucket => before.insert(user),
-                    _ => earlier.insert(user),
-                }
+                let set = match bucket {
+                    Some(bucket) if bucket == cell.bucket => &mut now,
+                    Some(bucket) if bucket + 1 == cell.bucket => &mut before,
+                    _ => &mut earlier,
+                };
+                users.iter().for_each(|user| set.insert(*user));
             }
             Ok(())
         })?;

@@ -177,14 +177,10 @@ impl Rows {
     /// The rows of a range.
     fn within(&self, range: &Range<TimeMs>, meter: &budget::Meter) -> Result<Rows, Problem> {
         let mut rows = Rows { is_of_one_group: self.is_of_one_group, ..Rows::default() };
-        rows.keys.reserve(self.keys.len());
-        rows.refs.reserve(self.refs.len());
-        for (row, key) in self.keys.iter().enumerate() {
-            if range.contains(&key_time(*key)) {
-                rows.keys.push(*key);
-                rows.refs.extend(self.refs.get(row));
-            }
-        }
+        let is_inside = |key: &u64| range.contains(&key_time(*key));
+        rows.keys = self.keys.iter().copied().filter(is_inside).collect();
+        let of_rows = self.keys.iter().zip(&self.refs);
+        rows.refs = of_rows.filter(|(key, _)| is_inside(key)).map(|(_, row)| *row).collect();
         rows.charge = meter.charge(rows.size())?;
         Ok(rows)
     }

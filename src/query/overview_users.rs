@@ -183,16 +183,18 @@ impl OverviewUsers {
     ) -> Result<(), Problem> {
         // Two more than the bucket that the user was active in last, 0 for none.
         let mut states = self.visits.states::<u32>();
-        self.visits.each(task, self.seen.clone(), self.calendar.is_of_utc_days(), |slot, user, time| {
+        self.visits.each(task, self.seen.clone(), self.calendar.is_of_utc_days(), |slot, users, time| {
             let Some(bucket) = self.calendar.bucket_of(time) else { return Ok(()) };
             let now = bucket as u32 + 2;
-            let last = states.of(slot, user);
-            if *last != now {
-                let is_retained = *last + 1 == now;
-                *last = now;
-                visit(slot, user, bucket, is_retained)?;
-            }
-            Ok(())
+            users.iter().try_for_each(|user| {
+                let last = states.of(slot, *user);
+                if *last != now {
+                    let is_retained = *last + 1 == now;
+                    *last = now;
+                    visit(slot, *user, bucket, is_retained)?;
+                }
+                Ok(())
+            })
         })
     }
 

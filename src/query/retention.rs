@@ -149,6 +149,9 @@ impl Retention {
 
     /// What the users of a task did that founds a cohort; and what counts as back, where that is the same events.
     pub(super) fn see(&self, task: &Task<'_>) -> Result<Seen, Problem> {
+        if self.calendar.range_bucket_count() == 0 {
+            return Ok(Seen { births: Rc::default(), returns: None });
+        }
         let with_refs = !self.breakdowns.is_empty();
         let are_days_enough = self.are_days_enough() && self.measure == ReturnMeasure::Users;
         if self.birth.id() != self.returns.id() || are_days_enough {
@@ -157,9 +160,7 @@ impl Retention {
         }
         let interval_count = self.periods.interval_count();
         let end = match self.periods.alignment() {
-            Alignment::Calendar => {
-                self.calendar.end((self.calendar.range_bucket_count() + interval_count).saturating_sub(2))
-            }
+            Alignment::Calendar => self.calendar.end(self.calendar.range_bucket_count() + interval_count - 2),
             Alignment::Rolling { interval_ms } => self.birth_range.end + interval_ms * interval_count as i64,
         };
         let end = end.min(self.as_of + 1).max(self.birth_range.end);
@@ -223,10 +224,16 @@ impl Retention {
         if self.width() == 1 && !counts_births {
             return 0..0;
         }
-        let births = || members.iter().map(|member| member.birth);
-        let cohorts = || members.iter().map(|member| member.cohort as usize);
-        let Some((first, last)) = births().min().zip(births().max()) else { return 0..0 };
-        let Some((first_cohort, last_cohort)) = cohorts().min().zip(cohorts().max()) else { return 0..0 };
+        if members.is_empty() {
+            return 0..0;
+        }
+        let (mut first, mut last) = (TimeMs::MAX, TimeMs::MIN);
+        let (mut first_cohort, mut last_cohort) = (u32::MAX, 0);
+        for member in members {
+            (first, last) = (first.min(member.birth), last.max(member.birth));
+            (first_cohort, last_cohort) = (first_cohort.min(member.cohort), last_cohort.max(member.cohort));
+        }
+        let (first_cohort, last_cohort) = (first_cohort as usize, last_cohort as usize);
         let interval_count = self.periods.interval_count();
         let (start, end) = match self.periods.alignment() {
             Alignment::Calendar => {
@@ -239,6 +246,49 @@ impl Retention {
         let end = end.min(self.as_of + 1);
         let start = if counts_births { first } else { start };
         start.min(end)..end
+    }
+
+    /// Whether every interval with an event founds a cohort, to which those with later ones come back.
+    fn is_plainly_recurring(&self) -> bool {
+        self.is_plain()
+            && self.rule == CohortRule::Recurring
+            && self.measure == ReturnMeasure::Users
+            && self.breakdowns.is_empty()
+    }
+
+    /// Counts each interval with an event of a user, and those after it, from all events by user and time.
+    fn count_recurring(&self, keys: &[u64], cells: &mut [u64]) {
+        let width = self.width();
+        // The intervals of one user, and how many of them have births.
+        let mut buckets: Vec<u32> = Vec::new();
+        let mut birth_count = 0;
+        let mut count = |buckets: &[u32], birth_count: usize| {
+            for (at, cohort) in buckets[..birth_count].iter().enumerate() {
+                let row = &mut cells[*cohort as usize * width..][..width];
+                for bucket in &buckets[at..] {
+                    match row.get_mut((bucket - cohort) as usize) {
+                        Some(cell) => *cell += 1,
+                        None => break,
+                    }
+                }
+            }
+        };
+        let mut last_user = None;
+        for key in keys {
+            let (user, time) = (key_user(*key), key_time(*key));
+            if last_user.replace(user) != Some(user) {
+                count(&buckets, birth_count);
+                buckets.clear();
+                birth_count = 0;
+            }
+            let bucket = self.bucket(time);
+            if buckets.last() != Some(&bucket) {
+                buckets.push(bucket);
+                // Births come before whatever lies behind their range.
+                birth_count += usize::from(time < self.birth_range.end);
+            }
+        }
+        count(&buckets, birth_count);
     }
 
     fn count_plainly(
@@ -447,9 +497,15 @@ impl Analysis for Retention {
 
     fn observe(&self, task: &Task<'_>, partial: &mut RetentionPartial) -> Result<(), Problem> {
         let seen = self.see(task)?;
+        if let (true, Some(returns)) = (self.is_plainly_recurring(), &seen.returns) {
+            let first_cell = partial.cells.row_start(0)?;
+            self.count_recurring(&returns.keys, &mut partial.cells.cells_mut()[first_cell..]);
+            return Ok(());
+        }
         let (foundings, codes) = self.foundings(task, &seen)?;
         let members = self.count_members(&foundings, codes, partial)?;
-        if members.is_empty() || self.return_range(&members).is_empty() {
+        let range = self.return_range(&members);
+        if range.is_empty() {
             return Ok(());
         }
         match (&self.measure, &mut partial.sums) {
@@ -457,7 +513,6 @@ impl Analysis for Retention {
                 self.add_up(task, &seen, property, &members, sums.cells_mut())
             }
             _ if self.is_plain() => {
-                let range = self.return_range(&members);
                 self.count_plainly(task, &seen, &Births::new(members), range, partial.cells.cells_mut())
             }
             _ => {

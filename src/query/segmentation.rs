@@ -15,8 +15,10 @@ use serde::{Deserialize, Serialize};
 use super::activity::visit_active_days;
 use super::amount::Accounts;
 use super::births::find_foundings;
+use super::grid::Grid;
 use super::rolling::count_buckets;
-use super::segmentation_counting::{Counted, Counting};
+use super::segmentation_counting::{Counted, Counting, NeighbourCounting};
+use super::selection::BoundGroup;
 use super::stretch::Stretch;
 use super::tally::Tally;
 use super::{
@@ -25,7 +27,7 @@ use super::{
 };
 use crate::api::{CohortRule, Formula, Measure, Problem, Scope, SegmentationQuery, Table};
 use crate::limits::UNFOLDED_CELL_COUNT_MAX;
-use crate::model::{DAY_MS, TimeMs};
+use crate::model::{DAY_MS, Entity, TimeMs};
 
 /// A segmentation, bound to a snapshot.
 #[derive(Debug)]
@@ -236,8 +238,64 @@ impl Segmentation {
             Measure::Users | Measure::PerUser | Measure::FirstTimeUsers => {
                 count(&self.rows(task, series, stretch.looked_at(), needs_refs)?)
             }
+            Measure::Events if task.scan().entity() == Entity::User && !task.is_clipped() => {
+                for bound in &series.selection.groups {
+                    let is_counted = match &mut counted.tally {
+                        Tally::Count(grid) => self.count_neighbours(task, series, stretch, bound, grid)?,
+                        _ => false,
+                    };
+                    if !is_counted {
+                        let rows = task.piece(bound, &stretch.looked_at(), needs_refs)?;
+                        let slots = series.split.slots(self.codes(task, &rows)?);
+                        self.count(task, &series.measure, stretch, &rows, slots.as_ref(), counted)?;
+                    }
+                }
+                Ok(())
+            }
             _ => task.for_each_piece(&series.selection, stretch.looked_at(), needs_refs, &mut count),
         }
+    }
+
+    /// Counts the events of a group by its columns as they are, without making rows of them. Whether that could be done.
+    fn count_neighbours(
+        &self,
+        task: &Task<'_>,
+        series: &Series,
+        stretch: &Stretch,
+        bound: &BoundGroup,
+        grid: &mut Grid<u64>,
+    ) -> Result<bool, Problem> {
+        if self.breakdowns.len() > 1 {
+            return Ok(false);
+        }
+        let Some(rows) = task.neighbours(bound)? else { return Ok(false) };
+        let codes = match self.breakdowns.first() {
+            Some(breakdown) => match breakdown.codes_of_neighbours(task.scan(), &rows)? {
+                Some(codes) => Some(codes),
+                None => return Ok(false),
+            },
+            None => None,
+        };
+        let group = task.scan().group(bound.segment, bound.group);
+        let (first, last) = (group.meta().time_min, group.meta().time_max);
+        let range = stretch.looked_at();
+        if rows.rows.is_empty() || range.is_empty() || last < range.start || first >= range.end {
+            return Ok(true);
+        }
+        let times = group.times()?;
+        let counting = NeighbourCounting { calendar: &stretch.calendar, first, range };
+        match codes {
+            None => counting.count(&times, rows.rows, grid)?,
+            Some(codes) => counting.count_by_code(
+                &times,
+                rows.rows,
+                &codes,
+                self.breakdowns[0].labels().len(),
+                |code| series.split.slot_of(&[code]),
+                grid,
+            )?,
+        }
+        Ok(true)
     }
 
     /// Counts rows of a stretch.

@@ -84,11 +84,13 @@ impl Stickiness {
         let calendar = &self.plan.calendar;
         let mut states: States<Activity> = self.visits.states();
         let are_days_enough = self.at_least == 1 && calendar.is_of_utc_days();
-        self.visits.each(task, range, are_days_enough, |slot, user, time| {
+        self.visits.each(task, range, are_days_enough, |slot, users, time| {
             let bucket = calendar.bucket_of(time).expect("what is looked at lies in the calendar");
             let bucket = bucket - self.plan.first_bucket;
-            let activity = states.of(slot, user);
-            visit(slot, user, bucket, activity.add(bucket as u32, self.at_least))
+            users.iter().try_for_each(|user| {
+                let activity = states.of(slot, *user);
+                visit(slot, *user, bucket, activity.add(bucket as u32, self.at_least))
+            })
         })
     }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 
 use super::clip::Clip;
-use super::columns::{self, Term};
+use super::columns::{self, GroupRows, Term};
 use super::merge_runs::{merge_rows, merge_runs};
 use super::scan::Scan;
 use super::selection::{BoundGroup, UserFilter};
@@ -156,15 +156,41 @@ impl<'a> Task<'a> {
         if self.entity == Entity::Account || self.is_clipped() {
             return f(&self.rows(selection, range, with_refs)?);
         }
+        selection.groups.iter().try_for_each(|bound| f(&self.piece(bound, &range, with_refs)?))
+    }
+
+    /// The rows of one group that are meant, in `range`, sorted by key; `refs` filled if `with_refs`.
+    ///
+    /// Tasks of accounts have no pieces, nor have those that show a part of users' events.
+    pub(super) fn piece(
+        &self,
+        bound: &BoundGroup,
+        range: &Range<TimeMs>,
+        with_refs: bool,
+    ) -> Result<Rows, Problem> {
         let meter = self.scan.meter();
-        for bound in &selection.groups {
-            meter.check()?;
-            let mut rows = Rows { is_of_one_group: true, ..Rows::default() };
-            self.read_group(bound, &range, with_refs, &mut rows)?;
-            rows.charge = meter.charge(rows.size())?;
-            f(&rows)?;
+        meter.check()?;
+        let mut rows = Rows { is_of_one_group: true, ..Rows::default() };
+        self.read_group(bound, range, with_refs, &mut rows)?;
+        rows.charge = meter.charge(rows.size())?;
+        Ok(rows)
+    }
+
+    /// The neighbouring rows of one group, if all of them are meant that lie in a range: what its columns can be read for
+    /// as they are. `None` if a condition, or a deletion, leaves rows out.
+    pub(super) fn neighbours(&self, bound: &BoundGroup) -> Result<Option<GroupRows>, Problem> {
+        let is_whole = bound.filter.is_none()
+            && self.scan.snapshot().segments[bound.segment as usize].dead.is_empty()
+            && self.scan.snapshot().expired_before == TimeMs::MIN;
+        if self.entity == Entity::Account || self.is_clipped() || !is_whole {
+            return Ok(None);
         }
-        Ok(())
+        self.scan.meter().check()?;
+        let group = self.scan.group(bound.segment, bound.group);
+        let end = u64::from(self.user_base()) + u64::from(TASK_USER_COUNT);
+        let rows = group.user_rows(&group.users()?, self.user_base(), end);
+        self.scan.count_rows(rows.len());
+        Ok(Some(GroupRows::neighbours(bound.segment, bound.group, rows)))
     }
 
     fn read_group(

@@ -188,12 +188,12 @@ impl Transitions {
     fn facts(&self, task: &Task<'_>) -> Result<Facts, Problem> {
         let mut facts = Facts::default();
         let is_of_days = self.calendar.is_of_utc_days();
-        self.visits.each(task, self.looked_at.clone(), is_of_days, |slot, user, time| {
+        self.visits.each(task, self.looked_at.clone(), is_of_days, |slot, users, time| {
             let mark = match self.calendar.bucket_of(time) {
                 Some(bucket) => Mark::At(bucket as u32),
                 None => Mark::Earlier,
             };
-            facts.active.push((slot, user, mark));
+            facts.active.extend(users.iter().map(|user| (slot, *user, mark)));
             Ok(())
         })?;
         if let Some(invites) = &self.invites {

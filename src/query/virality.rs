@@ -183,14 +183,16 @@ impl Virality {
     ) -> Result<(), Problem> {
         // One more than the bucket that the user was counted in last.
         let mut states = self.visits.states::<u32>();
-        self.visits.each(task, self.seen.clone(), self.calendar.is_of_utc_days(), |slot, user, time| {
+        self.visits.each(task, self.seen.clone(), self.calendar.is_of_utc_days(), |slot, users, time| {
             let Some(bucket) = self.calendar.bucket_of(time) else { return Ok(()) };
-            let last = states.of(slot, user);
-            if *last != bucket as u32 + 1 {
-                *last = bucket as u32 + 1;
-                visit(slot, user, bucket)?;
-            }
-            Ok(())
+            users.iter().try_for_each(|user| {
+                let last = states.of(slot, *user);
+                if *last != bucket as u32 + 1 {
+                    *last = bucket as u32 + 1;
+                    visit(slot, *user, bucket)?;
+                }
+                Ok(())
+            })
         })
     }
 

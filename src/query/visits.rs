@@ -72,7 +72,7 @@ impl Visits {
         }
     }
 
-    /// Calls `visit` with the slot, the user and the time of each event in `range`. The times of a user ascend.
+    /// Calls `visit` with the slot, the users and the time of events in `range`. The times of a user ascend.
     ///
     /// With `are_days_enough` an event's time may be told as the midnight of UTC before it, and events of a day
     /// at once.
@@ -81,7 +81,7 @@ impl Visits {
         task: &Task<'_>,
         range: Range<TimeMs>,
         are_days_enough: bool,
-        mut visit: impl FnMut(u32, u16, TimeMs) -> Result<(), Problem>,
+        mut visit: impl FnMut(u32, &[u16], TimeMs) -> Result<(), Problem>,
     ) -> Result<(), Problem> {
         if range.is_empty() {
             return Ok(());
@@ -91,7 +91,7 @@ impl Visits {
             visit_active_days(task, &self.selection, range, &mut |day, users| {
                 let time = i64::from(day) * DAY_MS;
                 if outcome.is_ok() {
-                    outcome = users.iter().try_for_each(|user| visit(0, *user, time));
+                    outcome = visit(0, users, time);
                 }
             })?;
             return outcome;
@@ -100,7 +100,7 @@ impl Visits {
         let slots = self.split.slots(self.codes(task, &rows)?);
         for (row, key) in rows.keys.iter().enumerate() {
             for slot in slots_of(slots.as_ref(), row) {
-                visit(*slot, key_user(*key), key_time(*key))?;
+                visit(*slot, &[key_user(*key)], key_time(*key))?;
             }
         }
         Ok(())

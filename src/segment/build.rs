@@ -74,7 +74,7 @@ pub fn build<W: Write>(kind: RowKind, batches: &[&EventBatch], rows: &[BatchRow]
             Recode::Codes(_) => {
                 let mut sorted: Vec<&Value> = interner.values.iter().collect();
                 sorted.sort_unstable();
-                writer.coded_property(name, &sorted)?;
+                writer.coded_property(name, &sorted, None)?;
             }
             Recode::Numbers { exponent, .. } => writer.number_property(name, *exponent),
         }

@@ -1,7 +1,7 @@
 //! The rows of one event name in memory, on their way into a segment.
 
 use super::reader::OpenInts;
-use crate::format::{ByteReader, ByteWriter, DecodeError, IntColumn, encode_ints, encode_sorted_ints};
+use crate::format::{ByteReader, ByteWriter, DecodeError, PackedInts, encode_ints, encode_sorted_ints};
 
 /// Rows of one event name, sorted by user, then time.
 #[derive(Debug, Default)]
@@ -55,7 +55,7 @@ impl Texts {
 /// Texts of a segment, read in place.
 #[derive(Clone, Copy, Debug)]
 pub struct TextColumn<'a> {
-    ends: IntColumn<'a>,
+    ends: PackedInts<'a>,
     blob: &'a [u8],
 }
 

@@ -4,7 +4,7 @@ use super::RowKind;
 use crate::format::{ByteReader, ByteWriter, DecodeError, FileKind};
 
 pub(super) const FILE_KIND: FileKind =
-    FileKind { magic: b"FLYSEGMT", version: 1, structure: "segment header" };
+    FileKind { magic: b"FLYSEGMT", version: 2, structure: "segment header" };
 /// Directory's offset (8), size (8), checksum (4), and the end's magic (4).
 pub(super) const TRAILER_SIZE: usize = 24;
 pub(super) const TRAILER_MAGIC: u32 = 0x5445_4753;
@@ -40,6 +40,9 @@ pub(super) struct PropertyMeta {
     /// The sorted values, for [`PropertyEncoding::Codes`].
     pub values: Option<SectionIndex>,
     pub value_count: u64,
+    /// The code of each user, from the least of the segment's groups to the largest, where columns keep only what
+    /// differs from it.
+    pub by_user: Option<SectionIndex>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,6 +85,13 @@ pub(super) struct Directory {
     /// Sorted [activity keys](super::activity_key) of events.
     pub activity: Option<SectionIndex>,
     pub activity_count: u64,
+    /// What rows count their times from. Without them, groups have users and times of their own.
+    pub anchors: Option<SectionIndex>,
+    pub anchor_count: u64,
+    /// The account of each user, as [`PropertyMeta::by_user`].
+    pub accounts_by_user: Option<SectionIndex>,
+    /// The version of the file that the directory is of.
+    pub version: u16,
 }
 
 fn option(out: &mut ByteWriter, section: Option<SectionIndex>) {
@@ -110,6 +120,9 @@ impl Directory {
             }
             option(&mut out, property.values);
             out.varint(property.value_count);
+            if self.version >= 2 {
+                option(&mut out, property.by_user);
+            }
         }
         out.varint(self.groups.len() as u64);
         for group in &self.groups {
@@ -135,11 +148,16 @@ impl Directory {
         }
         option(&mut out, self.activity);
         out.varint(self.activity_count);
+        if self.version >= 2 {
+            option(&mut out, self.anchors);
+            out.varint(self.anchor_count);
+            option(&mut out, self.accounts_by_user);
+        }
         out.into_bytes()
     }
 
-    /// Reads a directory whose sections must lie within the first `data_end` bytes.
-    pub fn decode(bytes: &[u8], data_end: u64) -> Result<Directory, DecodeError> {
+    /// Reads the directory of a file of this version, whose sections must lie within the first `data_end` bytes.
+    pub fn decode(bytes: &[u8], data_end: u64, version: u16) -> Result<Directory, DecodeError> {
         let mut reader = ByteReader::new(STRUCTURE, bytes);
         let kind = match reader.u8()? {
             1 => RowKind::Events,
@@ -157,17 +175,44 @@ impl Directory {
                 .ok_or_else(|| reader.malformed("a section lies outside the file"))?;
             sections.push(Section { offset, size, checksum });
         }
-        let mut decoder = Decoder { reader, is_used: vec![false; sections.len()] };
+        let mut decoder = Decoder { reader, is_used: vec![false; sections.len()], version };
         let properties = decoder.properties()?;
         let groups = decoder.groups(properties.len() as u64)?;
         let activity = decoder.option()?;
         let activity_count = decoder.reader.varint()?;
+        let row_count: u64 = groups.iter().map(|group| group.row_count).sum();
         // Each key stands for an event at least.
-        if activity_count > groups.iter().map(|group| group.row_count).sum() {
+        if activity_count > row_count {
             return Err(decoder.reader.malformed("there is more activity than events"));
         }
+        let (anchors, anchor_count, accounts_by_user) = match version {
+            1 => (None, 0, None),
+            _ => (decoder.option()?, decoder.reader.varint()?, decoder.option()?),
+        };
+        // Each anchor is that of an event at least.
+        if anchor_count > row_count || (anchor_count == 0) != anchors.is_none() {
+            return Err(decoder.reader.malformed("the anchors do not fit the events"));
+        }
         decoder.reader.finish()?;
-        Ok(Directory { kind, sections, properties, groups, activity, activity_count })
+        Ok(Directory {
+            kind,
+            sections,
+            properties,
+            groups,
+            activity,
+            activity_count,
+            anchors,
+            anchor_count,
+            accounts_by_user,
+            version,
+        })
+    }
+
+    /// The least and the largest ordinal of all rows: of whom tables by user hold values.
+    pub fn user_span(&self) -> Option<(u32, u32)> {
+        let min = self.groups.iter().map(|group| group.user_min).min()?;
+        let max = self.groups.iter().map(|group| group.user_max).max()?;
+        Some((min, max))
     }
 }
 
@@ -176,6 +221,7 @@ struct Decoder<'a> {
     /// By section: whether something was said to be in it. Each holds one thing, so that what was proved of it holds
     /// for everybody who reads it.
     is_used: Vec<bool>,
+    version: u16,
 }
 
 impl Decoder<'_> {
@@ -215,10 +261,14 @@ impl Decoder<'_> {
                 return Err(self.reader.malformed("a property's values do not fit its encoding"));
             }
             let value_count = self.reader.varint()?;
+            let by_user = if self.version == 1 { None } else { self.option()? };
+            if by_user.is_some() && encoding != PropertyEncoding::Codes {
+                return Err(self.reader.malformed("numbers are kept by user"));
+            }
             if properties.last().is_some_and(|last| last.name >= name) {
                 return Err(self.reader.malformed("properties are not in order"));
             }
-            properties.push(PropertyMeta { name, encoding, values, value_count });
+            properties.push(PropertyMeta { name, encoding, values, value_count, by_user });
         }
         Ok(properties)
     }

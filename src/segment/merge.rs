@@ -6,7 +6,9 @@ use hashbrown::HashMap;
 use roaring::RoaringBitmap;
 
 use super::build::{mantissa_at, number_exponent};
+use super::by_user::UserTable;
 use super::group::{ColumnData, GroupData, Texts};
+use super::moments::anchors_of;
 use super::reader::{Column, Damage, Group, Segment};
 use super::writer::SegmentWriter;
 use super::{ACTIVITY_DAY_BITS, ACTIVITY_DAY_MIN, PropertyEncoding, RowKind, TASK_USER_BITS, activity_key};
@@ -43,10 +45,26 @@ pub enum MergeError {
     Io(#[from] io::Error),
 }
 
+/// How a segment is to be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// Quickly: for memory, and for what will soon be joined again.
+    Quick,
+    /// For queries: what is the same for a user is kept once, and the rest as it is read.
+    Fast,
+    /// In the fewest bytes: times are counted from moments of users, too, which take longer to find.
+    Small,
+}
+
 /// Writes one segment with the live rows of the sources, which are of one kind.
 ///
 /// Of profile writes only the latest of each user and property stays. Values that no row has any more are left out.
-pub fn merge<W: Write>(kind: RowKind, sources: &[MergeSource<'_>], sink: W) -> Result<W, MergeError> {
+pub fn merge<W: Write>(
+    kind: RowKind,
+    sources: &[MergeSource<'_>],
+    form: Form,
+    sink: W,
+) -> Result<W, MergeError> {
     debug_assert!(sources.iter().all(|source| source.segment.kind() == kind));
     let mut names: Vec<&str> =
         sources.iter().flat_map(|s| s.segment.groups().map(|group| group.name())).collect();
@@ -55,10 +73,21 @@ pub fn merge<W: Write>(kind: RowKind, sources: &[MergeSource<'_>], sink: W) -> R
 
     let properties = Properties::plan(kind, sources, &names)?;
     let mut writer = SegmentWriter::new(sink, kind)?;
+    let span = match form {
+        Form::Fast | Form::Small if kind == RowKind::Events => user_span(sources),
+        _ => None,
+    };
+    let table = |row_count| span.and_then(|span| UserTable::for_rows(row_count, span));
+    if span.is_some() {
+        let anchors = if form == Form::Small { anchors_of(sources)? } else { None };
+        writer.share(anchors, table(row_count_with_account(sources)));
+    }
     for property in &properties.all {
         match &property.target {
             Target::Codes(values) => {
-                writer.coded_property(&property.name, &values.iter().collect::<Vec<_>>())?
+                let values: Vec<&Value> = values.iter().collect();
+                let by_user = table(row_count_with(sources, &property.name));
+                writer.coded_property(&property.name, &values, by_user)?
             }
             Target::Numbers { exponent } => writer.number_property(&property.name, *exponent),
         }
@@ -71,6 +100,27 @@ pub fn merge<W: Write>(kind: RowKind, sources: &[MergeSource<'_>], sink: W) -> R
         }
     }
     Ok(writer.finish(&merged_activity(sources)?)?)
+}
+
+/// The least and the largest user that the sources have rows of.
+fn user_span(sources: &[MergeSource<'_>]) -> Option<(u32, u32)> {
+    let groups = || sources.iter().flat_map(|source| source.segment.groups()).map(|group| group.meta());
+    Some((groups().map(|meta| meta.user_min).min()?, groups().map(|meta| meta.user_max).max()?))
+}
+
+/// Rows of groups that have a property.
+fn row_count_with(sources: &[MergeSource<'_>], property: &str) -> u64 {
+    let of_source = |source: &MergeSource<'_>| {
+        let place = source.segment.property(property)?;
+        let groups = source.segment.groups().filter(|group| group.has_column(place));
+        Some(groups.map(|group| group.meta().row_count).sum::<u64>())
+    };
+    sources.iter().filter_map(of_source).sum()
+}
+
+fn row_count_with_account(sources: &[MergeSource<'_>]) -> u64 {
+    let groups = sources.iter().flat_map(|source| source.segment.groups());
+    groups.filter(|group| group.has_accounts()).map(|group| group.meta().row_count).sum()
 }
 
 /// The rows of one event name in one source.

@@ -7,24 +7,32 @@
 //! rows of a group named for the property, with one property of the same name (missing where it was unset), whose
 //! time is the number of the write.
 
+mod anchors;
 mod build;
+mod by_user;
 mod group;
 mod layout;
 #[cfg(any(test, feature = "fuzzing"))]
 mod mend;
 mod merge;
+#[cfg(test)]
+mod merge_laws;
+mod moments;
 mod prove;
 mod reader;
+mod sizes;
 mod values;
 mod writer;
 
+pub use anchors::Anchors;
 pub use build::{BatchRow, build};
 pub use layout::{GroupMeta, PropertyEncoding};
 #[cfg(any(test, feature = "fuzzing"))]
 pub use mend::with_right_checksums;
-pub use merge::{MergeError, MergeSource, merge};
+pub use merge::{Form, MergeError, MergeSource, merge};
 pub use prove::Bounds;
 pub use reader::{Column, Damage, Group, Segment};
+pub use sizes::SegmentPart;
 pub use values::ValueDictionary;
 pub use writer::SegmentWriter;
 

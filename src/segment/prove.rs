@@ -25,6 +25,14 @@ impl Segment {
                 self.require(values.is_sorted_by(|a, b| a < b), "values are not in order")?;
             }
         }
+        if let Some(anchors) = self.anchors()? {
+            let (users, starts) = (all(&anchors.users().into()), all(&anchors.starts().into()));
+            let is_ordered = users
+                .windows(2)
+                .zip(starts.windows(2))
+                .all(|(users, starts)| (users[0], starts[0]) < (users[1], starts[1]));
+            self.require(is_ordered, "anchors are not in order of user and time")?;
+        }
         let mut active = Vec::new();
         for group in self.groups() {
             self.prove_group(group, bounds, &mut active)?;
@@ -53,6 +61,10 @@ impl Segment {
             RowKind::Events | RowKind::UserProfiles => bounds.user_count,
             RowKind::AccountProfiles => bounds.account_count,
         };
+        if let Some((anchors, places)) = group.anchors_of_rows()? {
+            let is_known = all(&places.into()).iter().all(|place| *place < anchors.users().len() as u64);
+            self.require(is_known, "a row has an anchor that is not there")?;
+        }
         let users = all(&group.users()?);
         let times = all(&group.times()?);
         let is_ordered = users
@@ -68,6 +80,7 @@ impl Segment {
         let told = (Some(0), Some(meta.time_max.wrapping_sub(meta.time_min) as u64));
         self.require(span == told, "the first or the last time is not as told")?;
         if let Some(accounts) = group.accounts()? {
+            self.prove_exceptions(&accounts)?;
             let is_known = all(&accounts).iter().all(|account| *account <= u64::from(bounds.account_count));
             self.require(is_known, "an event is of an account that is not there")?;
         }
@@ -94,10 +107,19 @@ impl Segment {
         Ok(())
     }
 
+    /// Rows that differ from the table by user must ascend, and be rows.
+    fn prove_exceptions(&self, codes: &IntColumn<'_>) -> Result<(), Damage> {
+        let rows = codes.exceptions().map(|rows| all(&rows.into())).unwrap_or_default();
+        self.require(rows.is_sorted_by(|a, b| a < b), "exceptions are not in order")?;
+        let is_row = rows.last().is_none_or(|last| *last < codes.len() as u64);
+        self.require(is_row, "an exception is of a row that is not there")
+    }
+
     fn prove_column(&self, group: Group<'_>, property: u32) -> Result<(), Damage> {
         let column = group.column(property)?.expect("the group has it");
         match column {
             Column::Codes { codes, .. } => {
+                self.prove_exceptions(&codes)?;
                 let value_count = self.values(property)?.map_or(0, |values| values.len()) as u64;
                 self.require(all(&codes).iter().all(|code| *code <= value_count), "a code has no value")
             }

@@ -4,6 +4,8 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use bytes::Bytes;
 
+use super::anchors::Anchors;
+use super::by_user::{BY_USER, open_by_user};
 use super::group::TextColumn;
 use super::layout::{
     Directory, FILE_KIND, GroupMeta, PropertyEncoding, SectionIndex, TRAILER_MAGIC, TRAILER_SIZE,
@@ -11,7 +13,7 @@ use super::layout::{
 use super::values::ValueDictionary;
 use super::{ACTIVITY_DAY_BITS, ACTIVITY_DAY_MIN, RowKind, TASK_USER_BITS};
 use crate::api::{Problem, ProblemClass};
-use crate::format::{ByteReader, DecodeError, HEADER_SIZE, IntColumn, checksum};
+use crate::format::{ByteReader, DecodeError, HEADER_SIZE, IntColumn, PackedInts, Users, checksum};
 use crate::io;
 
 /// Stored bytes that are not what was written.
@@ -44,8 +46,8 @@ const CHECKSUM_RIGHT: u8 = 1;
 /// The layout of the integers in the section was checked.
 const LAYOUT_RIGHT: u8 = 2;
 
-/// [`IntColumn::open`] at first, [`IntColumn::reopen`] once the layout was checked.
-pub(super) type OpenInts = for<'a> fn(&'a [u8], usize) -> Result<IntColumn<'a>, DecodeError>;
+/// [`PackedInts::open`] at first, [`PackedInts::reopen`] once the layout was checked.
+pub(super) type OpenInts = for<'a> fn(&'a [u8], usize) -> Result<PackedInts<'a>, DecodeError>;
 
 impl Segment {
     /// Opens a segment. `name` is for errors.
@@ -57,7 +59,7 @@ impl Segment {
     }
 
     fn directory(bytes: &[u8]) -> Result<(Directory, u32), DecodeError> {
-        FILE_KIND.open(bytes)?;
+        let (version, _) = FILE_KIND.open(bytes)?;
         let trailer_at = bytes.len().checked_sub(TRAILER_SIZE).filter(|at| *at >= HEADER_SIZE);
         let mut trailer = ByteReader::new("segment trailer", trailer_at.map_or(&[], |at| &bytes[at..]));
         let (offset, size) = (trailer.u64()?, trailer.u64()?);
@@ -71,11 +73,15 @@ impl Segment {
         if found != expected {
             return Err(DecodeError::Checksum { structure: "segment directory", offset, expected, found });
         }
-        Ok((Directory::decode(directory, offset)?, found))
+        Ok((Directory::decode(directory, offset, version)?, found))
     }
 
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    pub(super) fn directory_ref(&self) -> &Directory {
+        &self.directory
     }
 
     /// The whole file.
@@ -153,16 +159,16 @@ impl Segment {
         let proved = &self.proved[index as usize];
         let is_proved = proved.load(Ordering::Relaxed) & LAYOUT_RIGHT != 0;
         let open_ints: OpenInts = if is_proved {
-            |bytes, len| IntColumn::reopen(bytes, len)
+            |bytes, len| PackedInts::reopen(bytes, len)
         } else {
-            |bytes, len| IntColumn::open(bytes, len)
+            |bytes, len| PackedInts::open(bytes, len)
         };
         let opened = open(bytes, open_ints).map_err(|error| self.damage(error))?;
         proved.fetch_or(LAYOUT_RIGHT, Ordering::Relaxed);
         Ok(opened)
     }
 
-    fn ints(&self, index: SectionIndex, len: u64) -> Result<IntColumn<'_>, Damage> {
+    fn ints(&self, index: SectionIndex, len: u64) -> Result<PackedInts<'_>, Damage> {
         let column = self.open_section(index, |bytes, open_ints| open_ints(bytes, len as usize))?;
         if column.len() as u64 != len {
             let what = "it is shorter than the rows it belongs to";
@@ -233,7 +239,19 @@ impl Segment {
     /// The sorted [activity keys](super::activity_key), or `None` where rows are no events.
     pub fn activity(&self) -> Result<Option<Activity<'_>>, Damage> {
         let Some(section) = self.directory.activity else { return Ok(None) };
-        Ok(Some(Activity { keys: self.ints(section, self.directory.activity_count)? }))
+        Ok(Some(Activity { keys: self.ints(section, self.directory.activity_count)?.into() }))
+    }
+
+    /// Whether rows count their times from anchors.
+    pub fn has_anchors(&self) -> bool {
+        self.directory.anchors.is_some()
+    }
+
+    /// What rows count their times from; `None` if groups have users and times of their own.
+    pub fn anchors(&self) -> Result<Option<Anchors<'_>>, Damage> {
+        let Some(section) = self.directory.anchors else { return Ok(None) };
+        let count = self.directory.anchor_count;
+        self.open_section(section, |bytes, open_ints| Anchors::open(bytes, count, open_ints)).map(Some)
     }
 
     /// Names this segment in an error of decoding.
@@ -320,17 +338,55 @@ impl<'a> Group<'a> {
 
     /// Ordinals, never falling.
     pub fn users(&self) -> Result<IntColumn<'a>, Damage> {
-        self.segment.ints(self.meta().users, self.meta().row_count)
+        self.users_of_rows().map(IntColumn::from)
+    }
+
+    fn users_of_rows(&self) -> Result<Users<'a>, Damage> {
+        Ok(match self.anchors_of_rows()? {
+            Some((anchors, places)) => Users::Lookup(anchors.users_of(places)),
+            None => Users::Packed(self.segment.ints(self.meta().users, self.meta().row_count)?),
+        })
+    }
+
+    /// The anchors, and which of them each row has; `None` if rows have users and times of their own.
+    pub(super) fn anchors_of_rows(&self) -> Result<Option<(Anchors<'a>, PackedInts<'a>)>, Damage> {
+        let Some(anchors) = self.segment.anchors()? else { return Ok(None) };
+        Ok(Some((anchors, self.segment.ints(self.meta().users, self.meta().row_count)?)))
     }
 
     /// Times relative to the group's `time_min`, rising within each user.
     pub fn times(&self) -> Result<IntColumn<'a>, Damage> {
-        self.segment.ints(self.meta().times, self.meta().row_count)
+        let meta = self.meta();
+        let own = self.segment.ints(meta.times, meta.row_count)?;
+        Ok(match self.anchors_of_rows()? {
+            Some((anchors, places)) => anchors.times_of(places, own, meta.time_min).into(),
+            None => own.into(),
+        })
     }
 
     /// One more than each account's ordinal, 0 for none; `None` if no row has an account.
     pub fn accounts(&self) -> Result<Option<IntColumn<'a>>, Damage> {
-        self.meta().accounts.map(|section| self.segment.ints(section, self.meta().row_count)).transpose()
+        let by_user = self.segment.directory.accounts_by_user;
+        self.meta().accounts.map(|section| self.codes(section, by_user)).transpose()
+    }
+
+    /// A column of codes, which may be what differs from a table by user.
+    fn codes(&self, section: SectionIndex, by_user: Option<SectionIndex>) -> Result<IntColumn<'a>, Damage> {
+        let segment = self.segment;
+        match by_user {
+            Some(table) if segment.section(section)?.first() == Some(&BY_USER) => {
+                let (user_min, user_max) = segment.directory.user_span().expect("there is a group");
+                let table = segment.ints(table, u64::from(user_max) - u64::from(user_min) + 1)?;
+                let users = self.users_of_rows()?;
+                let open = |bytes, open_ints| open_by_user(bytes, users, table, user_min, open_ints);
+                segment.open_section(section, open).map(IntColumn::from)
+            }
+            _ => segment.ints(section, self.meta().row_count).map(IntColumn::from),
+        }
+    }
+
+    pub(super) fn has_accounts(&self) -> bool {
+        self.meta().accounts.is_some()
     }
 
     /// The ids of events; `None` if no row has one.
@@ -342,12 +398,17 @@ impl<'a> Group<'a> {
 
     /// The numbers of rows in order of arrival; `None` if no row has an id.
     pub fn arrivals(&self) -> Result<Option<IntColumn<'a>>, Damage> {
-        self.meta().arrivals.map(|section| self.segment.ints(section, self.meta().row_count)).transpose()
+        let Some(section) = self.meta().arrivals else { return Ok(None) };
+        self.segment.ints(section, self.meta().row_count).map(|arrivals| Some(arrivals.into()))
     }
 
     /// The properties that its rows have, as places in [`Segment::properties`].
     pub fn column_properties(&self) -> impl Iterator<Item = u32> + use<'a> {
         self.meta().columns.iter().map(|column| column.property)
+    }
+
+    pub(super) fn has_column(&self, property: u32) -> bool {
+        self.meta().columns.binary_search_by_key(&property, |column| column.property).is_ok()
     }
 
     /// The values of a property; `None` if no row has it.
@@ -357,15 +418,18 @@ impl<'a> Group<'a> {
             return Ok(None);
         };
         let column = &meta.columns[at];
-        let data = self.segment.ints(column.data, meta.row_count)?;
+        let ints = |section| self.segment.ints(section, meta.row_count).map(IntColumn::from);
         Ok(Some(match self.segment.property_encoding(property) {
-            PropertyEncoding::Codes => Column::Codes { property, codes: data },
+            PropertyEncoding::Codes => {
+                let by_user = self.segment.directory.properties[property as usize].by_user;
+                Column::Codes { property, codes: self.codes(column.data, by_user)? }
+            }
             PropertyEncoding::Numbers { exponent } => Column::Numbers {
                 exponent,
                 mantissa_min: column.mantissa_min,
                 mantissa_max: column.mantissa_max,
-                mantissas: data,
-                presence: column.presence.map(|s| self.segment.ints(s, meta.row_count)).transpose()?,
+                mantissas: ints(column.data)?,
+                presence: column.presence.map(ints).transpose()?,
             },
         }))
     }

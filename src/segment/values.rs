@@ -2,7 +2,7 @@
 
 use super::reader::OpenInts;
 use crate::format::{
-    ByteReader, ByteWriter, DecodeError, IntColumn, decode_value, encode_sorted_ints, encode_value,
+    ByteReader, ByteWriter, DecodeError, PackedInts, decode_value, encode_sorted_ints, encode_value,
 };
 use crate::model::Value;
 
@@ -26,7 +26,7 @@ pub(super) fn encode_values<'v>(values: impl Iterator<Item = &'v Value>) -> Vec<
 /// The sorted distinct values of a property, read in place.
 #[derive(Clone, Copy, Debug)]
 pub struct ValueDictionary<'a> {
-    ends: IntColumn<'a>,
+    ends: PackedInts<'a>,
     blob: &'a [u8],
 }
 

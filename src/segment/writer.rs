@@ -2,6 +2,8 @@
 
 use std::io::{self, Write};
 
+use super::anchors::AnchorTable;
+use super::by_user::UserTable;
 use super::group::{ColumnData, GroupData};
 use super::layout::{
     ColumnMeta, Directory, FILE_KIND, GroupMeta, PropertyEncoding, PropertyMeta, SECTION_ALIGNMENT, Section,
@@ -20,6 +22,10 @@ pub struct SegmentWriter<W> {
     sink: W,
     offset: u64,
     directory: Directory,
+    anchors: Option<AnchorTable>,
+    /// By property.
+    by_user: Vec<Option<UserTable>>,
+    accounts_by_user: Option<UserTable>,
 }
 
 impl<W: Write> SegmentWriter<W> {
@@ -32,8 +38,21 @@ impl<W: Write> SegmentWriter<W> {
             groups: Vec::new(),
             activity: None,
             activity_count: 0,
+            anchors: None,
+            anchor_count: 0,
+            accounts_by_user: None,
+            version: FILE_KIND.version,
         };
-        Ok(SegmentWriter { sink, offset: HEADER_SIZE as u64, directory })
+        let offset = HEADER_SIZE as u64;
+        let (anchors, by_user, accounts_by_user) = (None, Vec::new(), None);
+        Ok(SegmentWriter { sink, offset, directory, anchors, by_user, accounts_by_user })
+    }
+
+    /// Lets all groups count their times from these anchors, and keep accounts by user where that is shorter.
+    pub(super) fn share(&mut self, anchors: Option<AnchorTable>, accounts_by_user: Option<UserTable>) {
+        debug_assert!(self.directory.groups.is_empty(), "it is for all groups");
+        self.anchors = anchors;
+        self.accounts_by_user = accounts_by_user;
     }
 
     fn section(&mut self, bytes: &[u8]) -> io::Result<SectionIndex> {
@@ -46,16 +65,24 @@ impl<W: Write> SegmentWriter<W> {
         Ok(self.directory.sections.len() as u32 - 1)
     }
 
-    /// Adds a property whose columns hold codes into these values, sorted and distinct.
-    pub(super) fn coded_property(&mut self, name: &str, values: &[&Value]) -> io::Result<()> {
+    /// Adds a property whose columns hold codes into these values, sorted and distinct. With a table, they may hold
+    /// what differs from it.
+    pub(super) fn coded_property(
+        &mut self,
+        name: &str,
+        values: &[&Value],
+        by_user: Option<UserTable>,
+    ) -> io::Result<()> {
         debug_assert!(values.is_sorted_by(|a, b| a < b), "values are sorted and distinct");
         let section = self.section(&encode_values(values.iter().copied()))?;
+        self.by_user.push(by_user);
         self.property(name, PropertyEncoding::Codes, Some(section), values.len() as u64);
         Ok(())
     }
 
     /// Adds a property whose columns hold mantissas at this exponent.
     pub(super) fn number_property(&mut self, name: &str, exponent: i32) {
+        self.by_user.push(None);
         self.property(name, PropertyEncoding::Numbers { exponent }, None, 0);
     }
 
@@ -67,7 +94,13 @@ impl<W: Write> SegmentWriter<W> {
         value_count: u64,
     ) {
         debug_assert!(self.directory.properties.last().is_none_or(|last| last.name.as_str() < name));
-        self.directory.properties.push(PropertyMeta { name: name.to_owned(), encoding, values, value_count });
+        self.directory.properties.push(PropertyMeta {
+            name: name.to_owned(),
+            encoding,
+            values,
+            value_count,
+            by_user: None,
+        });
     }
 
     /// Adds the rows of an event name. A group without rows is left out.
@@ -83,10 +116,19 @@ impl<W: Write> SegmentWriter<W> {
         };
         let time_min = *group.times.iter().min().expect("there are rows");
         let time_max = *group.times.iter().max().expect("there are rows");
-        let users = self.section(&group.encode_users())?;
-        let times = self.section(&group.encode_times(time_min))?;
+        let (users, times) = match &self.anchors {
+            Some(anchors) => {
+                let (places, offsets) = anchors.places(&group.users, &group.times);
+                (encode_sorted_ints(&places), encode_ints(&offsets))
+            }
+            None => (group.encode_users(), group.encode_times(time_min)),
+        };
+        let (users, times) = (self.section(&users)?, self.section(&times)?);
         let accounts = match group.accounts.iter().any(|account| *account != 0) {
-            true => Some(self.section(&encode_ints(&widened(&group.accounts)))?),
+            true => {
+                let bytes = encode_codes(&group.users, &group.accounts, self.accounts_by_user.as_mut());
+                Some(self.section(&bytes)?)
+            }
             false => None,
         };
         let (ids, arrivals) = match group.ids.is_empty() {
@@ -97,7 +139,7 @@ impl<W: Write> SegmentWriter<W> {
         };
         let mut columns = Vec::with_capacity(group.columns.len());
         for (property, data) in &group.columns {
-            columns.push(self.column(*property, data)?);
+            columns.push(self.column(&group.users, *property, data)?);
         }
         self.directory.groups.push(GroupMeta {
             name: group.name.clone(),
@@ -116,10 +158,11 @@ impl<W: Write> SegmentWriter<W> {
         Ok(())
     }
 
-    fn column(&mut self, property: u32, data: &ColumnData) -> io::Result<ColumnMeta> {
+    fn column(&mut self, users: &[u32], property: u32, data: &ColumnData) -> io::Result<ColumnMeta> {
         Ok(match data {
             ColumnData::Codes(codes) => {
-                let data = self.section(&encode_ints(&widened(codes)))?;
+                let bytes = encode_codes(users, codes, self.by_user[property as usize].as_mut());
+                let data = self.section(&bytes)?;
                 ColumnMeta { property, data, mantissa_min: 0, mantissa_max: 0, presence: None }
             }
             ColumnData::Numbers(mantissas) => {
@@ -147,6 +190,17 @@ impl<W: Write> SegmentWriter<W> {
             self.directory.activity = Some(self.section(&encode_sorted_ints(activity))?);
             self.directory.activity_count = activity.len() as u64;
         }
+        if let Some(span) = self.directory.user_span() {
+            for (property, table) in std::mem::take(&mut self.by_user).into_iter().enumerate() {
+                self.directory.properties[property].by_user = self.user_table(table, span)?;
+            }
+            let accounts = self.accounts_by_user.take();
+            self.directory.accounts_by_user = self.user_table(accounts, span)?;
+            if let Some(anchors) = self.anchors.take() {
+                self.directory.anchor_count = anchors.len() as u64;
+                self.directory.anchors = Some(self.section(&anchors.encode())?);
+            }
+        }
         let directory = self.directory.encode();
         let mut trailer = ByteWriter::new();
         trailer.u64(self.offset);
@@ -157,6 +211,17 @@ impl<W: Write> SegmentWriter<W> {
         self.sink.write_all(trailer.as_slice())?;
         Ok(self.sink)
     }
+
+    fn user_table(&mut self, table: Option<UserTable>, span: (u32, u32)) -> io::Result<Option<SectionIndex>> {
+        let bytes = table.and_then(|table| table.finish(span));
+        bytes.map(|bytes| self.section(&bytes)).transpose()
+    }
+}
+
+/// Codes of rows, by user where there is a table and that is shorter.
+fn encode_codes(users: &[u32], codes: &[u32], table: Option<&mut UserTable>) -> Vec<u8> {
+    let by_user = table.and_then(|table| table.encode(users, codes));
+    by_user.unwrap_or_else(|| encode_ints(&widened(codes)))
 }
 
 fn widened(values: &[u32]) -> Vec<u64> {

@@ -43,13 +43,18 @@ fn argument(definition: &Definition) -> Arg {
     let default = definition.show(&super::Settings::default());
     let help = definition.help.trim();
     let help = if default.is_empty() { help.to_owned() } else { format!("{help} [default: {default}]") };
-    Arg::new(definition.field)
+    let arg = Arg::new(definition.field)
         .long(definition.name())
         .value_name(definition.value_name)
         .env(definition.variable())
         .hide_env_values(true)
         .global(definition.place == Place::Global)
-        .help(help)
+        .help(help);
+    match definition.value_alone {
+        // With an equals sign, so that what follows the flag alone is not taken for its value.
+        Some(alone) => arg.num_args(0..=1).require_equals(true).default_missing_value(alone),
+        None => arg,
+    }
 }
 
 macro_rules! settings_of {
@@ -84,6 +89,11 @@ macro_rules! settings_of {
 settings_of! {
     /// What every command takes.
     GlobalSettings, Global, "Global options"
+}
+
+settings_of! {
+    /// What the commands take that drop what is too old.
+    KeepingSettings, Keeping, "Expiry"
 }
 
 settings_of! {

@@ -45,7 +45,7 @@ impl FileSettings {
                 });
             }
             let text = text_of(&value).ok_or_else(|| {
-                wrong(format!("{name:?} is neither text, number, table nor a list of texts"))
+                wrong(format!("{name:?} is neither text, number, truth, table nor a list of texts"))
             })?;
             by_name.insert(name, text);
         }
@@ -62,6 +62,7 @@ fn text_of(value: &toml::Value) -> Option<String> {
     match value {
         toml::Value::String(text) => Some(text.clone()),
         toml::Value::Integer(number) => Some(number.to_string()),
+        toml::Value::Boolean(truth) => Some(truth.to_string()),
         toml::Value::Array(items) => {
             let items: Option<Vec<&str>> = items.iter().map(toml::Value::as_str).collect();
             Some(items?.join(","))

@@ -9,6 +9,8 @@ use std::time::Duration;
 pub trait Kind {
     type Value;
     const VALUE_NAME: &'static str;
+    /// What its flag means without a value, if it may stand so.
+    const VALUE_ALONE: Option<&'static str> = None;
 
     /// Reads a value, or says what is wrong with the text. `bounds` count units, bytes or milliseconds.
     fn parse(text: &str, bounds: RangeInclusive<u64>) -> Result<Self::Value, String>;
@@ -54,6 +56,66 @@ impl Kind for MaybeText {
 
     fn show(value: &Option<String>) -> String {
         value.clone().unwrap_or_default()
+    }
+}
+
+pub struct MaybeFolder;
+
+impl Kind for MaybeFolder {
+    type Value = Option<PathBuf>;
+    const VALUE_NAME: &'static str = "DIR";
+
+    fn parse(text: &str, bounds: RangeInclusive<u64>) -> Result<Option<PathBuf>, String> {
+        MaybeFile::parse(text, bounds)
+    }
+
+    fn show(value: &Option<PathBuf>) -> String {
+        MaybeFile::show(value)
+    }
+}
+
+/// Yes or no; yes where nothing is said but its name.
+pub struct Flag;
+
+impl Kind for Flag {
+    type Value = bool;
+    const VALUE_NAME: &'static str = "true|false";
+    const VALUE_ALONE: Option<&'static str> = Some("true");
+
+    fn parse(text: &str, _: RangeInclusive<u64>) -> Result<bool, String> {
+        match text.to_ascii_lowercase().as_str() {
+            "true" | "yes" | "on" | "1" => Ok(true),
+            "false" | "no" | "off" | "0" => Ok(false),
+            _ => Err("expected true or false".to_owned()),
+        }
+    }
+
+    fn show(value: &bool) -> String {
+        value.to_string()
+    }
+}
+
+/// An age of whole hours: `12h`, `365d`, `52w`.
+pub struct MaybeAge;
+
+const AGE_UNITS: [(&str, u64); 3] = [("w", 7 * 24), ("d", 24), ("h", 1)];
+
+impl Kind for MaybeAge {
+    type Value = Option<Duration>;
+    const VALUE_NAME: &'static str = "AGE";
+
+    fn parse(text: &str, _: RangeInclusive<u64>) -> Result<Option<Duration>, String> {
+        if text.is_empty() {
+            return Ok(None);
+        }
+        let hours = in_units(text, &AGE_UNITS).filter(|hours| (1..=u64::from(u32::MAX)).contains(hours));
+        let wrong = || "expected an age of an hour or more, such as 12h, 365d or 52w".to_owned();
+        hours.map(|hours| Some(Duration::from_secs(hours * 3600))).ok_or_else(wrong)
+    }
+
+    fn show(value: &Option<Duration>) -> String {
+        // In days, which is how people say it.
+        value.map_or_else(String::new, |age| with_unit(age.as_secs() / 3600, &AGE_UNITS[1..]))
     }
 }
 
@@ -234,6 +296,19 @@ mod tests {
     use super::*;
 
     const ALL: RangeInclusive<u64> = 0..=u64::MAX;
+
+    #[test]
+    fn an_age_has_a_unit() {
+        for (text, hours) in [("365d", 365 * 24), ("12h", 12), ("2w", 336)] {
+            assert_eq!(MaybeAge::parse(text, ALL), Ok(Some(Duration::from_secs(hours * 3600))), "{text}");
+        }
+        assert_eq!(MaybeAge::parse("", ALL), Ok(None));
+        assert_eq!(MaybeAge::show(&Some(Duration::from_secs(36 * 3600))), "36h");
+        assert_eq!(MaybeAge::show(&Some(Duration::from_secs(14 * 86_400))), "14d");
+        for text in ["365", "d", "0d", "-1d", "1.5d", "1y", "99999999999d"] {
+            assert!(MaybeAge::parse(text, ALL).is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn sizes_and_times_have_units() {

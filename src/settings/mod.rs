@@ -14,12 +14,16 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use crate::api::Problem;
+use crate::ingest::EventLimits;
 use crate::limits;
 
-pub use arguments::{Given, GlobalSettings, ServerSettings};
+pub use arguments::{Given, GlobalSettings, KeepingSettings, ServerSettings};
 pub use file::FileSettings;
 pub use kinds::LogFormat;
-use kinds::{Address, Choice, Count, Document, Folder, Kind, MaybeFile, MaybeText, Size, Span, Words};
+use kinds::{
+    Address, Choice, Count, Document, Flag, Folder, Kind, MaybeAge, MaybeFile, MaybeFolder, MaybeText, Size,
+    Span, Words,
+};
 
 /// Which commands take a setting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +32,8 @@ pub enum Place {
     Global,
     /// Those that serve.
     Server,
+    /// Those that drop what is too old.
+    Keeping,
 }
 
 /// One setting.
@@ -37,6 +43,8 @@ pub struct Definition {
     pub help: &'static str,
     /// What stands for a value in the help of its flag.
     pub value_name: &'static str,
+    /// What its flag means without a value, if it may stand so.
+    pub value_alone: Option<&'static str>,
     parse: fn(&mut Settings, &str) -> Result<(), String>,
     show: fn(&Settings) -> String,
 }
@@ -87,6 +95,7 @@ macro_rules! settings {
             place: Place::$place,
             help: concat!($($help),+),
             value_name: <$kind as Kind>::VALUE_NAME,
+            value_alone: <$kind as Kind>::VALUE_ALONE,
             parse: |settings, text| {
                 settings.$field = <$kind as Kind>::parse(text, bounds!($($bounds)?))?;
                 Ok(())
@@ -127,6 +136,16 @@ settings! {
     tls_key: MaybeFile = None, Server;
     /// Origins whose web pages may ask queries, such as `https://app.example.com`; pages of any may write with a key.
     cors_origin: Words = Vec::new(), Server;
+    /// Serves what is left of a damaged store, to read only, and says so in every answer.
+    degraded: Flag = false, Server;
+    /// The directory below which POST /v1/admin/backup puts backups, by name; next to the store's unless told.
+    backups: MaybeFolder = None, Server;
+    /// Lets events go that are older than this, such as 365d: from queries at that moment, from the files soon after.
+    expire_after: MaybeAge = None, Keeping;
+    /// Writes segments in the fewest bytes, which queries take longer to read.
+    small_segments: Flag = false, Keeping;
+    /// Believes the clock, although it is far ahead of when the store was last written.
+    trust_clock: Flag = false, Keeping;
 
     /// Connections open at once. Past it, those that wait for a request the longest are closed for new ones.
     max_connections: Count = limits::CONNECTION_COUNT_MAX, Server, 1..=1_000_000;
@@ -153,6 +172,19 @@ settings! {
     body_memory: Size = limits::BODY_MEMORY_MAX, Server, SIZES;
     /// Requests parsed and stored at once. Further ones wait.
     max_writes: Count = limits::WRITE_IN_FLIGHT_COUNT_MAX, Server, 1..=1_000;
+    /// Requests that wait to be parsed and stored. Past it they are told to come again.
+    max_waiting_writes: Count = limits::WRITE_WAITING_COUNT_MAX, Server, 1..=100_000;
+    /// Bytes of the disk that writes leave free, at most a twentieth of it. Past it they are refused, and deletion, expiry and compaction go on.
+    disk_reserve: Size = limits::DISK_RESERVE_SIZE as usize, Server, 0..=1 << 40;
+
+    /// Events of one request.
+    max_batch_events: Count = limits::BATCH_EVENT_COUNT_MAX, Server, 1..=limits::BATCH_EVENT_COUNT_MAX as u64;
+    /// Bytes of one event, as JSON.
+    max_event_size: Size = limits::EVENT_SIZE_MAX, Server, 1 << 10..=limits::EVENT_SIZE_MAX as u64;
+    /// Properties of one event, after nested objects are flattened.
+    max_event_properties: Count = limits::PROPERTY_COUNT_MAX, Server, 1..=limits::PROPERTY_COUNT_MAX as u64;
+    /// Bytes of one string value.
+    max_value_size: Size = limits::STRING_VALUE_SIZE_MAX, Server, 64..=limits::STRING_VALUE_SIZE_MAX as u64;
 
     /// Time that a query may take, its wait for a thread included.
     query_timeout: Span = limits::QUERY_TIME_MAX, Server, TIMES;
@@ -172,6 +204,16 @@ settings! {
 }
 
 impl Settings {
+    /// How large events may be.
+    pub fn event_limits(&self) -> EventLimits {
+        EventLimits {
+            batch_event_count_max: self.max_batch_events,
+            event_size_max: self.max_event_size,
+            property_count_max: self.max_event_properties,
+            value_size_max: self.max_value_size,
+        }
+    }
+
     /// Sets one of them from a text, which came from `origin`.
     fn set(&mut self, definition: &Definition, text: &str, origin: &Origin) -> Result<(), Problem> {
         (definition.parse)(self, text).map_err(|reason| {

@@ -17,7 +17,7 @@ use super::turn::read_only;
 use super::view::Chunk;
 use super::{Inner, Receipt, Signal, Writer, io_problem};
 use crate::api::{Problem, ProblemClass};
-use crate::limits::{DOCUMENT_COUNT_MAX, HEAD_SIZE_MAX, MEMORY_WAIT_TIME_MAX};
+use crate::limits::{DISK_RESERVE_PART, DOCUMENT_COUNT_MAX, HEAD_SIZE_MAX, MEMORY_WAIT_TIME_MAX};
 use crate::model::{DocumentKind, Entity, EventBatch, IdentityMerge, ProfileWrite};
 use crate::segment::RowKind;
 use crate::wal::{Change, DocumentContent};
@@ -30,6 +30,17 @@ pub(super) enum Request {
     Merges(Vec<IdentityMerge>),
     Deletion(String),
     Document(DocumentKind, String, NewDocument),
+}
+
+impl Request {
+    /// Whether it makes the store larger: what takes something away goes on where the disk is nearly full.
+    fn adds(&self) -> bool {
+        match self {
+            Request::Events(_) | Request::Profiles(..) | Request::Merges(_) => true,
+            Request::Deletion(_) => false,
+            Request::Document(_, _, new) => !matches!(new, NewDocument::Removed),
+        }
+    }
 }
 
 /// What is to become of a document.
@@ -132,13 +143,35 @@ impl Inner {
         Ok(())
     }
 
+    /// Fails if less of the disk is free than writes leave.
+    pub(super) fn check_disk(&self) -> Result<(), Problem> {
+        // Where nobody can say how full it is, it says so itself when it is.
+        let Ok(space) = self.directory.space() else { return Ok(()) };
+        let reserve = self.disk_reserve.min(space.size / DISK_RESERVE_PART);
+        if space.free >= reserve {
+            return Ok(());
+        }
+        let [free, reserve] = [space.free, reserve].map(|size| size >> 10);
+        let detail =
+            format!("the disk has {free} KiB left, fewer than the {reserve} KiB that writes leave free");
+        Err(Problem::new(ProblemClass::ReadOnly, detail)
+            .hint(
+            "nothing of this request was stored; make room on the disk: deletion, expiry, compaction and queries go on",
+        ))
+    }
+
     fn commit_all(&self, writer: &mut Writer, waiting: Vec<Waiting>) {
         // Whatever it says, the reason for which writes are refused is told to each below.
         let _ = self.resume(writer);
         let mut pending: Vec<Pending> = Vec::new();
         // Marks of events that are pending: the next request of the same group must know them.
         let mut marks = HashSet::new();
+        let disk_is_full = self.check_disk().err();
         for Waiting { request, ticket } in waiting {
+            if let Some(problem) = disk_is_full.as_ref().filter(|_| request.adds()) {
+                ticket.put(Err(problem.clone()));
+                continue;
+            }
             if let Some(reason) = &writer.failed {
                 ticket.put(Err(read_only(reason)));
                 continue;
@@ -202,7 +235,10 @@ impl Inner {
         marks: &mut HashSet<u128>,
     ) -> Result<(Option<Change>, Effect, Outcome), Problem> {
         let arrival = writer.next_arrival;
-        writer.names.admit_batch(&batch)?;
+        writer.names.admit_batch(&batch).map_err(|refusal| {
+            let path = refusal.problem.path.clone().unwrap_or_default();
+            refusal.problem.at(format!("/{}{path}", refusal.row))
+        })?;
         let view = self.view.read().without_tail();
         let new = self.base(writer, &view).new_events(&batch, arrival, marks)?;
         let receipt =

@@ -21,7 +21,7 @@ use super::{Inner, io_problem};
 use crate::api::Problem;
 use crate::limits::{COMPACTION_FAN_IN, SEGMENT_ROW_COUNT_MAX};
 use crate::model::TimeMs;
-use crate::segment::{MergeError, MergeSource, RowKind, Segment, merge};
+use crate::segment::{Form, MergeError, MergeSource, RowKind, Segment, merge};
 
 impl Inner {
     /// Joins all segments that may be joined, and drops the bytes of everything deleted. Segments that turned out
@@ -44,7 +44,8 @@ impl Inner {
             let count = joined.count();
             let inputs: Vec<DiskSegment> = all.drain(..count).collect();
             let loses_events = inputs[0].as_checkpoint_source(cutoff).loses_events();
-            if inputs.len() > 1 || !inputs[0].checkpoint_dead.is_empty() || loses_events {
+            let is_of_form = self.is_of_form(&inputs[0].live.segment);
+            if inputs.len() > 1 || !inputs[0].checkpoint_dead.is_empty() || loses_events || !is_of_form {
                 self.join(inputs)?;
             }
         }
@@ -53,6 +54,11 @@ impl Inner {
         self.directory.sync_directory().map_err(|error| io_problem("sync the data directory", &error))?;
         let disk = Arc::clone(&self.view.read().disk);
         Ok(disk.iter().try_for_each(|disk| disk.live.segment.check_mapped())?)
+    }
+
+    /// Whether a segment is as those are that are written now.
+    fn is_of_form(&self, segment: &Segment) -> bool {
+        segment.kind() != RowKind::Events || segment.has_anchors() == (self.form == Form::Small)
     }
 
     /// Joins neighbours of similar size until there are none.
@@ -92,7 +98,7 @@ impl Inner {
                 inputs.iter().map(|disk| disk.as_checkpoint_source(cutoff)).collect();
             let sink = UntilStopped { bytes: Vec::new(), stopping: &self.stopping };
             // Zeros in the place of what was proved sound may also break what the code relies on.
-            catch_unwind(AssertUnwindSafe(|| merge(kind, &sources, sink)))
+            catch_unwind(AssertUnwindSafe(|| merge(kind, &sources, self.form, sink)))
         };
         // What was made of zeros must not take the place of what may be read again.
         self.checked(watch, Ok(()))?;

@@ -11,7 +11,7 @@ use hashbrown::HashTable;
 use parking_lot::RwLock;
 use roaring::RoaringBitmap;
 
-use crate::format::{ByteWriter, DecodeError, FileKind, IntColumn, encode_sorted_ints};
+use crate::format::{ByteWriter, DecodeError, FileKind, PackedInts, encode_sorted_ints};
 use crate::io;
 use crate::segment::Damage;
 
@@ -271,7 +271,7 @@ impl IdFile {
         if first.checked_add(count).is_none() {
             return malformed("ordinals overflow");
         }
-        let column = IntColumn::open(&bytes[ends.clone()], count as usize)?;
+        let column = PackedInts::open(&bytes[ends.clone()], count as usize)?;
         let last = column.len().checked_sub(1).map_or(0, |last| column.get(last));
         if column.len() != count as usize || last != text.len() as u64 {
             return malformed("the ids do not fill their part");
@@ -302,7 +302,7 @@ impl IdFile {
     }
 
     fn id(&self, index: u32) -> Option<&[u8]> {
-        let ends = IntColumn::reopen(&self.bytes[self.ends.clone()], self.count as usize).ok()?;
+        let ends = PackedInts::reopen(&self.bytes[self.ends.clone()], self.count as usize).ok()?;
         let start = if index == 0 { 0 } else { ends.get(index as usize - 1) };
         let end = ends.get(index as usize);
         self.bytes[self.text.clone()].get(start as usize..end as usize)

@@ -28,7 +28,7 @@ pub struct Health {
     pub missing: Vec<MissingFile>,
     /// Files that turned out damaged while they were open: what needs them fails.
     pub damaged: Vec<String>,
-    /// Why the last write failed, if none succeeded since.
+    /// Why writes are refused: the last one failed, and none succeeded since, or the disk is nearly full.
     pub write_failure: Option<String>,
     /// Why nothing expires.
     pub expiry_halted: Option<String>,
@@ -106,7 +106,7 @@ impl Store {
             let mut writer = self.inner.writer.lock();
             // Nobody may be writing any more, because of what is told here.
             let _ = self.inner.resume(&mut writer);
-            writer.failed.clone()
+            writer.failed.clone().or_else(|| self.inner.check_disk().err().map(|problem| problem.detail))
         };
         let view = self.inner.view.read().without_tail();
         let segments = view.disk.iter().filter(|disk| disk.live.segment.check_mapped().is_err());

@@ -24,6 +24,7 @@ mod names;
 mod recover;
 mod rows;
 mod seal;
+mod sizes;
 mod snapshot;
 mod status;
 mod tombstones;
@@ -43,8 +44,9 @@ use roaring::RoaringBitmap;
 
 use crate::api::{Problem, ProblemClass};
 use crate::io::{Directory, Disk};
-use crate::limits::EXPIRY_PAUSE;
+use crate::limits::{DISK_RESERVE_SIZE, EXPIRY_PAUSE};
 use crate::model::{DocumentKind, Entity, EventBatch, IdentityMerge, ProfileWrite, TimeMs};
+use crate::segment::Form;
 use crate::wal::LogWriter;
 
 use clock::BelievedClock;
@@ -64,7 +66,9 @@ pub use clock::{Clock, SystemClock};
 pub(crate) use dictionary::IdFile;
 pub use documents::{Document, Documents};
 pub use health::{Health, MissingFile};
+pub use names::RefusedName;
 pub use rows::{FullRow, UserRows, profile_cells, rows_of};
+pub use sizes::{PartSize, StoreSizes};
 pub use snapshot::{Identity, Snapshot};
 pub use status::{StoreSize, StoreTelemetry};
 pub use view::LiveSegment;
@@ -81,6 +85,10 @@ pub struct StoreOptions {
     pub expire_after: Option<Duration>,
     /// Whether to believe the clock although the store was closed for long by it.
     pub trust_clock: bool,
+    /// Bytes of the disk that writes leave free, at most a twentieth of it.
+    pub disk_reserve: u64,
+    /// Whether segments are written in the fewest bytes, at the price of the time that queries take to read them.
+    pub small_segments: bool,
     /// By which events expire.
     pub clock: Arc<dyn Clock>,
 }
@@ -92,6 +100,8 @@ impl Default for StoreOptions {
             degraded: false,
             expire_after: None,
             trust_clock: false,
+            disk_reserve: DISK_RESERVE_SIZE,
+            small_segments: false,
             clock: Arc::new(SystemClock),
         }
     }
@@ -146,6 +156,9 @@ struct Inner {
     /// Segments that the manifest names and that are left out.
     missing: Arc<[MissingFile]>,
     clock: BelievedClock,
+    disk_reserve: u64,
+    /// In which segments on the disk are written.
+    form: Form,
     /// In milliseconds.
     expire_after: Option<TimeMs>,
     /// Released last, when everything that could write is gone.
@@ -221,6 +234,23 @@ impl Store {
         self.inner.telemetry.events_accepted.add(receipt.accepted);
         self.inner.telemetry.events_duplicate.add(receipt.duplicates);
         Ok(receipt)
+    }
+
+    /// Leaves out of a batch the events that have new names for which there is no room, and tells them. Those of the
+    /// others have their room from then on.
+    pub fn admissible(&self, batch: EventBatch) -> (EventBatch, Vec<RefusedName>) {
+        let refused = self.inner.writer.lock().names.admit_each(&batch);
+        if refused.is_empty() {
+            return (batch, refused);
+        }
+        let (mut kept, mut left_out) =
+            (EventBatch::new(), refused.iter().map(|refusal| refusal.row).peekable());
+        for (row, event) in batch.iter().enumerate() {
+            if left_out.next_if_eq(&row).is_none() {
+                kept.push_from(event);
+            }
+        }
+        (kept, refused)
     }
 
     /// Applies changes to profiles, all or nothing and durably.

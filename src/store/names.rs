@@ -11,6 +11,15 @@ use crate::limits::{EVENT_NAME_COUNT_MAX, PROPERTY_NAME_COUNT_MAX};
 use crate::model::{EventBatch, ProfileWrite};
 use crate::segment::{RowKind, Segment};
 
+/// Why an event of a batch is not stored: it has a new name, and there is no room for one.
+#[derive(Clone, Debug)]
+pub struct RefusedName {
+    /// The place of the event in the batch.
+    pub row: usize,
+    /// With the path within the event.
+    pub problem: Problem,
+}
+
 /// The names that a store has met since it was opened, with those in its segments.
 #[derive(Debug)]
 pub(super) struct Names {
@@ -55,25 +64,37 @@ impl Names {
     }
 
     /// Fails if the batch has names that are new and for which there is no room; else learns them.
-    ///
-    /// The problem tells the place in the batch.
-    pub fn admit_batch(&mut self, batch: &EventBatch) -> Result<(), Problem> {
+    pub fn admit_batch(&mut self, batch: &EventBatch) -> Result<(), RefusedName> {
         let UsedNames { mut events, mut properties } = UsedNames::of(batch);
         events.retain(|(name, _)| !self.events.contains(*name));
         properties.retain(|(name, _)| !self.properties.contains(*name));
-        if let Some((name, index)) = events.get(self.event_count_max.saturating_sub(self.events.len())) {
-            return Err(too_many("events", self.event_count_max, name).at(format!("/{index}/event")));
+        if let Some((name, row)) = events.get(self.event_count_max.saturating_sub(self.events.len())) {
+            let problem = too_many("events", self.event_count_max, name).at("/event");
+            return Err(RefusedName { row: *row, problem });
         }
-        if let Some((name, index)) =
+        if let Some((name, row)) =
             properties.get(self.property_count_max.saturating_sub(self.properties.len()))
         {
-            return Err(
-                too_many("properties", self.property_count_max, name).at(format!("/{index}/properties"))
-            );
+            let problem = too_many("properties", self.property_count_max, name).at("/properties");
+            return Err(RefusedName { row: *row, problem });
         }
         self.events.extend(events.into_iter().map(|(name, _)| Box::from(name)));
         self.properties.extend(properties.into_iter().map(|(name, _)| Box::from(name)));
         Ok(())
+    }
+
+    /// Learns the new names of the events for which there is room, one event after the other, and tells the others.
+    pub fn admit_each(&mut self, batch: &EventBatch) -> Vec<RefusedName> {
+        if self.admit_batch(batch).is_ok() {
+            return Vec::new();
+        }
+        let mut refused = Vec::new();
+        for (row, event) in batch.iter().enumerate() {
+            let mut one = EventBatch::new();
+            one.push_from(event);
+            refused.extend(self.admit_batch(&one).err().map(|refusal| RefusedName { row, ..refusal }));
+        }
+        refused
     }
 
     /// As [`Names::admit_batch`], for writes to profiles.
@@ -156,6 +177,10 @@ mod tests {
             store.bound_names(2, 3);
             store.ingest(batch(&[("a", "p"), ("b", "q"), ("a", "p")])).unwrap();
             let path = |events: &[(&str, &str)]| store.ingest(batch(events)).unwrap_err().path.unwrap();
+            let (kept, refused) = store.admissible(batch(&[("c", "p"), ("a", "q"), ("c", "q"), ("b", "p")]));
+            let rows: Vec<usize> = refused.iter().map(|refusal| refusal.row).collect();
+            assert_eq!((store.ingest(kept).unwrap().accepted, rows), (2, vec![0, 2]), "{round}");
+            assert_eq!(refused[1].problem.path.as_deref(), Some("/event"));
             assert_eq!(path(&[("a", "p"), ("c", "p")]), "/1/event", "{round}");
             let profile = |name: &str| ProfileWrite {
                 id: "ada".to_owned(),

@@ -25,7 +25,7 @@ use super::{Inner, Signal, StoreOptions, StoreTelemetry, Writer, io_problem};
 use crate::api::{Problem, ProblemClass};
 use crate::io::{Directory, publish};
 use crate::model::TimeMs;
-use crate::segment::{RowKind, Segment};
+use crate::segment::{Form, RowKind, Segment};
 use crate::wal::{Change, LogError, read_log};
 
 pub(super) fn corrupt(file: &str, what: impl std::fmt::Display) -> Problem {
@@ -122,6 +122,8 @@ pub(super) fn open(
         background,
         missing: missing.into(),
         clock,
+        disk_reserve: options.disk_reserve,
+        form: if options.small_segments { Form::Small } else { Form::Fast },
         expire_after: options.expire_after.map(|age| age.as_millis().min(i64::MAX as u128) as i64),
         _lock: lock,
     };

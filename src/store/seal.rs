@@ -18,7 +18,7 @@ use super::view::{DiskSegment, LiveSegment, Partition, Run};
 use super::{Inner, Writer, io_problem};
 use crate::api::Problem;
 use crate::io::{PublishError, publish};
-use crate::segment::{MergeSource, Segment, merge};
+use crate::segment::{MergeSource, RowKind, Segment, merge};
 
 /// The state at the moment when sealing began.
 struct Freeze {
@@ -118,10 +118,13 @@ impl Inner {
         for partition in partitions {
             let runs: Vec<&Run> = freeze.runs.iter().filter(|run| run.partition == partition).collect();
             let bytes = match runs[..] {
-                [run] if run.live.dead.is_empty() => run.live.segment.bytes().clone(),
+                // Of profiles a run is as small as it gets.
+                [run] if run.live.dead.is_empty() && partition.kind() != RowKind::Events => {
+                    run.live.segment.bytes().clone()
+                }
                 _ => {
                     let sources: Vec<MergeSource<'_>> = runs.iter().map(|run| run.live.as_source()).collect();
-                    let merged = merge(partition.kind(), &sources, Vec::new());
+                    let merged = merge(partition.kind(), &sources, self.form, Vec::new());
                     Bytes::from(merged.expect("runs in memory are sound"))
                 }
             };

@@ -8,7 +8,7 @@ use super::documents::Documents;
 use super::identity::Identities;
 use super::tombstones::Tombstones;
 use crate::model::{DAY_MS, EventBatch, TimeMs};
-use crate::segment::{BatchRow, MergeSource, RowKind, Segment, build, merge};
+use crate::segment::{BatchRow, Form, MergeSource, RowKind, Segment, build, merge};
 
 /// A segment and the ordinals whose rows in it are gone.
 #[derive(Clone, Debug)]
@@ -211,7 +211,8 @@ pub fn add_run(runs: &mut Vec<Run>, mut added: Run) {
     }) {
         let older = runs.remove(at);
         let sources = [older.live.as_source(), added.live.as_source()];
-        let bytes = merge(added.partition.kind(), &sources, Vec::new()).expect("runs in memory are sound");
+        let bytes = merge(added.partition.kind(), &sources, Form::Quick, Vec::new())
+            .expect("runs in memory are sound");
         added = run(added.partition, bytes);
     }
     if added.row_count() > 0 {

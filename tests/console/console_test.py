@@ -380,7 +380,7 @@ def screenshots():
         file = IMAGES / f"console-{name}.png"
         page.screenshot(path=file)
         page.context.close()
-        Image.open(file).convert("RGB").quantize(64, dither=Image.Dither.NONE).save(file, optimize=True)
+        Image.open(file).convert("RGB").quantize(200, dither=Image.Dither.NONE).save(file, optimize=True)
         print(f"{file.relative_to(ROOT)}: {file.stat().st_size // 1024} KiB")
     DrawsWhatTheApiSays.doClassCleanups()
 

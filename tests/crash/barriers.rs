@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use flywheeldb::Store;
 use flywheeldb::api::Problem;
-use flywheeldb::io::{AppendFile, Directory};
+use flywheeldb::io::{AppendFile, Directory, Space};
 use parking_lot::Mutex;
 
 use super::sim_disk::SimDisk;
@@ -133,6 +133,10 @@ impl Directory for Careless {
 
     fn list(&self) -> io::Result<Vec<(String, u64)>> {
         self.disk.list()
+    }
+
+    fn space(&self) -> io::Result<Space> {
+        self.disk.space()
     }
 }
 

@@ -10,7 +10,7 @@ use crate::api::Problem;
 use crate::ingest::dialects::{ListChange, ProfileChange, RecentIds, Writes};
 use crate::model::{Entity, IdentityMerge, ProfileWrite, Value};
 use crate::segment::RowKind;
-use crate::store::{Store, profile_cells};
+use crate::store::{RefusedName, Store, profile_cells};
 
 /// What the server keeps of its dealings with SDKs.
 #[derive(Debug, Default)]
@@ -33,7 +33,12 @@ pub fn apply(store: &Store, state: &DialectState, writes: Writes) -> Result<(), 
     change_profiles(store, state, Entity::User, writes.users)?;
     change_profiles(store, state, Entity::Account, writes.accounts)?;
     if !writes.events.is_empty() {
-        store.ingest(writes.events)?;
+        // As with all that an SDK sends: what is sound is stored, for it would send the rest again and again.
+        let (events, refused) = store.admissible(writes.events);
+        for RefusedName { row, problem } in refused {
+            tracing::warn!(row, %problem, "left out of what an SDK sent");
+        }
+        store.ingest(events)?;
     }
     Ok(())
 }

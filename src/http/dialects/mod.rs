@@ -24,7 +24,7 @@ use super::body;
 use super::handlers::{App, instant, now};
 use super::respond::{Refusal, Reply};
 use crate::api::{Problem, ProblemClass};
-use crate::ingest::dialects::{Answer, Call, Endpoint};
+use crate::ingest::dialects::{ADDRESSES, Answer, Call, Endpoint};
 
 pub(super) use apply::DialectState;
 
@@ -36,6 +36,12 @@ pub(super) fn endpoint_of(parts: &Parts) -> Option<Endpoint> {
     let content_type = header(&parts.headers, CONTENT_TYPE.as_str()).unwrap_or_default();
     let is_binary = parts.headers.contains_key("ce-specversion");
     Endpoint::find(parts.uri.path(), content_type, is_binary)
+}
+
+/// What metrics call an endpoint: the first of its addresses.
+pub(super) fn endpoint_label(endpoint: Endpoint) -> &'static str {
+    let mut addresses = ADDRESSES.iter().filter(|(_, known)| *known == endpoint);
+    addresses.next().expect("every endpoint has an address").0
 }
 
 impl App {
@@ -63,6 +69,9 @@ impl App {
         let asks_for_key = endpoint.is_write() && keeper.asks_for_keys(store);
         if !asks_for_key {
             keeper.admit(store, Access::Open, parts)?;
+        }
+        if endpoint.is_write() {
+            self.bridge.check_write_room()?;
         }
         let received = body::read(incoming, &parts.headers, &self.bodies).await?;
         let headers = parts.headers.iter();

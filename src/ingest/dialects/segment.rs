@@ -102,6 +102,8 @@ pub(super) fn settings(call: &Call) -> Answer {
         ("integrations", object([("Segment.io", destination)])),
         ("plan", object([])),
         ("edgeFunction", object([])),
+        // It would report on itself, to its vendor.
+        ("metrics", object([("sampleRate", number(0))])),
     ]);
     Answer::json(200, &body)
 }

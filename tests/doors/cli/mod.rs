@@ -69,6 +69,37 @@ impl Drop for Server {
 }
 
 #[test]
+fn sizes_add_up_to_the_files_of_the_store() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, file) = (folder.path().join("data"), folder.path().join("events.ndjson"));
+    let line = |user: usize, minute: usize| {
+        let time = format!("2026-03-0{}T10:{minute:02}:00Z", 1 + user % 5);
+        format!(
+            r#"{{"event":"view","user":"u{user}","time":"{time}","properties":{{"country":"C{}"}}}}"#,
+            user % 9
+        )
+    };
+    let lines: Vec<String> = (0..50).flat_map(|user| (0..40).map(move |m| line(user, m))).collect();
+    std::fs::write(&file, lines.join("\n")).unwrap();
+    assert!(flywheel(&data).arg("import").arg(&file).output().unwrap().status.success());
+    let output = flywheel(&data).args(["schema", "--sizes", "--format", "json"]).output().unwrap();
+    let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let of = |part: &str| {
+        let found = told["parts"].as_array().unwrap().iter().find(|told| told["part"] == part);
+        found.unwrap_or_else(|| panic!("{part} is told: {told}"))["bytes"].as_u64().unwrap()
+    };
+    assert_eq!(told["events"], 2000);
+    let on_disk: u64 =
+        std::fs::read_dir(&data).unwrap().map(|entry| entry.unwrap().metadata().unwrap().len()).sum();
+    assert_eq!(told["bytes"], on_disk);
+    assert!(of("times of events") > of("property country"), "a country is kept once for each user: {told}");
+    assert!(of("ids of users") > 0 && of("manifest") > 0 && of("days of activity") > 0);
+    let table =
+        String::from_utf8(flywheel(&data).args(["schema", "--sizes"]).output().unwrap().stdout).unwrap();
+    assert!(table.contains("bytes an event") && table.contains("2000 events"), "{table}");
+}
+
+#[test]
 fn wrong_usage_is_told_apart_from_failure() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");

@@ -26,7 +26,6 @@ mod question;
 mod retention;
 mod revenue;
 mod segmentation;
-mod signup;
 mod signups;
 mod split;
 mod stickiness;

@@ -12,7 +12,7 @@ use super::growth_model::{PARTS, part};
 use super::measure::{cell, share, whole};
 use super::question::{Question, count, field, text};
 use super::revenue::Book;
-use super::signup::{Signup, owned, owners, signups};
+use super::signups::{Signup, first_of_everybody, owners};
 use super::split::{Folding, Key, Split};
 use crate::support::reading;
 use crate::support::tables::Row;
@@ -105,7 +105,7 @@ impl<'a> Story<'a> {
         }
         let matching = |selector: &Json| -> Result<Vec<&'a Event>, Refusal> {
             let events = question.matching(&Selector::read(question, selector)?);
-            Ok(events.into_iter().filter(|event| owned(question, event)).collect())
+            Ok(events.into_iter().filter(|event| question.owner(event).is_some()).collect())
         };
         let all = matching(&Json::String("*".to_owned()))?;
         let seen: Vec<&Event> = all.iter().filter(|event| event.time < range.end).copied().collect();
@@ -121,20 +121,20 @@ impl<'a> Story<'a> {
             events.into_iter().map(|event| (event, folding.keys(&split.keys(question, event)))).collect()
         };
         let events_of = |name: &str| part(question, name).ok().map(matching).transpose();
-        let signups = events_of("signup")?.map(|events| signups(question, &split, &events));
+        let signups = events_of("signup")?.map(|events| first_of_everybody(question, &events));
         let (mut activated, mut converted) = (None, None);
         if let (Some(signups), Some(activate)) = (&signups, part(question, "activate").ok()) {
             let milestone = matching(activate)?;
             let at_least = field(activate, "at_least").map_or(Ok(1), count)?;
             let within = field(activate, "within").map(duration).transpose()?;
             let met = signups.iter().filter_map(|signup| {
-                let time = *signup.after(question, &milestone).get(at_least - 1)?;
+                let time = signup.later_of(question, &milestone).get(at_least - 1)?.time;
                 within.is_none_or(|within| time <= signup.time + within).then_some((signup.owner, time))
             });
             activated = Some(met.collect());
         }
         if let (Some(signups), Some(paid)) = (&signups, events_of("paid")?) {
-            let pays = |signup: &&Signup| !signup.after(question, &paid).is_empty();
+            let pays = |signup: &&Signup| !signup.later_of(question, &paid).is_empty();
             converted = Some(signups.iter().filter(pays).map(|signup| signup.owner).collect());
         }
         Ok(Story {
@@ -169,7 +169,10 @@ impl<'a> Story<'a> {
             .signups
             .iter()
             .flatten()
-            .filter(|signup| bucket.holds(signup.time) && self.folding.keys(&signup.keys).contains(key))
+            .filter(|signup| {
+                bucket.holds(signup.time)
+                    && self.folding.keys(&signup.keys(self.question, &self.split)).contains(key)
+            })
             .collect();
         if self.signups.is_some() {
             cells.push(("new_users", Some(whole(new.len()))));

@@ -8,6 +8,7 @@ use flywheeldb::model::{Event, TimeMs};
 use super::Refusal;
 use super::filter::Selector;
 use super::question::Question;
+use super::split::{Key, Split};
 
 /// Somebody's first matching event ever.
 pub struct Signup<'a> {
@@ -19,21 +20,29 @@ pub struct Signup<'a> {
 
 /// The sign-ups that lie in the range, by who.
 pub fn signups<'a>(question: &'a Question, selector: &Selector) -> Vec<Signup<'a>> {
+    let mut signups = first_of_everybody(question, &question.matching(selector));
+    signups.retain(|signup| question.in_range(signup.time));
+    signups
+}
+
+/// The first of these events of everybody, by who.
+pub fn first_of_everybody<'a>(question: &'a Question, events: &[&'a Event]) -> Vec<Signup<'a>> {
     let mut by_owner: BTreeMap<&str, Vec<&Event>> = BTreeMap::new();
-    for event in question.matching(selector) {
+    for event in events {
         if let Some(owner) = question.owner(event) {
             by_owner.entry(owner).or_default().push(event);
         }
     }
-    let mut signups = Vec::new();
-    for (owner, events) in by_owner {
+    let first = |(owner, events): (&'a str, Vec<&'a Event>)| {
         let time = events.iter().map(|event| event.time).min().expect("there is one");
-        if question.in_range(time) {
-            let tied = events.into_iter().filter(|event| event.time == time).collect();
-            signups.push(Signup { owner, time, tied });
-        }
-    }
-    signups
+        Signup { owner, time, tied: events.into_iter().filter(|event| event.time == time).collect() }
+    };
+    by_owner.into_iter().map(first).collect()
+}
+
+/// Who did any of these.
+pub fn owners<'a>(question: &Question, events: impl Iterator<Item = &'a Event>) -> BTreeSet<&'a str> {
+    events.filter_map(|event| question.owner(event)).collect()
 }
 
 impl<'a> Signup<'a> {
@@ -43,10 +52,20 @@ impl<'a> Signup<'a> {
         self.tied.iter().filter(|event| Some(&event.event) == name).copied().collect()
     }
 
+    /// The rows that it counts in, of tied ones the first.
+    pub fn keys(&self, question: &Question, split: &Split) -> BTreeSet<Key> {
+        split.smallest_keys(question, &self.tied)
+    }
+
     /// What the selector takes of theirs from the sign-up on, in order of time, without the sign-up itself.
     pub fn later(&self, question: &'a Question, selector: &Selector) -> Vec<&'a Event> {
+        self.later_of(question, &question.matching(selector))
+    }
+
+    /// The same of these events.
+    pub fn later_of(&self, question: &Question, events: &[&'a Event]) -> Vec<&'a Event> {
         let is_theirs = |event: &&Event| question.owner(event) == Some(self.owner) && event.time >= self.time;
-        let mut events: Vec<&Event> = question.matching(selector).into_iter().filter(is_theirs).collect();
+        let mut events: Vec<&Event> = events.iter().copied().filter(is_theirs).collect();
         let own = self.own();
         let itself = events.iter().position(|event| own.iter().any(|own| std::ptr::eq(*own, *event)));
         if let Some(itself) = itself {

@@ -11,7 +11,7 @@ use super::filter::{On, Selector, value_of};
 use super::growth_model::part;
 use super::measure::{cell, percentile, real, share, whole};
 use super::question::{Question, text};
-use super::signup::{Signup, owned, owners, signups};
+use super::signups::{Signup, first_of_everybody, owners};
 use super::split::{Key, Split};
 use crate::support::reading;
 use crate::support::tables::Row;
@@ -33,10 +33,10 @@ pub fn answer(question: &Question) -> Result<Vec<Row>, Refusal> {
     if split.has_event_properties() {
         return Err(Refusal::Invalid("not split by properties of events".to_owned()));
     }
-    let all = Invitations::read(question, &split)?;
+    let all = Invitations::read(question)?;
     // Whoever does anything in the range has a row.
     let any = Selector::read(question, &Json::String("*".to_owned()))?;
-    let events: Vec<&Event> = question.matching(&any).into_iter().filter(|e| owned(question, e)).collect();
+    let events = owned(question, &any);
     let in_range: Vec<&Event> =
         events.iter().copied().filter(|event| question.in_range(event.time)).collect();
     let folded = split.fold(
@@ -69,7 +69,7 @@ pub fn answer(question: &Question) -> Result<Vec<Row>, Refusal> {
                 .signups
                 .iter()
                 .filter(|signup| bucket.holds(signup.time) && question.in_range(signup.time))
-                .filter(|signup| fold[&signup.keys].contains(key))
+                .filter(|signup| fold[&signup.keys(question, &split)].contains(key))
                 .collect();
             let active = owners(question, events.iter().filter(here).copied()).len();
             row.extend(all.cells(question, &signups, active, window, here));
@@ -79,11 +79,15 @@ pub fn answer(question: &Question) -> Result<Vec<Row>, Refusal> {
     Ok(told)
 }
 
+/// What a selector takes of the events that somebody did who is counted.
+fn owned<'a>(question: &'a Question, selector: &Selector) -> Vec<&'a Event> {
+    question.matching(selector).into_iter().filter(|event| question.owner(event).is_some()).collect()
+}
+
 impl<'a> Invitations<'a> {
-    pub fn read(question: &'a Question, split: &Split) -> Result<Invitations<'a>, Refusal> {
+    pub fn read(question: &'a Question) -> Result<Invitations<'a>, Refusal> {
         let matching = |name: &str| -> Result<Vec<&'a Event>, Refusal> {
-            let events = question.matching(&Selector::read(question, part(question, name)?)?);
-            Ok(events.into_iter().filter(|event| owned(question, event)).collect())
+            Ok(owned(question, &Selector::read(question, part(question, name)?)?))
         };
         let inviter = text(part(question, "accept")?, "inviter")?;
         let inviter = inviter.ok_or_else(|| Refusal::Invalid("accepts name an inviter".to_owned()))?;
@@ -110,7 +114,7 @@ impl<'a> Invitations<'a> {
             Some((index, name))
         });
         Ok(Invitations {
-            signups: signups(question, split, &matching("signup")?),
+            signups: first_of_everybody(question, &matching("signup")?),
             invites: matching("invite")?,
             named: named.collect(),
             accepts,
@@ -205,8 +209,8 @@ impl<'a> Invitations<'a> {
 
     /// How many invitations somebody sent within a window of its signup, the signup itself left out.
     fn sent_after(&self, question: &Question, signup: &Signup, window: TimeMs) -> usize {
-        let sent = signup.after(question, &self.invites);
-        sent.into_iter().filter(|time| *time <= signup.time + window).count()
+        let sent = signup.later_of(question, &self.invites);
+        sent.into_iter().filter(|event| event.time <= signup.time + window).count()
     }
 
     fn generation(&self, question: &Question, signup: &Signup) -> usize {
@@ -239,13 +243,14 @@ fn tree(
         .filter(|signup| question.in_range(signup.time))
         .map(|signup| (signup, all.generation(question, signup)))
         .collect();
-    let keys: BTreeSet<Key> = told.iter().flat_map(|(signup, _)| fold[&signup.keys].clone()).collect();
-    let in_a_row = told.iter().filter(|(signup, _)| !fold[&signup.keys].is_empty());
+    let keys_of = |signup: &Signup| &fold[&signup.keys(question, split)];
+    let keys: BTreeSet<Key> = told.iter().flat_map(|(signup, _)| keys_of(signup).clone()).collect();
+    let in_a_row = told.iter().filter(|(signup, _)| !keys_of(signup).is_empty());
     let Some(last) = in_a_row.map(|(_, generation)| *generation).max() else { return Vec::new() };
     let mut rows = Vec::new();
     for generation in 0..=last {
         for key in &keys {
-            let own = |signup: &Signup, g: usize| g == generation && fold[&signup.keys].contains(key);
+            let own = |signup: &Signup, g: usize| g == generation && keys_of(signup).contains(key);
             let users: Vec<&Signup> = told.iter().filter(|(s, g)| own(s, *g)).map(|(s, _)| *s).collect();
             let is_of = |event: &&&Event| users.iter().any(|user| question.owner(event) == Some(user.owner));
             let invites =

@@ -38,6 +38,18 @@ pub const ZSTD_WINDOW_LOG_MAX: u32 = 23;
 /// Bytes of one file in a zip archive, decompressed: an hour of an export, which is read into memory.
 pub const ARCHIVED_FILE_SIZE_MAX: usize = 1 << 30;
 
+/// Exports that a server sends at once. Each holds a snapshot, and with it the files of that moment.
+pub const EXPORT_COUNT_MAX: usize = 2;
+
+/// Bytes of an object in S3 that are read by one request: a good deal more than the way there and back costs.
+pub const OBJECT_BLOCK_SIZE: u64 = 4 << 20;
+/// Blocks of an object that are kept while it is read, 64 MiB: the columns of a row group of Parquet are read side by side.
+pub const OBJECT_BLOCK_COUNT_MAX: usize = 16;
+/// Bytes of a part in which an object is written. S3 takes parts from 5 MiB on, and 10,000 of them: 156 GiB.
+pub const OBJECT_PART_SIZE: usize = 16 << 20;
+/// Parts of an object that are on their way at once.
+pub const OBJECT_PART_COUNT_MAX: usize = 4;
+
 /// Ids of sendings of SDKs that are remembered, of those whose time or effect an id alone does not fix: 5 MB, hours
 /// of retries.
 pub const RECENT_ID_COUNT_MAX: usize = 100_000;

@@ -11,6 +11,8 @@ pub struct RetentionQuery {
     pub birth: Selector,
     /// What counts as back.
     pub returns: Selector,
+    /// Whether the same was written for both.
+    pub returns_by_births: bool,
     /// Never [`Interval::Total`].
     pub interval: Interval,
     /// How many intervals each period after the birth's own is wide. The birth's own, period 0, is one wide.
@@ -72,9 +74,11 @@ pub enum ReturnMeasure {
 
 impl RetentionQuery {
     pub(super) fn parse(fields: &mut Fields<'_>) -> Result<RetentionQuery, Problem> {
-        let birth = Selector::parse(&fields.required("birth")?)?;
-        let returns =
-            fields.optional("return").map_or(Ok(Selector::any()), |selector| Selector::parse(&selector))?;
+        let birth_node = fields.required("birth")?;
+        let birth = Selector::parse(&birth_node)?;
+        let return_node = fields.optional("return");
+        let returns_by_births = return_node.as_ref().is_some_and(|node| node.json() == birth_node.json());
+        let returns = return_node.map_or(Ok(Selector::any()), |selector| Selector::parse(&selector))?;
         let interval = Interval::parse_repeated(fields)?;
         let mode_node = fields.optional("mode");
         let (mode, brackets) = mode_node.as_ref().map_or(Ok((ReturnMode::On, None)), parse_mode)?;
@@ -119,6 +123,7 @@ impl RetentionQuery {
         Ok(RetentionQuery {
             birth,
             returns,
+            returns_by_births,
             interval,
             widths,
             cohorts,

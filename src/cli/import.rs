@@ -19,9 +19,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use self::rejects::Rejects;
 use self::sink::Sink;
 use self::source::Source;
-use super::export::PARTS;
 use crate::api::{Problem, ProblemClass};
-use crate::export::Part;
+use crate::export::{PARTS, Part};
 use crate::ingest::Chunk;
 use crate::io::{is_directory_outside, size_outside};
 use crate::model::Entity;
@@ -51,6 +50,8 @@ Examples:
 #[command(after_long_help = MORE_HELP)]
 pub struct ImportArgs {
     /// Files to read, gzip or zstd or plain, or a directory that `flywheel export` made; `-` is the standard input
+    ///
+    /// Also s3:// and file:// addresses, in a program built with the feature object-store.
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
 
@@ -231,14 +232,14 @@ fn import_files(args: &ImportArgs, data: &Path, summary: &mut ImportSummary) -> 
         let chunk_event_count = sink.chunk_event_count();
         let source = Source::open(&path, what, args, chunk_event_count);
         done = source.and_then(|source| import_file(source, args, &mut sink, rejects, summary));
-        let flushed = rejects.flush();
-        summary.rejects.extend(own_rejects.into_written());
-        done = done.and(flushed);
+        done = done.and(own_rejects.finish().map(|written| summary.rejects.extend(written)));
         if done.is_err() {
             break;
         }
     }
-    summary.rejects.extend(shared_rejects.and_then(Rejects::into_written));
+    if let Some(rejects) = shared_rejects {
+        done = done.and(rejects.finish().map(|written| summary.rejects.extend(written)));
+    }
     sink.close().and(done)
 }
 

@@ -9,16 +9,32 @@ mod events;
 mod profiles;
 mod table;
 
-use std::io::Write;
+use std::io::{self, BufWriter, Stdout, Write};
 
 use crate::api::Problem;
+use crate::io::OutsideWriter;
 use crate::model::{Entity, EventBatch, TimeMs};
 use crate::store::Store;
 
 pub use table::{ExportFormat, RowWriter};
 
-/// A place to write a file to.
-pub type Destination = Box<dyn Write + Send>;
+/// A place to write a file to, which is whole when it was finished.
+pub trait Destination: Write + Send {
+    /// Ends the file.
+    fn finish(self: Box<Self>) -> io::Result<()>;
+}
+
+impl Destination for OutsideWriter {
+    fn finish(self: Box<Self>) -> io::Result<()> {
+        OutsideWriter::finish(*self)
+    }
+}
+
+impl Destination for BufWriter<Stdout> {
+    fn finish(mut self: Box<Self>) -> io::Result<()> {
+        self.flush()
+    }
+}
 
 /// What is written of a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +44,14 @@ pub enum Part {
     /// Pairs of ids that are one user.
     Identities,
 }
+
+/// The parts by name, in the order in which they are best read back: who is who before what they did.
+pub const PARTS: [(&str, Part); 4] = [
+    ("identities", Part::Identities),
+    ("users", Part::Profiles(Entity::User)),
+    ("accounts", Part::Profiles(Entity::Account)),
+    ("events", Part::Events),
+];
 
 /// Which events are written.
 #[derive(Clone, Debug, Default)]
@@ -45,7 +69,7 @@ pub fn export(
     part: Part,
     choice: &EventChoice,
     format: ExportFormat,
-    destination: Destination,
+    destination: Box<dyn Destination>,
 ) -> Result<u64, Problem> {
     let mut writer = RowWriter::new(part, format, destination)?;
     let mut row_count = 0;

@@ -36,6 +36,15 @@ pub enum ExportFormat {
 }
 
 impl ExportFormat {
+    /// What HTTP calls it.
+    pub fn content_type(self) -> &'static str {
+        match self {
+            ExportFormat::Parquet => "application/vnd.apache.parquet",
+            ExportFormat::Ndjson => "application/x-ndjson",
+            ExportFormat::Csv => "text/csv; charset=utf-8",
+        }
+    }
+
     /// The end of names of such files.
     pub fn extension(self) -> &'static str {
         match self {
@@ -54,14 +63,18 @@ pub struct RowWriter {
 }
 
 enum Form {
-    Ndjson(Destination),
-    Csv(Box<csv::Writer<Destination>>),
-    Parquet(Box<ArrowWriter<Destination>>),
+    Ndjson(Box<dyn Destination>),
+    Csv(Box<csv::Writer<Box<dyn Destination>>>),
+    Parquet(Box<ArrowWriter<Box<dyn Destination>>>),
 }
 
 impl RowWriter {
     /// Begins a file.
-    pub fn new(part: Part, format: ExportFormat, destination: Destination) -> Result<RowWriter, Problem> {
+    pub fn new(
+        part: Part,
+        format: ExportFormat,
+        destination: Box<dyn Destination>,
+    ) -> Result<RowWriter, Problem> {
         let form = match format {
             ExportFormat::Ndjson => Form::Ndjson(destination),
             ExportFormat::Csv => {
@@ -114,12 +127,12 @@ impl RowWriter {
 
     /// Ends the file.
     pub fn finish(self) -> Result<(), Problem> {
-        let mut destination = match self.form {
+        let destination = match self.form {
             Form::Ndjson(destination) => destination,
             Form::Csv(writer) => writer.into_inner().map_err(|error| failed(error.error()))?,
             Form::Parquet(writer) => writer.into_inner().map_err(|error| failed(&error))?,
         };
-        destination.flush().map_err(|error| failed(&error))
+        destination.finish().map_err(|error| failed(&error))
     }
 }
 

@@ -51,6 +51,7 @@ pub(super) fn needed(action: Action) -> Access {
         | Action::ListDocuments(_)
         | Action::ShowGrowthModel
         | Action::ShowArrivals
+        | Action::Export
         | Action::ShowMetrics => Access::Key(Scope::Read),
         Action::DeleteUser
         | Action::PutDocument(_)

@@ -17,6 +17,7 @@ use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bound
 use tokio::sync::{Semaphore, oneshot};
 
 use crate::api::{Problem, ProblemClass};
+use crate::limits::EXPORT_COUNT_MAX;
 use crate::query::step_back;
 use crate::store::{Health, Store};
 
@@ -65,6 +66,10 @@ pub(super) struct Bridge {
     /// Writes that wait for their turn.
     waiting_writes: Arc<AtomicUsize>,
     waiting_write_count_max: usize,
+    /// Work aside that may be begun still.
+    aside: Arc<Semaphore>,
+    /// Dropped when the last work aside has ended.
+    alive: Sender<()>,
     /// Quick reads that wait for a thread, and writes under way: those for whom a query that takes long makes way.
     wanting: Arc<AtomicUsize>,
 }
@@ -153,6 +158,8 @@ impl Bridge {
             writes,
             waiting_writes: Arc::default(),
             waiting_write_count_max: size.waiting_write_count_max,
+            aside: Arc::new(Semaphore::new(EXPORT_COUNT_MAX)),
+            alive,
             wanting: Arc::default(),
         };
         Ok((bridge, ReadThreads { ended }))
@@ -197,6 +204,27 @@ impl Bridge {
             }
             Err(TrySendError::Disconnected(_)) => Err(stopping()),
         }
+    }
+
+    /// Begins `work` on a thread of its own, which steps back for all others. It goes on when this has returned.
+    pub fn aside(&self, work: impl FnOnce(&Store) + Send + 'static) -> Result<(), Problem> {
+        let place = Arc::clone(&self.aside).try_acquire_owned().map_err(|_| {
+            let detail = format!("{EXPORT_COUNT_MAX} exports are under way, as many as there may be");
+            Problem::new(ProblemClass::Busy, detail).hint("ask again when one of them is done")
+        })?;
+        let (store, alive) = (Arc::clone(&self.store), self.alive.clone());
+        let begun = thread::Builder::new().name("aside".to_owned()).spawn(move || {
+            step_back();
+            let done = without_panic(|| {
+                work(&store);
+                Ok(())
+            });
+            // A bug is in the log already; its asker sees the answer break off.
+            drop(done);
+            drop(store);
+            drop((place, alive));
+        });
+        begun.map(|_| ()).map_err(|e| Problem::new(ProblemClass::Io, format!("cannot start a thread: {e}")))
     }
 
     /// What is wrong with the store. Waits for no query and no write.

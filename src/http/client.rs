@@ -2,11 +2,14 @@
 
 use std::error::Error as _;
 use std::future::Future;
+use std::io::Write;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, Uri};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::{Client as HttpClient, Error};
 use hyper_util::rt::TokioExecutor;
@@ -22,7 +25,7 @@ pub struct Client {
     url: String,
     /// What `Authorization` says.
     authorization: Option<HeaderValue>,
-    http: HttpClient<HttpConnector, Full<Bytes>>,
+    http: HttpClient<HttpsConnector<HttpConnector>, Full<Bytes>>,
     runtime: Runtime,
 }
 
@@ -32,14 +35,18 @@ impl Client {
     pub fn new(url: &str, key: Option<&str>) -> Result<Client, Problem> {
         let url = url.trim_end_matches('/');
         let parsed = url.parse::<Uri>().ok();
-        if parsed.as_ref().and_then(Uri::scheme_str) != Some("http") {
-            return Err(Problem::invalid(format!("{url:?} is not the address of a server"))
-                .hint("it looks like http://127.0.0.1:7070; https is not spoken yet"));
-        }
+        let is_tls = match parsed.as_ref().and_then(Uri::scheme_str) {
+            Some("http") => false,
+            Some("https") => true,
+            _ => {
+                return Err(Problem::invalid(format!("{url:?} is not the address of a server"))
+                    .hint("it looks like http://127.0.0.1:7070 or https://flywheel.example.com"));
+            }
+        };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime
             .map_err(|e| Problem::new(ProblemClass::Io, format!("cannot prepare to ask a server: {e}")))?;
-        let http = HttpClient::builder(TokioExecutor::new()).build_http();
+        let http = HttpClient::builder(TokioExecutor::new()).build(connector(is_tls));
         let authorization = key.map(|key| {
             let mut value = HeaderValue::from_str(&format!("Bearer {key}"))
                 .map_err(|_| Problem::invalid("the key has characters that no key has"))?;
@@ -65,6 +72,29 @@ impl Client {
         self.send(Method::GET, path, None, Bytes::new())
     }
 
+    /// Writes what is at a path, as it arrives. Returns how many bytes that were.
+    pub fn get_into(&self, path: &str, out: &mut dyn Write) -> Result<u64, Problem> {
+        let request = self.request(Method::GET, path, None, Bytes::new())?;
+        let exchange = self.http.request(request);
+        self.runtime.block_on(async {
+            let response = exchange.await.map_err(|e| self.unanswered(&e))?;
+            let status = response.status().as_u16();
+            let mut body = response.into_body();
+            if !(200..300).contains(&status) {
+                let told = body.collect().await.map_err(|e| self.broken(&e))?.to_bytes();
+                return Err(told_problem(status, &told));
+            }
+            let mut size = 0;
+            while let Some(frame) = body.frame().await {
+                let Ok(bytes) = frame.map_err(|e| self.broken(&e))?.into_data() else { continue };
+                let written = out.write_all(&bytes);
+                written.map_err(|e| Problem::new(ProblemClass::Io, format!("cannot write it: {e}")))?;
+                size += bytes.len() as u64;
+            }
+            Ok(size)
+        })
+    }
+
     /// Deletes what is at `/v1/` and these segments.
     pub fn delete(&self, segments: &[&str]) -> Result<Vec<u8>, Problem> {
         let segments: Vec<_> = segments.iter().map(|segment| percent_encode(segment)).collect();
@@ -78,6 +108,19 @@ impl Client {
         content_type: Option<&str>,
         body: Bytes,
     ) -> Result<Vec<u8>, Problem> {
+        let request = self.request(method, path, content_type, body)?;
+        let exchange = self.http.request(request);
+        let (status, body) = self.runtime.block_on(self.exchange(exchange))?;
+        if (200..300).contains(&status) { Ok(body) } else { Err(told_problem(status, &body)) }
+    }
+
+    fn request(
+        &self,
+        method: Method,
+        path: &str,
+        content_type: Option<&str>,
+        body: Bytes,
+    ) -> Result<Request<Full<Bytes>>, Problem> {
         let mut request = Request::builder().method(method).uri(format!("{}{path}", self.url));
         if let Some(content_type) = content_type {
             request = request.header(CONTENT_TYPE, content_type);
@@ -85,29 +128,46 @@ impl Client {
         if let Some(authorization) = &self.authorization {
             request = request.header(AUTHORIZATION, authorization);
         }
-        let request = request
+        request
             .body(Full::new(body))
-            .map_err(|e| Problem::invalid(format!("{}{path} is not an address: {e}", self.url)))?;
-        let exchange = self.http.request(request);
-        let (status, body) = self.runtime.block_on(self.exchange(exchange))?;
-        if (200..300).contains(&status) { Ok(body) } else { Err(told_problem(status, &body)) }
+            .map_err(|e| Problem::invalid(format!("{}{path} is not an address: {e}", self.url)))
+    }
+
+    fn unanswered(&self, error: &Error) -> Problem {
+        let reason = error.source().map_or_else(|| error.to_string(), innermost);
+        let detail = format!("cannot ask {}: {reason}", self.url);
+        Problem::new(ProblemClass::Io, detail).hint("is the server running? flywheel serve starts one")
+    }
+
+    fn broken(&self, error: &hyper::Error) -> Problem {
+        Problem::new(ProblemClass::Io, format!("the answer of {} broke off: {error}", self.url))
     }
 
     async fn exchange(
         &self,
         exchange: impl Future<Output = Result<hyper::Response<hyper::body::Incoming>, Error>>,
     ) -> Result<(u16, Vec<u8>), Problem> {
-        let response = exchange.await.map_err(|e| {
-            let reason = e.source().map_or_else(|| e.to_string(), innermost);
-            let detail = format!("cannot ask {}: {reason}", self.url);
-            Problem::new(ProblemClass::Io, detail).hint("is the server running? flywheel serve starts one")
-        })?;
+        let response = exchange.await.map_err(|e| self.unanswered(&e))?;
         let status = response.status().as_u16();
-        let body = response.into_body().collect().await.map_err(|e| {
-            Problem::new(ProblemClass::Io, format!("the answer of {} broke off: {e}", self.url))
-        })?;
+        let body = response.into_body().collect().await.map_err(|e| self.broken(&e))?;
         Ok((status, body.to_bytes().into()))
     }
+}
+
+/// Connects in the clear, or by TLS to whom the system's certificates vouch for (`SSL_CERT_FILE` names others).
+fn connector(is_tls: bool) -> HttpsConnector<HttpConnector> {
+    let mut roots = rustls::RootCertStore::empty();
+    if is_tls {
+        // Single ones that cannot be read do no harm; without any the connection fails and says so.
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("the provider knows the default versions")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    HttpsConnectorBuilder::new().with_tls_config(config).https_or_http().enable_http1().build()
 }
 
 /// The first cause: what the system said.

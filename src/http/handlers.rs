@@ -32,9 +32,7 @@ use super::respond::{self, Refusal, Reply};
 use super::routes::{Action, Found, Routes};
 use super::validator::Validator;
 use crate::api::{Format, Json, Problem, ProblemClass, nearest};
-use crate::ingest::{
-    OnError, ParsedEvents, Rejected, parse_events_within, parse_identities, parse_profiles,
-};
+use crate::ingest::{OnError, ParsedEvents, Rejected, parse_events_within, parse_identities, parse_profiles};
 use crate::io::Disk;
 use crate::limits::{
     ARRIVAL_COUNT_MAX, BACKUP_NAME_SIZE_MAX, TIMELINE_EVENT_COUNT_DEFAULT, TIMELINE_EVENT_COUNT_MAX,
@@ -154,6 +152,7 @@ impl App {
                 console::show(call.segment.as_deref(), &parts.headers)
             }
             Action::ShowArrivals => call.show_arrivals(),
+            Action::Export => call.export(),
             Action::ShowHealth => Ok(respond::json(StatusCode::OK, &json!({"status": "ok"}))),
             Action::ShowReadiness => Ok(self.show_readiness().await),
             Action::ShowMetrics => {
@@ -244,7 +243,7 @@ impl Call<'_> {
     async fn show_user(&mut self) -> Result<Reply, Problem> {
         let user = self.segment();
         let limit = timeline_limit(self.parameters.get("limit"))?;
-        let before = self.parameters.get("before").map(time_parameter).transpose()?;
+        let before = self.parameters.get("before").map(|text| time_parameter("before", text)).transpose()?;
         let problem = no_such_user(&user);
         let found = self.app.bridge.read(Lane::Look, move |store| store.user(&user, limit, before)).await?;
         found.map(|body| respond::json(StatusCode::OK, &body)).ok_or(problem)
@@ -253,7 +252,7 @@ impl Call<'_> {
     async fn show_account(&mut self) -> Result<Reply, Problem> {
         let account = self.segment();
         let limit = timeline_limit(self.parameters.get("limit"))?;
-        let before = self.parameters.get("before").map(time_parameter).transpose()?;
+        let before = self.parameters.get("before").map(|text| time_parameter("before", text)).transpose()?;
         let problem = Problem::new(ProblemClass::NotFound, format!("there is no account {account:?}"));
         let found =
             self.app.bridge.read(Lane::Look, move |store| store.account(&account, limit, before)).await?;
@@ -466,9 +465,9 @@ fn time_max(text: Option<&str>, most: Duration) -> Result<Duration, Problem> {
 }
 
 /// A time in the address: epoch milliseconds, RFC 3339 or a date in UTC.
-fn time_parameter(text: &str) -> Result<TimeMs, Problem> {
+pub(super) fn time_parameter(name: &str, text: &str) -> Result<TimeMs, Problem> {
     let wrong = |reason: Cow<'_, str>| {
-        let problem = Problem::invalid(format!("the query parameter \"before\" is {text:?}: {reason}"));
+        let problem = Problem::invalid(format!("the query parameter {name:?} is {text:?}: {reason}"));
         problem.hint("give epoch milliseconds, or a time such as 2024-03-01T09:30:00Z")
     };
     match text.parse() {
@@ -510,11 +509,11 @@ mod tests {
 
     #[test]
     fn times_in_the_address_are_read_as_in_bodies() {
-        assert_eq!(time_parameter("1709285400250"), Ok(1_709_285_400_250));
-        assert_eq!(time_parameter("2024-03-01T09:30:00.250Z"), Ok(1_709_285_400_250));
-        assert_eq!(time_parameter("2024-03-01"), Ok(1_709_251_200_000));
-        assert!(time_parameter("9223372036854775807").is_err());
-        assert!(time_parameter("yesterday").is_err());
+        assert_eq!(time_parameter("before", "1709285400250"), Ok(1_709_285_400_250));
+        assert_eq!(time_parameter("before", "2024-03-01T09:30:00.250Z"), Ok(1_709_285_400_250));
+        assert_eq!(time_parameter("before", "2024-03-01"), Ok(1_709_251_200_000));
+        assert!(time_parameter("before", "9223372036854775807").is_err());
+        assert!(time_parameter("before", "yesterday").is_err());
     }
 
     #[test]

@@ -5,10 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http_body_util::Full;
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
-use hyper::{Method, Response, StatusCode};
+use hyper::{Method, StatusCode};
 use parking_lot::Mutex;
 
 use super::bridge::Lane;
@@ -52,6 +50,11 @@ impl Metrics {
         let known = ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"];
         let method = known.into_iter().find(|known| *known == method.as_str()).unwrap_or("other");
         *self.requests.lock().entry((method, route, status)).or_default() += 1;
+    }
+
+    /// How many requests were answered, unless one is under way.
+    pub fn answered_while_idle(&self) -> Option<u64> {
+        (self.in_flight.load(Ordering::Relaxed) == 0).then(|| self.requests.lock().values().sum())
     }
 
     /// Notes a refusal, of a request or a connection.
@@ -110,7 +113,7 @@ impl App {
         self.tell_connections(&mut out);
         self.tell_store(&mut out, is_ready, takes_writes);
         process::tell(&mut out);
-        let mut reply = Response::new(Full::new(Bytes::from(out.finish())));
+        let mut reply = Reply::new(out.finish().into());
         *reply.status_mut() = StatusCode::OK;
         reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(telemetry::CONTENT_TYPE));
         reply.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));

@@ -24,6 +24,7 @@ mod connections;
 mod console;
 mod dialects;
 mod documents;
+mod export;
 mod farewell;
 mod framing;
 mod handlers;
@@ -47,6 +48,9 @@ mod tls;
 mod validator;
 
 pub use client::Client;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use framing::Framing;
 pub use handlers::{QUERY_KINDS, now};
 pub use keys::fresh_random;
+pub(crate) use parameters::percent_encode;
 pub use server::Server;

@@ -1,7 +1,12 @@
 //! Makes answers.
 
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
 use bytes::Bytes;
 use http_body_util::Full;
+use hyper::body::{Body, Frame, SizeHint};
 use hyper::header::{
     ACCEPT, ACCEPT_ENCODING, ALLOW, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE,
     ETAG, HeaderValue, REFERRER_POLICY, RETRY_AFTER, VARY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
@@ -10,10 +15,54 @@ use hyper::{Response, StatusCode};
 use serde::Serialize;
 
 use super::console::Asset;
+use super::export::Pieces;
 use crate::api::{Format, Problem, ProblemClass};
 
 /// An answer, ready to be sent.
-pub(super) type Reply = Response<Full<Bytes>>;
+pub(super) type Reply = Response<ReplyBody>;
+
+/// The body of an answer.
+#[derive(Debug)]
+pub(super) enum ReplyBody {
+    Whole(Full<Bytes>),
+    /// Still being made.
+    Pieces(Pieces),
+}
+
+impl Default for ReplyBody {
+    fn default() -> ReplyBody {
+        ReplyBody::Whole(Full::default())
+    }
+}
+
+impl<T: Into<Bytes>> From<T> for ReplyBody {
+    fn from(bytes: T) -> ReplyBody {
+        ReplyBody::Whole(Full::new(bytes.into()))
+    }
+}
+
+impl Body for ReplyBody {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        match self.get_mut() {
+            ReplyBody::Whole(bytes) => Pin::new(bytes).poll_frame(cx).map_err(|never| match never {}),
+            ReplyBody::Pieces(pieces) => pieces.poll(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self, ReplyBody::Whole(bytes) if bytes.is_end_stream())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            ReplyBody::Whole(bytes) => bytes.size_hint(),
+            ReplyBody::Pieces(_) => SizeHint::default(),
+        }
+    }
+}
 
 /// A problem, and what its answer's header must say besides.
 #[derive(Debug)]
@@ -50,10 +99,15 @@ pub(super) fn table(format: Format, encoded: Vec<u8>, tag: Option<&str>) -> Repl
 
 /// Tells that the result which the asker has still holds.
 pub(super) fn not_modified(tag: &str) -> Reply {
-    let mut reply = Response::new(Full::default());
+    let mut reply = Reply::default();
     *reply.status_mut() = StatusCode::NOT_MODIFIED;
     keep_if_asked(&mut reply, Some(tag));
     reply
+}
+
+/// Sends a body that is still being made.
+pub(super) fn pieces(content_type: &'static str, pieces: Pieces) -> Reply {
+    reply(StatusCode::OK, content_type, ReplyBody::Pieces(pieces))
 }
 
 /// Lets the asker keep a result, if it asks each time whether it still holds.
@@ -85,7 +139,7 @@ pub(super) fn asset(asset: &Asset, bytes: Bytes, is_compressed: bool) -> Reply {
 
 /// Tells that the file which the asker has is still the same.
 pub(super) fn held_asset(asset: &Asset) -> Reply {
-    let mut reply = Response::new(Full::default());
+    let mut reply = Reply::default();
     *reply.status_mut() = StatusCode::NOT_MODIFIED;
     keep_asset(&mut reply, asset);
     reply
@@ -118,8 +172,8 @@ pub(super) fn refusal(refusal: &Refusal) -> Reply {
     reply
 }
 
-fn reply(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Reply {
-    let mut reply = Response::new(Full::new(body.into()));
+fn reply(status: StatusCode, content_type: &'static str, body: impl Into<ReplyBody>) -> Reply {
+    let mut reply = Response::new(body.into());
     *reply.status_mut() = status;
     let headers = reply.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));

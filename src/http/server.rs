@@ -207,6 +207,9 @@ impl Server {
     }
 }
 
+/// How long nothing happens before a server counts as idle; a little longer than people look at an answer.
+const IDLE_TIME: Duration = Duration::from_secs(5);
+
 /// Time for queries to see that nobody waits for them any more.
 const LAST_WAIT: Duration = Duration::from_secs(1);
 
@@ -220,6 +223,7 @@ async fn accept(
     let graceful = GracefulShutdown::new();
     let farewells = Farewells::default();
     let mut stop = pin!(stop);
+    tokio::spawn(return_memory_when_idle(Arc::clone(&app)));
     loop {
         let accepted = tokio::select! {
             () = &mut stop => break,
@@ -250,6 +254,22 @@ async fn accept(
         tracing::warn!("connections are closed with requests in flight");
     }
     stopping
+}
+
+/// Gives free memory back to the system once nothing was asked and nothing changed for a while.
+async fn return_memory_when_idle(app: Arc<App>) {
+    let (mut before, mut returned) = (None, None);
+    loop {
+        tokio::time::sleep(IDLE_TIME).await;
+        let answered = app.metrics.answered_while_idle();
+        let now = answered.map(|answered| (answered, app.bridge.store().snapshot().number));
+        if now.is_some() && now == before && now != returned {
+            // Whatever became of it, there is nothing more to be done about it.
+            let _ = tokio::task::spawn_blocking(process::return_memory).await;
+            returned = now;
+        }
+        before = now;
+    }
 }
 
 /// Whether accepting failed because of the one connection, and the next may be taken at once.

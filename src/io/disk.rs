@@ -1,8 +1,12 @@
 //! The real disk.
-#![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "this is the one home of std::fs")]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "this is a home of std::fs, and outside.rs the other"
+)]
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -39,11 +43,22 @@ impl Disk {
     }
 }
 
+/// The lock of a directory. It is taken off and not just closed: a program that another thread is about to start shares
+/// the open file until it begins.
+struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // If this fails, the lock goes with the last handle of the file.
+        let _ = flock(&self.0, FlockOperation::Unlock);
+    }
+}
+
 impl Directory for Disk {
     fn lock(&self) -> io::Result<Box<dyn Send + Sync>> {
         let file = OpenOptions::new().create(true).truncate(false).write(true).open(self.at(LOCK_NAME))?;
         flock(&file, FlockOperation::NonBlockingLockExclusive)?;
-        Ok(Box::new(file))
+        Ok(Box::new(Lock(file)))
     }
 
     fn create(&self, name: &str) -> io::Result<Box<dyn AppendFile>> {
@@ -102,37 +117,4 @@ impl AppendFile for DiskFile {
     fn sync(&mut self) -> io::Result<()> {
         self.0.sync_data()
     }
-}
-
-/// Opens a user's file outside the store for reading: imports, queries, settings.
-pub fn read_outside(path: &Path) -> io::Result<impl Read + Send + use<>> {
-    File::open(path)
-}
-
-/// A user's file outside the store, to be read in any order.
-pub type OutsideFile = File;
-
-/// Opens a user's file outside the store for reading it in any order: Parquet, zip.
-pub fn open_outside(path: &Path) -> io::Result<OutsideFile> {
-    File::open(path)
-}
-
-/// The size in bytes of a user's file outside the store, if it is a regular file.
-pub fn size_outside(path: &Path) -> Option<u64> {
-    fs::metadata(path).ok().filter(fs::Metadata::is_file).map(|metadata| metadata.len())
-}
-
-/// Makes a user's directory outside the store, if it is not there.
-pub fn make_outside(path: &Path) -> io::Result<()> {
-    fs::create_dir_all(path)
-}
-
-/// Whether a user's path outside the store is a directory.
-pub fn is_directory_outside(path: &Path) -> bool {
-    path.is_dir()
-}
-
-/// Creates or empties a user's file outside the store: rejects, exports.
-pub fn write_outside(path: &Path) -> io::Result<impl Write + Send + use<>> {
-    File::create(path)
 }

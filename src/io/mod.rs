@@ -9,17 +9,21 @@
 
 mod disk;
 mod fault;
+#[cfg(feature = "object-store")]
+mod objects;
+mod outside;
 
 use std::fmt::Debug;
 use std::io;
 
 use bytes::Bytes;
 
-pub use disk::{
-    Disk, OutsideFile, is_directory_outside, make_outside, open_outside, read_outside, size_outside,
-    write_outside,
-};
+pub use disk::Disk;
 pub use fault::{check_mappings, fault_count, is_intact};
+pub use outside::{
+    OutsideFile, OutsideWriter, beside_outside, is_directory_outside, make_outside, open_outside,
+    read_outside, size_outside, write_outside,
+};
 
 /// The directory of one store.
 pub trait Directory: Send + Sync + Debug {

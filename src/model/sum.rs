@@ -33,7 +33,18 @@ impl ExactSum {
     }
 
     /// Adds `mantissa × 10^exponent`.
+    #[inline]
     pub fn add_scaled(&mut self, mantissa: i128, exponent: i32) {
+        if i32::from(self.exponent) == exponent
+            && let Some(sum) = self.mantissa.checked_add(mantissa)
+        {
+            self.mantissa = sum;
+            return;
+        }
+        self.add_at_finest(mantissa, exponent);
+    }
+
+    fn add_at_finest(&mut self, mantissa: i128, exponent: i32) {
         if mantissa == 0 {
             return;
         }

@@ -5,6 +5,7 @@ use std::cmp::Ordering;
 use roaring::RoaringBitmap;
 use serde::{Deserialize, Serialize};
 
+use super::columns::Term;
 use crate::api::Measure;
 use crate::model::{Decimal, ExactSum, Number};
 
@@ -18,7 +19,7 @@ pub trait Amount: Clone + Default {
 
 /// An amount of the numbers of a property.
 pub trait NumberAmount: Amount {
-    fn add(&mut self, number: Number);
+    fn add(&mut self, term: Term);
 }
 
 /// The value of a measure.
@@ -137,8 +138,9 @@ impl Amount for ExactSum {
 }
 
 impl NumberAmount for ExactSum {
-    fn add(&mut self, number: Number) {
-        ExactSum::add(self, number);
+    #[inline]
+    fn add(&mut self, term: Term) {
+        self.add_scaled(term.mantissa, term.exponent);
     }
 }
 
@@ -160,8 +162,9 @@ impl Amount for Average {
 }
 
 impl NumberAmount for Average {
-    fn add(&mut self, number: Number) {
-        self.sum.add(number);
+    #[inline]
+    fn add(&mut self, term: Term) {
+        NumberAmount::add(&mut self.sum, term);
         self.count += 1;
     }
 }
@@ -175,8 +178,8 @@ pub struct Extremes {
 impl Amount for Extremes {
     fn merge(&mut self, other: &Extremes) {
         if let Some((least, greatest)) = other.bounds {
-            self.add(least);
-            self.add(greatest);
+            self.cover(least);
+            self.cover(greatest);
         }
     }
 
@@ -188,13 +191,20 @@ impl Amount for Extremes {
     }
 }
 
-impl NumberAmount for Extremes {
+impl Extremes {
     #[inline]
-    fn add(&mut self, number: Number) {
+    fn cover(&mut self, number: Number) {
         self.bounds = Some(match self.bounds {
             None => (number, number),
             Some((least, greatest)) => (least.min(number), greatest.max(number)),
         });
+    }
+}
+
+impl NumberAmount for Extremes {
+    #[inline]
+    fn add(&mut self, term: Term) {
+        self.cover(term.number());
     }
 }
 
@@ -211,6 +221,14 @@ pub struct Values {
 const RECENT_COUNT_MIN: usize = 256;
 
 impl Values {
+    #[inline]
+    fn keep(&mut self, number: Number) {
+        self.recent.push(number);
+        if self.recent.len() >= self.counts.len().max(RECENT_COUNT_MIN) {
+            self.settle();
+        }
+    }
+
     fn settle(&mut self) {
         self.recent.sort_unstable();
         let mut counts: Vec<(Number, u64)> = Vec::new();
@@ -256,7 +274,7 @@ fn merge_counts(a: &[(Number, u64)], b: &[(Number, u64)]) -> Vec<(Number, u64)> 
 impl Amount for Values {
     fn merge(&mut self, other: &Values) {
         self.counts = merge_counts(&self.counts, &other.counts);
-        other.recent.iter().for_each(|number| self.add(*number));
+        other.recent.iter().for_each(|number| self.keep(*number));
     }
 
     fn told(&self, measure: &Measure) -> Measured {
@@ -267,11 +285,8 @@ impl Amount for Values {
 
 impl NumberAmount for Values {
     #[inline]
-    fn add(&mut self, number: Number) {
-        self.recent.push(number);
-        if self.recent.len() >= self.counts.len().max(RECENT_COUNT_MIN) {
-            self.settle();
-        }
+    fn add(&mut self, term: Term) {
+        self.keep(term.number());
     }
 }
 
@@ -303,7 +318,7 @@ mod tests {
     fn a_percentile_is_the_smallest_value_with_that_share_at_or_below_it() {
         let percentile = |percent, numbers: &[i64]| {
             let mut values = Values::default();
-            numbers.iter().for_each(|number| values.add(Number::from(*number)));
+            numbers.iter().for_each(|number| values.keep(Number::from(*number)));
             values.percentile(percent)
         };
         assert_eq!(percentile(50, &[]), None);
@@ -322,7 +337,7 @@ mod tests {
             .iter()
             .map(|texts| {
                 let mut values = Values::default();
-                texts.iter().for_each(|text| values.add(number(text)));
+                texts.iter().for_each(|text| values.keep(number(text)));
                 serde_json::from_str(&serde_json::to_string(&values).unwrap()).unwrap()
             })
             .collect();

@@ -73,12 +73,16 @@ pub fn find_foundings(
 /// A value in the order of rows, in which null is last.
 pub(super) type Label<'a> = (bool, Option<&'a Value>);
 
-/// The rows of the result that an event belongs to, in their order, by their names.
+/// The rows of the result that an event belongs to, in their order, by their names. Who is in none of the cohorts of a
+/// breakdown is in no row, but the values of its other properties are counted: they order it all the same.
 pub(super) fn combinations<'a>(row: usize, codes: &[Codes], labels: &[&'a [Value]]) -> Vec<Vec<Label<'a>>> {
     let mut combinations: Vec<Vec<Label<'a>>> = vec![Vec::new()];
     for (codes, labels) in codes.iter().zip(labels) {
         let label = |code: &u32| (*code == NULL_CODE, labels.get(*code as usize));
-        let of_row: Vec<Label<'a>> = codes.of(row).iter().map(label).collect();
+        let mut of_row: Vec<Label<'a>> = codes.of(row).iter().map(label).collect();
+        if of_row.is_empty() {
+            of_row.push((true, None));
+        }
         combinations = combinations
             .iter()
             .flat_map(|start| of_row.iter().map(move |label| start.iter().copied().chain([*label]).collect()))

@@ -135,6 +135,27 @@ impl Unpacked<'_> {
     }
 }
 
+/// A number as a column has it, `mantissa × 10^exponent`: not in the one form that equal numbers share, which takes as
+/// long to find as a sum takes to add it.
+#[derive(Clone, Copy, Debug)]
+pub struct Term {
+    pub mantissa: i128,
+    pub exponent: i32,
+}
+
+impl Term {
+    pub fn number(self) -> Number {
+        Number::new(self.mantissa, self.exponent)
+            .expect("columns of other exponents are read number by number")
+    }
+}
+
+impl From<Number> for Term {
+    fn from(number: Number) -> Term {
+        Term { mantissa: number.mantissa(), exponent: number.exponent() }
+    }
+}
+
 /// Where the numbers of a property are in the rows of a group.
 enum Source<'c> {
     Absent,
@@ -147,6 +168,8 @@ enum Source<'c> {
         mantissas: Unpacked<'c>,
         mantissa_min: i64,
         exponent: i32,
+        /// Whether every mantissa makes a number with the exponent.
+        is_any_number: bool,
         presence: Option<Unpacked<'c>>,
     },
 }
@@ -156,7 +179,7 @@ pub(super) fn numbers(
     scan: &Scan<'_>,
     property: &str,
     rows: &Rows,
-    f: &mut dyn FnMut(usize, Number),
+    f: &mut dyn FnMut(usize, Term),
 ) -> Result<(), Problem> {
     debug_assert_eq!(rows.refs.len(), rows.keys.len(), "a property needs to know where rows are");
     let groups = Groups::of(rows);
@@ -173,18 +196,19 @@ pub(super) fn numbers(
                     let row = rows.refs[place];
                     let number = numbers.get(codes.get(row.row) as usize);
                     if let Some(number) = number.ok_or_else(|| unknown_code(scan, row.segment))? {
-                        f(place, *number);
+                        f(place, Term::from(*number));
                     }
                 }
             }
-            Source::Numbers { mantissas, mantissa_min, exponent, presence } => {
+            Source::Numbers { mantissas, mantissa_min, exponent, is_any_number, presence } => {
                 for place in run {
                     let row = rows.refs[place].row;
                     if presence.as_ref().is_none_or(|presence| presence.get(row) != 0) {
                         let mantissa = mantissa_min.wrapping_add(mantissas.get(row) as i64);
-                        if let Some(number) = number(mantissa, *exponent)?.as_number() {
-                            f(place, number);
+                        if !is_any_number {
+                            number(mantissa, *exponent)?;
                         }
+                        f(place, Term { mantissa: i128::from(mantissa), exponent: *exponent });
                     }
                 }
             }
@@ -207,6 +231,7 @@ fn source<'s>(
             mantissas: of_group.unpack(mantissas),
             mantissa_min,
             exponent,
+            is_any_number: [1, i64::MAX, i64::MIN].iter().all(|mantissa| number(*mantissa, exponent).is_ok()),
             presence: presence.map(|presence| of_group.unpack(presence)),
         },
         Some(Column::Codes { codes, .. }) => {

@@ -19,8 +19,12 @@ fn compare(a: &Values, b: &Values) -> Ordering {
     combinations(a).cmp(&combinations(b))
 }
 
+/// The rows that values make. Who is in none of the cohorts of a breakdown is in no row, but the values of its other
+/// properties are counted: they order it all the same.
 fn combinations(values: &Values) -> Vec<Vec<u32>> {
+    const NOWHERE: &[u32] = &[u32::MAX];
     values.iter().fold(vec![Vec::new()], |combinations, of_property| {
+        let of_property = if of_property.is_empty() { NOWHERE } else { of_property };
         let longer = |combination: &Vec<u32>| -> Vec<Vec<u32>> {
             of_property.iter().map(|value| [combination.as_slice(), &[*value]].concat()).collect()
         };

@@ -123,6 +123,8 @@ pub use virality_cells::ViralityCell;
 pub use visits::VisitTotals;
 pub use whole_paths::{WholePathCell, WholePaths};
 
+use std::ops::Range;
+
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -171,6 +173,21 @@ pub struct Rows {
 }
 
 impl Rows {
+    /// The rows of a range.
+    fn within(&self, range: &Range<TimeMs>, meter: &budget::Meter) -> Result<Rows, Problem> {
+        let mut rows = Rows { is_of_one_group: self.is_of_one_group, ..Rows::default() };
+        rows.keys.reserve(self.keys.len());
+        rows.refs.reserve(self.refs.len());
+        for (row, key) in self.keys.iter().enumerate() {
+            if range.contains(&key_time(*key)) {
+                rows.keys.push(*key);
+                rows.refs.extend(self.refs.get(row));
+            }
+        }
+        rows.charge = meter.charge(rows.size())?;
+        Ok(rows)
+    }
+
     /// Bytes of memory.
     fn size(&self) -> u64 {
         (size_of_val(&*self.keys) + size_of_val(&*self.refs)) as u64

@@ -7,6 +7,7 @@
 //! the members, as [`returns`](super::returns) tells.
 
 use std::ops::Range;
+use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
 
@@ -81,6 +82,8 @@ impl Retention {
             CohortRule::FirstTime => scope.history().start..seen.end,
             CohortRule::FirstInRange | CohortRule::Recurring => seen,
         };
+        // Of the same events the same selection: what a task has of it is then read once.
+        let returns = if query.returns_by_births { birth.clone() } else { returns };
         let mut retention = Retention {
             birth,
             returns,
@@ -135,13 +138,53 @@ impl Retention {
 
     /// The members of cohorts among the users of a task, by the rows of their birth events, and the codes of
     /// those rows for each property.
-    pub(super) fn foundings(&self, task: &Task<'_>) -> Result<(Vec<Founding>, Vec<Codes>), Problem> {
-        let rows = task.rows(&self.birth, self.birth_range.clone(), !self.breakdowns.is_empty())?;
-        let codes = self.codes(task, &rows)?;
+    pub(super) fn foundings(&self, task: &Task<'_>, seen: &Seen) -> Result<Foundings, Problem> {
+        let rows = &seen.births;
+        let codes = self.codes(task, rows)?;
         let cohort_of =
             |time: TimeMs| self.range.contains(&time).then(|| self.calendar.bucket_of(time)).flatten();
         let labels: Vec<_> = self.breakdowns.iter().map(BreakdownPlan::labels).collect();
         Ok((find_foundings(self.rule, &rows.keys, cohort_of, &codes, &labels), codes))
+    }
+
+    /// What the users of a task did that founds a cohort; and what counts as back, where that is the same events.
+    pub(super) fn see(&self, task: &Task<'_>) -> Result<Seen, Problem> {
+        let with_refs = !self.breakdowns.is_empty();
+        let are_days_enough = self.are_days_enough() && self.measure == ReturnMeasure::Users;
+        if self.birth.id() != self.returns.id() || are_days_enough {
+            let births = Rc::new(task.rows(&self.birth, self.birth_range.clone(), with_refs)?);
+            return Ok(Seen { births, returns: None });
+        }
+        let interval_count = self.periods.interval_count();
+        let end = match self.periods.alignment() {
+            Alignment::Calendar => {
+                self.calendar.end((self.calendar.range_bucket_count() + interval_count).saturating_sub(2))
+            }
+            Alignment::Rolling { interval_ms } => self.birth_range.end + interval_ms * interval_count as i64,
+        };
+        let end = end.min(self.as_of + 1).max(self.birth_range.end);
+        let with_refs = with_refs || self.measure != ReturnMeasure::Users;
+        let returns = Rc::new(task.rows(&self.returns, self.birth_range.start..end, with_refs)?);
+        let births = if end == self.birth_range.end {
+            Rc::clone(&returns)
+        } else {
+            Rc::new(returns.within(&self.birth_range, task.scan().meter())?)
+        };
+        Ok(Seen { births, returns: Some(returns) })
+    }
+
+    /// The events of a range that count as back.
+    fn returns_of(
+        &self,
+        task: &Task<'_>,
+        seen: &Seen,
+        range: Range<TimeMs>,
+        with_refs: bool,
+    ) -> Result<Rc<Rows>, Problem> {
+        match &seen.returns {
+            Some(returns) => Ok(Rc::new(returns.within(&range, task.scan().meter())?)),
+            None => Ok(Rc::new(task.rows(&self.returns, range, with_refs)?)),
+        }
     }
 
     fn codes(&self, task: &Task<'_>, rows: &Rows) -> Result<Vec<Codes>, Problem> {
@@ -201,6 +244,7 @@ impl Retention {
     fn count_plainly(
         &self,
         task: &Task<'_>,
+        seen: &Seen,
         births: &Births,
         range: Range<TimeMs>,
         cells: &mut [u64],
@@ -227,7 +271,7 @@ impl Retention {
                 }
             });
         }
-        let rows = task.rows(&self.returns, range, false)?;
+        let rows = self.returns_of(task, seen, range, false)?;
         let mut last = None;
         for key in &rows.keys {
             let bucket = self.bucket(key_time(*key));
@@ -266,6 +310,7 @@ impl Retention {
     pub(super) fn follow(
         &self,
         task: &Task<'_>,
+        seen: &Seen,
         members: &[Member],
         mut tell: impl FnMut(usize, Change),
     ) -> Result<(), Problem> {
@@ -287,7 +332,7 @@ impl Retention {
                 users.iter().for_each(|user| visit(*user, moment));
             });
         }
-        let rows = task.rows(&self.returns, range, false)?;
+        let rows = self.returns_of(task, seen, range, false)?;
         rows.keys.iter().for_each(|key| visit(key_user(*key), self.moment(key_time(*key))));
         Ok(())
     }
@@ -296,17 +341,18 @@ impl Retention {
     fn add_up(
         &self,
         task: &Task<'_>,
+        seen: &Seen,
         property: &str,
         members: &[Member],
         sums: &mut [ExactSum],
     ) -> Result<(), Problem> {
         let mut followers = Followers::new(&self.periods, members);
-        let rows = task.rows(&self.returns, self.return_range(members), true)?;
-        task.numbers(property, &rows, &mut |row, number| {
+        let rows = self.returns_of(task, seen, self.return_range(members), true)?;
+        task.numbers(property, &rows, &mut |row, term| {
             let (user, moment) = (key_user(rows.keys[row]), self.moment(key_time(rows.keys[row])));
             followers.at(user, moment, |_, member, period| {
                 if member.birth <= moment.time {
-                    sums[(member.first_cell + period) as usize].add(number);
+                    sums[(member.first_cell + period) as usize].add_scaled(term.mantissa, term.exponent);
                 }
             });
         })
@@ -354,6 +400,16 @@ impl Retention {
     }
 }
 
+/// The members of cohorts, and the codes of their rows for each property.
+pub(super) type Foundings = (Vec<Founding>, Vec<Codes>);
+
+/// What the users of a task did.
+pub(super) struct Seen {
+    births: Rc<Rows>,
+    /// Of all periods, where the birth events are what counts as back.
+    returns: Option<Rc<Rows>>,
+}
+
 /// What one cohort has of one value, by period.
 struct Curve {
     size: u64,
@@ -390,22 +446,23 @@ impl Analysis for Retention {
     }
 
     fn observe(&self, task: &Task<'_>, partial: &mut RetentionPartial) -> Result<(), Problem> {
-        let (foundings, codes) = self.foundings(task)?;
+        let seen = self.see(task)?;
+        let (foundings, codes) = self.foundings(task, &seen)?;
         let members = self.count_members(&foundings, codes, partial)?;
         if members.is_empty() || self.return_range(&members).is_empty() {
             return Ok(());
         }
         match (&self.measure, &mut partial.sums) {
             (ReturnMeasure::Sum(property) | ReturnMeasure::Average(property), Some(sums)) => {
-                self.add_up(task, property, &members, sums.cells_mut())
+                self.add_up(task, &seen, property, &members, sums.cells_mut())
             }
             _ if self.is_plain() => {
                 let range = self.return_range(&members);
-                self.count_plainly(task, &Births::new(members), range, partial.cells.cells_mut())
+                self.count_plainly(task, &seen, &Births::new(members), range, partial.cells.cells_mut())
             }
             _ => {
                 let cells = partial.cells.cells_mut();
-                self.follow(task, &members, |member, change| {
+                self.follow(task, &seen, &members, |member, change| {
                     let first_cell = members[member].first_cell;
                     match change {
                         Change::One(period) => cells[(first_cell + period) as usize] += 1,
@@ -526,7 +583,7 @@ impl Analysis for RetentionTotals<'_> {
     }
 
     fn observe(&self, task: &Task<'_>, partial: &mut BreakdownTotals) -> Result<(), Problem> {
-        let (foundings, codes) = self.retention.foundings(task)?;
+        let (foundings, codes) = self.retention.foundings(task, &self.retention.see(task)?)?;
         for (codes, totals) in codes.iter().zip(partial.properties_mut()) {
             for founding in &foundings {
                 let user = task.user_base() + u32::from(founding.user);

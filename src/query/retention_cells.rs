@@ -38,7 +38,8 @@ impl Retention {
     /// each of its cohorts.
     pub fn members(&self, task: &Task<'_>, cell: &RetentionCell) -> Result<TaskSet, Problem> {
         let Some(slot) = self.split.slot_named(&cell.slot) else { return Ok(TaskSet::new()) };
-        let (foundings, codes) = self.foundings(task)?;
+        let seen = self.see(task)?;
+        let (foundings, codes) = self.foundings(task, &seen)?;
         let slots = self.split.slots(codes);
         let is_meant = |cohort: usize| match cell.cohort {
             Some(meant) => meant == cohort,
@@ -60,7 +61,7 @@ impl Retention {
         }
         // For each member how often it is told where the cell counts it: at the end once or not at all.
         let mut told = vec![0_i32; members.len()];
-        self.follow(task, &members, |member, change| {
+        self.follow(task, &seen, &members, |member, change| {
             let counts = |period: u32| i32::from(counts_in(self.mode, period, cell.period as u32));
             told[member] += match change {
                 Change::One(period) => counts(period),

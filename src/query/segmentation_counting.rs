@@ -45,9 +45,9 @@ impl Counting<'_> {
     ) -> Result<(), Problem> {
         let property = measure.property().expect("numbers are those of a property");
         let mut failed = Ok(());
-        task.numbers(property, rows, &mut |row, number| {
+        task.numbers(property, rows, &mut |row, term| {
             if failed.is_ok() {
-                failed = self.add(row, grid, |cell| cell.add(number));
+                failed = self.add(row, grid, |cell| cell.add(term));
             }
         })?;
         failed
@@ -305,7 +305,7 @@ mod tests {
             let mut of_measure = Counted::new(&measure("p".to_owned()), &plain);
             fn add<T: NumberAmount>(grid: &mut Grid<T>) {
                 let start = grid.row_start(0).unwrap();
-                grid.cells_mut()[start].add(Number::parse("0.1").unwrap());
+                grid.cells_mut()[start].add(Number::parse("0.1").unwrap().into());
             }
             match &mut of_measure.tally {
                 Tally::Sum(grid) => add(grid),

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 
 use super::clip::Clip;
-use super::columns;
+use super::columns::{self, Term};
 use super::merge_runs::{merge_rows, merge_runs};
 use super::scan::Scan;
 use super::selection::{BoundGroup, UserFilter};
@@ -17,7 +17,7 @@ use super::{
     key_user,
 };
 use crate::api::Problem;
-use crate::model::{DAY_MS, Entity, Number, TimeMs};
+use crate::model::{DAY_MS, Entity, TimeMs};
 use crate::segment::RowKind;
 
 /// 16,384 consecutive users, or accounts where those are counted, in one snapshot.
@@ -311,7 +311,7 @@ impl<'a> Task<'a> {
         &self,
         property: &str,
         rows: &Rows,
-        f: &mut dyn FnMut(usize, Number),
+        f: &mut dyn FnMut(usize, Term),
     ) -> Result<(), Problem> {
         columns::numbers(self.scan, property, rows, f)
     }

@@ -44,8 +44,9 @@ impl FileSettings {
                     None => problem.hint("flywheel config lists them"),
                 });
             }
-            let text = text_of(&value)
-                .ok_or_else(|| wrong(format!("{name:?} is neither text, number, truth nor a list of texts")))?;
+            let text = text_of(&value).ok_or_else(|| {
+                wrong(format!("{name:?} is neither text, number, truth nor a list of texts"))
+            })?;
             by_name.insert(name, text);
         }
         Ok(FileSettings { path, by_name })

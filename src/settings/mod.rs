@@ -21,7 +21,8 @@ pub use arguments::{Given, GlobalSettings, KeepingSettings, ServerSettings};
 pub use file::FileSettings;
 pub use kinds::LogFormat;
 use kinds::{
-    Address, Choice, Count, Flag, Folder, Kind, MaybeAge, MaybeFile, MaybeFolder, MaybeText, Size, Span, Words,
+    Address, Choice, Count, Flag, Folder, Kind, MaybeAge, MaybeFile, MaybeFolder, MaybeText, Size, Span,
+    Words,
 };
 
 /// Which commands take a setting.

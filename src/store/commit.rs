@@ -152,9 +152,8 @@ impl Inner {
             return Ok(());
         }
         let [free, reserve] = [space.free, reserve].map(|size| size >> 10);
-        let detail = format!(
-            "the disk has {free} KiB left, fewer than the {reserve} KiB that writes leave free"
-        );
+        let detail =
+            format!("the disk has {free} KiB left, fewer than the {reserve} KiB that writes leave free");
         Err(Problem::new(ProblemClass::ReadOnly, detail)
             .hint(
             "nothing of this request was stored; make room on the disk: deletion, expiry, compaction and queries go on",

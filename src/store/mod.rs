@@ -235,7 +235,8 @@ impl Store {
         if refused.is_empty() {
             return (batch, refused);
         }
-        let (mut kept, mut left_out) = (EventBatch::new(), refused.iter().map(|refusal| refusal.row).peekable());
+        let (mut kept, mut left_out) =
+            (EventBatch::new(), refused.iter().map(|refusal| refusal.row).peekable());
         for (row, event) in batch.iter().enumerate() {
             if left_out.next_if_eq(&row).is_none() {
                 kept.push_from(event);

@@ -177,8 +177,7 @@ mod tests {
             store.bound_names(2, 3);
             store.ingest(batch(&[("a", "p"), ("b", "q"), ("a", "p")])).unwrap();
             let path = |events: &[(&str, &str)]| store.ingest(batch(events)).unwrap_err().path.unwrap();
-            let (kept, refused) =
-                store.admissible(batch(&[("c", "p"), ("a", "q"), ("c", "q"), ("b", "p")]));
+            let (kept, refused) = store.admissible(batch(&[("c", "p"), ("a", "q"), ("c", "q"), ("b", "p")]));
             let rows: Vec<usize> = refused.iter().map(|refusal| refusal.row).collect();
             assert_eq!((store.ingest(kept).unwrap().accepted, rows), (2, vec![0, 2]), "{round}");
             assert_eq!(refused[1].problem.path.as_deref(), Some("/event"));

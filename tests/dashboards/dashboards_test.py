@@ -35,8 +35,7 @@ class Server:
 
     def __init__(self, *arguments):
         self.folder = tempfile.TemporaryDirectory()
-        binary = ROOT / os.environ.get("CARGO_TARGET_DIR", "target") / "debug" / "flywheel"
-        command = [binary, *arguments, "--data", self.folder.name + "/data", "--listen", "127.0.0.1:0"]
+        command = [os.environ["FLYWHEEL"], *arguments, "--data", self.folder.name + "/data", "--listen", "127.0.0.1:0"]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         self.url = re.search(r"http://\S+", self.process.stdout.readline()).group(0)
 

@@ -70,8 +70,7 @@ fn memory_for_bodies_is_taken_before_they_are_there_and_given_back() {
     let server = TestServer::start_as(settings, |_| ());
     let announce = |size: usize| {
         let mut stream = server.connect();
-        let head =
-            format!("POST /v1/events HTTP/1.1\r\nHost: localhost\r\nContent-Length: {size}\r\n\r\n[");
+        let head = format!("POST /v1/events HTTP/1.1\r\nHost: localhost\r\nContent-Length: {size}\r\n\r\n[");
         stream.write_all(head.as_bytes()).unwrap();
         stream
     };
@@ -156,9 +155,7 @@ fn an_operator_may_let_in_less() {
         ..Settings::default()
     };
     let server = TestServer::start_as(settings, |_| ());
-    let event = |properties: serde_json::Value| {
-        json!({"event": "a", "user": "u", "time": "2024-03-01", "properties": properties})
-    };
+    let event = |properties: serde_json::Value| json!({"event": "a", "user": "u", "time": "2024-03-01", "properties": properties});
     let send = |events: &[serde_json::Value]| server.post("/v1/events", &json!(events).to_string());
     assert_eq!(send(&[event(json!({"p": "x".repeat(64), "q": 1}))]).status, 200);
     let good = event(json!({}));

@@ -70,7 +70,9 @@ impl Request {
         body += "]";
         let head =
             format!("POST /v1/events HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n", body.len());
-        digits.iter_mut().for_each(|(number, user)| (*number, *user) = (*number + head.len(), *user + head.len()));
+        digits
+            .iter_mut()
+            .for_each(|(number, user)| (*number, *user) = (*number + head.len(), *user + head.len()));
         Request { text: (head + &body).into_bytes(), digits }
     }
 
@@ -167,7 +169,8 @@ fn what_is_let_in_is_stored_and_what_is_not_is_told_so_at_any_pace() {
                     be_elsewhere();
                     let (mut stream, mut request, mut count) = (server.connect(), Request::new(), 0);
                     while begun.elapsed().as_secs_f64() < seconds {
-                        let answer = post(&mut stream, request.numbered(numbers.fetch_add(1, Ordering::Relaxed)));
+                        let answer =
+                            post(&mut stream, request.numbered(numbers.fetch_add(1, Ordering::Relaxed)));
                         assert_eq!(answer.status, 200, "{answer:?}");
                         count += 1;
                     }

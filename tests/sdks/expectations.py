@@ -51,15 +51,32 @@ def mixpanel_profile():
     return {"$email": "ada@example.com", "age": 36, "source": "ads", "logins": 5, "tags": ["b", "c"], "gone": None}
 
 
-def amplitude(me, tags):
+def segment_in_browser(me):
     return {
         "users": {
             f"{me}-ada": {
-                "ids": [f"{me}-ada", f"{me}-device"],
-                "profile": {"email": "ada@example.com", "age": 36, "source": "ads", "logins": 2, "tags": tags},
+                "ids": [f"{me}-ada", "$anonymous", f"{me}-old"],
+                "profile": {"email": "ada@example.com", "age": 36, "account": f"{me}-acme"},
                 "events": [
                     ("Visited", None, {"path": "/"}),
-                    ("Signed Up", f"{me}-acme", {**FREE, "groups.company": f"{me}-acme", "platform": "web"}),
+                    ("Signed Up", f"{me}-acme" if me == "segmentjs" else None, FREE),
+                    ("page", None, {"path": "/docs", "category": "Docs", "name": "Install"}),
+                ],
+            },
+        },
+        "accounts": {f"{me}-acme": ACME},
+    }
+
+
+def amplitude(me, device=None, platform="web"):
+    return {
+        "users": {
+            f"{me}-ada": {
+                "ids": [f"{me}-ada", device or f"{me}-device"],
+                "profile": {"email": "ada@example.com", "age": 36, "source": "ads", "logins": 2, "tags": ["b"]},
+                "events": [
+                    ("Visited", None, {"path": "/"}),
+                    ("Signed Up", f"{me}-acme", {**FREE, "groups.company": f"{me}-acme", "platform": platform}),
                     ("revenue_amount", None, {"$price": 9.99, "$quantity": 2, "$productId": "pro"}),
                 ],
             },
@@ -100,6 +117,8 @@ def cloudevents(me):
 STORIES = {
     "segment": segment("segment"),
     "rudder": segment("rudder"),
+    "segment_js": segment_in_browser("segmentjs"),
+    "rudder_js": segment_in_browser("rudderjs"),
     "segment_node": segment("segmentnode"),
     "rudder_node": segment("ruddernode"),
     # Python's alias(previous_id, distinct_id) names the previous id as the one that stays; so does the vendor.
@@ -158,8 +177,8 @@ STORIES = {
             },
         },
     },
-    "amplitude": amplitude("amplitude", ["b"]),
-    "amplitude_node": amplitude("amplitudenode", ["b"]),
+    "amplitude": amplitude("amplitude"),
+    "amplitude_node": amplitude("amplitudenode"),
     "amplitude_batch": {
         "users": {
             "amplitudebatch-bo": {
@@ -168,9 +187,23 @@ STORIES = {
             },
         },
     },
+    "amplitude_js": amplitude("amplitudejs", "$anonymous", "Web"),
     "snowplow": snowplow("snowplow"),
     "snowplow_get": snowplow("snowplowget"),
     "snowplow_node": snowplow("snowplownode"),
+    "snowplow_js": {
+        "users": {
+            "snowplowjs-ada": {
+                "ids": ["snowplowjs-ada", "$anonymous"],
+                "events": [
+                    ("page_view", None, {"page_title": "Home", "app_id": "sdk-write-key"}),
+                    ("page_view", None, {"page_title": "Docs", "page.type": "docs"}),
+                    ("add-to-basket", None, {"category": "shop", "label": "pcs", "property": "web", "value": 2}),
+                    ("signed_up", None, FREE),
+                ],
+            },
+        },
+    },
     "cloudevents": cloudevents("cloudevents"),
     "cloudevents_node": cloudevents("cloudeventsnode"),
 }

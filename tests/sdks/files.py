@@ -45,7 +45,7 @@ class Flywheel:
 
     def run(self, *words, text=None):
         command = [self.program, "--data", self.directory, *map(str, words)]
-        done = subprocess.run(command, capture_output=True, text=True, input=text, timeout=120)
+        done = subprocess.run(command, capture_output=True, text=True, input=text, timeout=600)
         assert done.returncode == 0, f"{command}: {done.stderr}"
         return done.stdout
 

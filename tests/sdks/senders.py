@@ -162,10 +162,10 @@ def cloudevents(url):
                            "region": "eu"}, {"plan": "free", "seats": number})
     messages = [to_structured_event(event(1)), to_binary_event(event(2)), to_binary_event(event(2))]
     for message in messages:
-        answer = requests.post(f"{url}/v1/cloudevents", headers=message.headers, data=message.body, timeout=10)
+        answer = requests.post(f"{url}/v1/cloudevents", headers=message.headers, data=message.body, timeout=300)
         assert answer.status_code == 200, answer.text
     batch = b"[" + b",".join(to_structured_event(event(number)).body for number in (3, 4)) + b"]"
-    answer = requests.post(f"{url}/v1/cloudevents", data=batch, timeout=10,
+    answer = requests.post(f"{url}/v1/cloudevents", data=batch, timeout=300,
                            headers={"Content-Type": "application/cloudevents-batch+json"})
     assert answer.status_code == 200, answer.text
 

@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test binary uses its part")]
 #![allow(clippy::disallowed_methods, reason = "tests read their cases from the source tree")]
 
+pub mod bucket;
 pub mod dice;
 pub mod doors;
 pub mod examples;

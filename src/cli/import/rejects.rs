@@ -1,20 +1,20 @@
 //! The file of the rows that are no events.
 
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
 use crate::api::{Problem, ProblemClass};
 use crate::ingest::RejectedRow;
-use crate::io::write_outside;
+use crate::io::{OutsideWriter, beside_outside, write_outside};
 
 /// Writes rejected rows as NDJSON, to a file that is made with the first of them.
 pub(super) struct Rejects {
     path: PathBuf,
     /// Whether each row is told with the file that it comes from.
     names_files: bool,
-    file: Option<Box<dyn Write>>,
+    file: Option<OutsideWriter>,
 }
 
 impl Rejects {
@@ -24,7 +24,8 @@ impl Rejects {
 
     /// Where the rejects of an input go if the user does not say.
     pub fn path_beside(input: &Path) -> PathBuf {
-        let mut path = if input == Path::new("-") { "stdin".into() } else { input.as_os_str().to_owned() };
+        let beside = if input == Path::new("-") { "stdin".into() } else { beside_outside(input) };
+        let mut path = beside.into_os_string();
         path.push(".rejects.ndjson");
         path.into()
     }
@@ -46,22 +47,17 @@ impl Rejects {
         line.push(b'\n');
         if self.file.is_none() {
             let file = write_outside(&self.path).map_err(|error| self.failed(error))?;
-            self.file = Some(Box::new(BufWriter::new(file)));
+            self.file = Some(file);
         }
         let file = self.file.as_mut().expect("it was made above");
         file.write_all(&line).map_err(|error| self.failed(error))
     }
 
-    pub fn flush(&mut self) -> Result<(), Problem> {
-        match &mut self.file {
-            Some(file) => file.flush().map_err(|error| self.failed(error)),
-            None => Ok(()),
-        }
-    }
-
-    /// The file's path, if there were rejects.
-    pub fn into_written(self) -> Option<PathBuf> {
-        self.file.is_some().then_some(self.path)
+    /// Ends the file, and returns its path, if there were rejects.
+    pub fn finish(mut self) -> Result<Option<PathBuf>, Problem> {
+        let Some(file) = self.file.take() else { return Ok(None) };
+        file.finish().map_err(|error| self.failed(error))?;
+        Ok(Some(self.path))
     }
 
     fn failed(&self, error: io::Error) -> Problem {

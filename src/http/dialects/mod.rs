@@ -8,8 +8,6 @@ mod apply;
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
@@ -26,7 +24,7 @@ use super::body;
 use super::handlers::{App, instant, now};
 use super::respond::{Refusal, Reply};
 use crate::api::{Problem, ProblemClass};
-use crate::ingest::dialects::{Answer, Call, Endpoint};
+use crate::ingest::dialects::{ADDRESSES, Answer, Call, Endpoint};
 
 pub(super) use apply::DialectState;
 
@@ -40,34 +38,10 @@ pub(super) fn endpoint_of(parts: &Parts) -> Option<Endpoint> {
     Endpoint::find(parts.uri.path(), content_type, is_binary)
 }
 
-/// What metrics call an endpoint: the first of its addresses, with the open segment as a pattern.
+/// What metrics call an endpoint: the first of its addresses.
 pub(super) fn endpoint_label(endpoint: Endpoint) -> &'static str {
-    match endpoint {
-        Endpoint::SegmentBatch => "/v1/batch",
-        Endpoint::SegmentCall("track") => "/v1/track",
-        Endpoint::SegmentCall("identify") => "/v1/identify",
-        Endpoint::SegmentCall("page") => "/v1/page",
-        Endpoint::SegmentCall("screen") => "/v1/screen",
-        Endpoint::SegmentCall("group") => "/v1/group",
-        Endpoint::SegmentCall(_) => "/v1/alias",
-        Endpoint::SegmentSettings => "/v1/projects/{key}/settings",
-        Endpoint::PostHogCapture => "/capture",
-        Endpoint::PostHogCaptureV1 => "/i/v1/analytics/events",
-        Endpoint::PostHogFlags => "/flags",
-        Endpoint::PostHogConfig => "/array/{key}/config",
-        Endpoint::Batch => "/batch",
-        Endpoint::MixpanelTrack => "/track",
-        Endpoint::MixpanelImport => "/import",
-        Endpoint::MixpanelEngage => "/engage",
-        Endpoint::MixpanelGroups => "/groups",
-        Endpoint::AmplitudeEvents => "/2/httpapi",
-        Endpoint::AmplitudeIdentify => "/identify",
-        Endpoint::AmplitudeGroupIdentify => "/groupidentify",
-        Endpoint::CloudEvents => "/v1/cloudevents",
-        Endpoint::SnowplowPost => "/com.snowplowanalytics.snowplow/tp2",
-        Endpoint::SnowplowPixel => "/i",
-        Endpoint::Ignored => "/settings",
-    }
+    let mut addresses = ADDRESSES.iter().filter(|(_, known)| *known == endpoint);
+    addresses.next().expect("every endpoint has an address").0
 }
 
 impl App {
@@ -103,7 +77,11 @@ impl App {
         let headers = parts.headers.iter();
         let headers = headers
             .filter_map(|(name, value)| Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned())));
-        let (headers, query) = (headers.collect(), parts.uri.query().unwrap_or_default().to_owned());
+        // What a proxy that ends TLS says of it, this server says of its own.
+        let own =
+            self.settings.tls_cert.as_ref().map(|_| ("x-forwarded-proto".to_owned(), "https".to_owned()));
+        let (headers, query) =
+            (own.into_iter().chain(headers).collect(), parts.uri.query().unwrap_or_default().to_owned());
         let (state, asked) = (Arc::clone(&self.dialects), parts.headers.clone());
         let arrivals = Arc::clone(&self.arrivals);
         let answered = self.bridge.write(move |store| {
@@ -148,7 +126,7 @@ impl App {
 }
 
 fn reply(answer: Answer) -> Reply {
-    let mut reply = Response::new(Full::new(Bytes::from(answer.body)));
+    let mut reply = Reply::new(answer.body.into());
     *reply.status_mut() = StatusCode::from_u16(answer.status).expect("dialects answer with valid statuses");
     let headers = reply.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(answer.content_type));

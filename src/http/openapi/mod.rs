@@ -1,10 +1,12 @@
 //! The description of the API, OpenAPI 3.1, for `GET /v1/openapi.json`.
 //!
 //! It is made of the table of routes, so that no address can be missing, and of schemas beside it. What the schemas
-//! say of bodies is held against the parsers by `tests/openapi.rs`: each example is sent to a server, and each object
+//! say of bodies is held against the parsers by `tests/doors/openapi.rs`: each example is sent to a server, and each object
 //! in it once more with a field that nobody knows, whereupon the parser names the fields that it does know. They must
-//! be those of the schema, no fewer and no more.
+//! be those of the schema, no fewer and no more. The addresses of SDKs come from the table that finds them, each with an
+//! example of what is sent there.
 
+mod dialects;
 mod growth;
 mod queries;
 mod schema;
@@ -19,9 +21,11 @@ use self::queries::KindOfQuery;
 use self::schema::{any_list, any_of, integer, one_of, reference, text, words};
 use super::access::{Access, KEY_PARAMETER, needed};
 use super::documents::Named;
+use super::export::FORMATS;
 use super::handlers::QUERY_KINDS;
 use super::routes::{Action, ROUTES, Route};
 use crate::api::Format;
+use crate::export::PARTS;
 use crate::limits::{ARRIVAL_COUNT_MAX, TIMELINE_EVENT_COUNT_MAX};
 use crate::model::Entity;
 
@@ -51,6 +55,7 @@ fn document(routes: &[Route]) -> Value {
             _ => add(route.path.to_owned(), None),
         }
     }
+    paths.extend(dialects::paths());
     let paths = Value::Object(paths);
     json!({
         "openapi": "3.1.0",
@@ -114,6 +119,8 @@ enum Answer {
     Json(&'static str),
     /// A result, in any of its formats.
     Table,
+    /// Rows of an export.
+    File,
     /// The console's files.
     Page,
     /// OpenMetrics.
@@ -194,6 +201,14 @@ fn answer(answer: Answer) -> Value {
                 "application/vnd.apache.arrow.stream": {"schema": {"type": "string", "format": "binary"}},
             },
         }),
+        Answer::File => json!({
+            "description": "The rows; an answer that breaks off is not whole",
+            "content": {
+                "application/x-ndjson": {"schema": {"type": "string", "description": "A row a line, as the API takes it."}},
+                "text/csv": {"schema": {"type": "string"}},
+                "application/vnd.apache.parquet": {"schema": {"type": "string", "format": "binary"}},
+            },
+        }),
         Answer::Text => {
             json!({"description": "Metrics", "content": {"text/plain": {"schema": {"type": "string"}}}})
         }
@@ -265,6 +280,9 @@ fn describe(action: Action, kind: Option<&KindOfQuery>) -> About {
         }
         Action::ShowArrivals => {
             plain("showArrivals", look, "The newest events that arrived since the process began", told)
+        }
+        Action::Export => {
+            plain("export", look, "All events, profiles or identities, as a file", Answer::File)
         }
         Action::Query | Action::QueryInAddress => {
             let kind = kind.expect("a query has a kind");
@@ -355,6 +373,7 @@ fn path_parameters(path: &str) -> Vec<Value> {
             "name" => ("The name that it is stored under", "example"),
             "id" => ("The id of the key", "k7x2m4ab"),
             "file" => ("The file's name", "main.js"),
+            "key" => ("A write key", "example"),
             // Written out as an address for each.
             "kind" => return None,
             other => panic!("the segment {other} is not described"),
@@ -389,6 +408,16 @@ fn parameter(name: &str, action: Action, kind: Option<&KindOfQuery>) -> Value {
         ("after", Action::ShowArrivals) => {
             (integer("Only those after the arrival of this number.", 0, i64::MAX), json!(0))
         }
+        ("part", _) => (words("What is written.", &PARTS.map(|(word, _)| word)), json!("users")),
+        ("format", Action::Export) => (words("Its format.", &FORMATS.map(|(word, _)| word)), json!("csv")),
+        ("events", _) => {
+            return json!({"name": "events", "in": "query", "description": "Only events of these names.",
+                "content": {"application/json": {"schema": any_list(text("A name."))}}});
+        }
+        ("from" | "to", Action::Export) => (
+            json!({"type": ["string", "integer"], "description": format!("Only events {name} this time.")}),
+            Value::Null,
+        ),
         ("format", _) => (words("Instead of Accept.", &formats), json!("csv")),
         ("timeout_ms", _) => {
             (integer("How long the query may take; at most as long as any may.", 1, i64::MAX), json!(5_000))
@@ -411,6 +440,7 @@ fn parameter(name: &str, action: Action, kind: Option<&KindOfQuery>) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ingest::dialects::ADDRESSES;
 
     #[test]
     fn every_route_and_every_kind_is_described() {
@@ -426,6 +456,24 @@ mod tests {
                 assert_eq!(names, route.parameters, "{} {path}", route.method);
             }
         }
+    }
+
+    #[test]
+    fn the_document_has_every_address_of_the_router_and_of_sdks_and_no_other() {
+        let document: Value = serde_json::from_str(document_text()).unwrap();
+        let paths = document["paths"].as_object().unwrap().iter();
+        let described = paths.flat_map(|(path, operations)| {
+            operations.as_object().unwrap().keys().map(move |method| (path.clone(), method.to_uppercase()))
+        });
+        let of_router = ROUTES.iter().flat_map(|route| {
+            let kinds = if route.path.contains("{kind}") { &QUERY_KINDS[..] } else { &QUERY_KINDS[..1] };
+            kinds.iter().map(|name| (route.path.replace("{kind}", name), route.method.to_string()))
+        });
+        let of_sdks = ADDRESSES.iter().flat_map(|(path, endpoint)| {
+            endpoint.methods().iter().map(|method| ((*path).to_owned(), (*method).to_owned()))
+        });
+        let known: BTreeSet<(String, String)> = of_router.chain(of_sdks).collect();
+        assert_eq!(described.collect::<BTreeSet<_>>(), known);
     }
 
     #[test]

@@ -96,6 +96,12 @@ impl Call {
         self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
+    /// Whether it came over TLS, as whoever ended that says, or from a page that did: such a page may send to nothing else.
+    pub(super) fn is_from_https(&self) -> bool {
+        let is_page = |name| self.header(name).is_some_and(|page| page.starts_with("https://"));
+        self.header("x-forwarded-proto") == Some("https") || is_page("origin") || is_page("referer")
+    }
+
     pub(super) fn field(&self, name: &str) -> Option<&str> {
         self.fields.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
@@ -162,6 +168,7 @@ impl Call {
             Endpoint::SegmentBatch => segment::read(self, None, &mut reader),
             Endpoint::SegmentCall(kind) => segment::read(self, Some(kind), &mut reader),
             Endpoint::SegmentSettings => Ok(segment::settings(self)),
+            Endpoint::RudderStackSettings => Ok(segment::source_config()),
             Endpoint::PostHogCapture => posthog::read(self, &mut reader),
             Endpoint::PostHogCaptureV1 => posthog::read_v1(self, &mut reader),
             Endpoint::PostHogFlags => Ok(posthog::flags()),

@@ -9,6 +9,8 @@ pub enum Endpoint {
     SegmentCall(&'static str),
     /// What Segment's browser SDK asks for before it sends.
     SegmentSettings,
+    /// What RudderStack's browser SDK asks for before it sends.
+    RudderStackSettings,
     /// Events of PostHog: one, a list, or a `batch`.
     PostHogCapture,
     /// Events of PostHog, each with a result of its own.
@@ -48,6 +50,55 @@ pub(super) enum Dialect {
     Snowplow,
 }
 
+/// The addresses of SDKs, which may also end in a slash; `{key}` stands for one segment.
+///
+/// `POST /v1/events` is not among them: it is an SDK's only when the headers say that it is a CloudEvent.
+pub const ADDRESSES: [(&str, Endpoint); 43] = [
+    ("/v1/batch", Endpoint::SegmentBatch),
+    ("/v1/b", Endpoint::SegmentBatch),
+    ("/v1/import", Endpoint::SegmentBatch),
+    ("/beacon/v1/batch", Endpoint::SegmentBatch),
+    ("/v1/track", Endpoint::SegmentCall("track")),
+    ("/v1/t", Endpoint::SegmentCall("track")),
+    ("/v1/identify", Endpoint::SegmentCall("identify")),
+    ("/v1/i", Endpoint::SegmentCall("identify")),
+    ("/v1/page", Endpoint::SegmentCall("page")),
+    ("/v1/p", Endpoint::SegmentCall("page")),
+    ("/v1/screen", Endpoint::SegmentCall("screen")),
+    ("/v1/s", Endpoint::SegmentCall("screen")),
+    ("/v1/group", Endpoint::SegmentCall("group")),
+    ("/v1/g", Endpoint::SegmentCall("group")),
+    ("/v1/alias", Endpoint::SegmentCall("alias")),
+    ("/v1/a", Endpoint::SegmentCall("alias")),
+    ("/v1/projects/{key}/settings", Endpoint::SegmentSettings),
+    ("/v1/m", Endpoint::Ignored),
+    ("/sourceConfig", Endpoint::RudderStackSettings),
+    ("/capture", Endpoint::PostHogCapture),
+    ("/e", Endpoint::PostHogCapture),
+    ("/i/v0/e", Endpoint::PostHogCapture),
+    ("/i/v1/analytics/events", Endpoint::PostHogCaptureV1),
+    ("/i/v1/e", Endpoint::PostHogCaptureV1),
+    ("/i/v1/logs", Endpoint::Ignored),
+    ("/flags", Endpoint::PostHogFlags),
+    ("/decide", Endpoint::PostHogFlags),
+    ("/array/{key}/config", Endpoint::PostHogConfig),
+    ("/s", Endpoint::Ignored),
+    ("/batch", Endpoint::Batch),
+    ("/track", Endpoint::MixpanelTrack),
+    ("/import", Endpoint::MixpanelImport),
+    ("/engage", Endpoint::MixpanelEngage),
+    ("/groups", Endpoint::MixpanelGroups),
+    ("/record", Endpoint::Ignored),
+    ("/settings", Endpoint::Ignored),
+    ("/2/httpapi", Endpoint::AmplitudeEvents),
+    ("/httpapi", Endpoint::AmplitudeEvents),
+    ("/identify", Endpoint::AmplitudeIdentify),
+    ("/groupidentify", Endpoint::AmplitudeGroupIdentify),
+    ("/com.snowplowanalytics.snowplow/tp2", Endpoint::SnowplowPost),
+    ("/i", Endpoint::SnowplowPixel),
+    ("/v1/cloudevents", Endpoint::CloudEvents),
+];
+
 impl Endpoint {
     /// The endpoint at a path, with or without a slash at its end: an SDK takes no redirect.
     ///
@@ -55,41 +106,23 @@ impl Endpoint {
     /// are sent to.
     pub fn find(path: &str, content_type: &str, is_binary_cloud_event: bool) -> Option<Endpoint> {
         let path = path.strip_suffix('/').unwrap_or(path);
-        Some(match path {
-            "/v1/batch" | "/v1/b" | "/v1/import" => Endpoint::SegmentBatch,
-            "/v1/track" | "/v1/t" => Endpoint::SegmentCall("track"),
-            "/v1/identify" | "/v1/i" => Endpoint::SegmentCall("identify"),
-            "/v1/page" | "/v1/p" => Endpoint::SegmentCall("page"),
-            "/v1/screen" | "/v1/s" => Endpoint::SegmentCall("screen"),
-            "/v1/group" | "/v1/g" => Endpoint::SegmentCall("group"),
-            "/v1/alias" | "/v1/a" => Endpoint::SegmentCall("alias"),
-            "/capture" | "/e" | "/i/v0/e" => Endpoint::PostHogCapture,
-            "/i/v1/analytics/events" | "/i/v1/e" => Endpoint::PostHogCaptureV1,
-            "/flags" | "/decide" => Endpoint::PostHogFlags,
-            "/batch" => Endpoint::Batch,
-            "/track" => Endpoint::MixpanelTrack,
-            "/import" => Endpoint::MixpanelImport,
-            "/engage" => Endpoint::MixpanelEngage,
-            "/groups" => Endpoint::MixpanelGroups,
-            "/2/httpapi" | "/httpapi" => Endpoint::AmplitudeEvents,
-            "/identify" => Endpoint::AmplitudeIdentify,
-            "/groupidentify" => Endpoint::AmplitudeGroupIdentify,
-            "/v1/cloudevents" => Endpoint::CloudEvents,
-            "/v1/events" if is_binary_cloud_event || content_type.starts_with("application/cloudevents") => {
-                Endpoint::CloudEvents
-            }
-            "/com.snowplowanalytics.snowplow/tp2" => Endpoint::SnowplowPost,
-            "/i" => Endpoint::SnowplowPixel,
-            "/s" | "/i/v1/logs" | "/record" | "/settings" | "/v1/m" => Endpoint::Ignored,
-            _ if is_between(path, "/array/", "/config") => Endpoint::PostHogConfig,
-            _ if is_between(path, "/v1/projects/", "/settings") => Endpoint::SegmentSettings,
-            _ => return None,
-        })
+        if path == "/v1/events" {
+            let is_cloud_event = is_binary_cloud_event || content_type.starts_with("application/cloudevents");
+            return is_cloud_event.then_some(Endpoint::CloudEvents);
+        }
+        let is_at = |address: &str| match address.split_once("{key}") {
+            Some((start, end)) => is_between(path, start, end),
+            None => path == address,
+        };
+        ADDRESSES.iter().find(|(address, _)| is_at(address)).map(|(_, endpoint)| *endpoint)
     }
 
     pub(super) fn dialect(self) -> Dialect {
         match self {
-            Endpoint::SegmentBatch | Endpoint::SegmentCall(_) | Endpoint::SegmentSettings => Dialect::Segment,
+            Endpoint::SegmentBatch
+            | Endpoint::SegmentCall(_)
+            | Endpoint::SegmentSettings
+            | Endpoint::RudderStackSettings => Dialect::Segment,
             Endpoint::PostHogCapture
             | Endpoint::PostHogCaptureV1
             | Endpoint::PostHogFlags
@@ -112,14 +145,21 @@ impl Endpoint {
     pub fn is_write(self) -> bool {
         !matches!(
             self,
-            Endpoint::SegmentSettings | Endpoint::PostHogFlags | Endpoint::PostHogConfig | Endpoint::Ignored
+            Endpoint::SegmentSettings
+                | Endpoint::RudderStackSettings
+                | Endpoint::PostHogFlags
+                | Endpoint::PostHogConfig
+                | Endpoint::Ignored
         )
     }
 
     /// The methods of HTTP that it takes.
     pub fn methods(self) -> &'static [&'static str] {
         match self {
-            Endpoint::SegmentSettings | Endpoint::PostHogConfig | Endpoint::SnowplowPixel => &["GET"],
+            Endpoint::SegmentSettings
+            | Endpoint::RudderStackSettings
+            | Endpoint::PostHogConfig
+            | Endpoint::SnowplowPixel => &["GET"],
             Endpoint::PostHogCapture
             | Endpoint::MixpanelTrack
             | Endpoint::MixpanelEngage

@@ -27,7 +27,7 @@ mod writes;
 
 pub use answer::Answer;
 pub use call::{Call, Reading};
-pub use endpoint::Endpoint;
+pub use endpoint::{ADDRESSES, Endpoint};
 pub use exported::{ExportedBy, ForeignItems, parse_item};
 pub use recent::RecentIds;
 pub use writes::{Dropped, ListChange, PROFILE_LINK, ProfileChange, Writes};

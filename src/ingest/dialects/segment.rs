@@ -93,7 +93,7 @@ pub(super) fn settings(call: &Call) -> Answer {
     let host = call.header("host").unwrap_or("localhost");
     let destination = object([
         ("apiHost", string(format!("{host}/v1"))),
-        ("protocol", string("http")),
+        ("protocol", string(if call.is_from_https() { "https" } else { "http" })),
         ("retryQueue", Json::Bool(true)),
         ("maybeBundledConfigIds", object([])),
         ("version", number(1)),
@@ -104,4 +104,20 @@ pub(super) fn settings(call: &Call) -> Answer {
         ("edgeFunction", object([])),
     ]);
     Answer::json(200, &body)
+}
+
+/// What RudderStack's SDK for browsers wants to know of its source: that it is on, that nobody else gets its events, and
+/// that it is not to report on itself.
+pub(super) fn source_config() -> Answer {
+    let off = || object([("enabled", Json::Bool(false))]);
+    let config = object([("statsCollection", object([("errors", off()), ("metrics", off())]))]);
+    let source = object([
+        ("id", string("flywheel")),
+        ("name", string("FlywheelDB")),
+        ("enabled", Json::Bool(true)),
+        ("workspaceId", string("flywheel")),
+        ("config", config),
+        ("destinations", Json::Array(Vec::new())),
+    ]);
+    Answer::json(200, &object([("source", source)]))
 }

@@ -8,7 +8,7 @@ mod cells;
 mod columns;
 mod objects;
 
-use std::io;
+use std::io::{self, BufReader, Seek, SeekFrom};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use arrow_array::RecordBatch;
 use arrow_schema::{DataType, Field, Fields, Schema, SchemaRef};
+use bytes::Bytes;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
@@ -23,6 +24,7 @@ use parquet::arrow::arrow_reader::{
 use parquet::basic::{Encoding, PageType};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
+use parquet::file::reader::{ChunkReader, Length};
 
 use self::columns::{Columns, leaves};
 pub(super) use self::objects::ParquetObjects;
@@ -60,7 +62,7 @@ impl ParquetTable {
         let wrong =
             |error: ParquetError| Problem::invalid(format!("it is not a sound Parquet file: {error}"));
         let file = open_outside(path).map_err(|error| Problem::new(ProblemClass::Io, error.to_string()))?;
-        let size = file.metadata().map_or(0, |metadata| metadata.len());
+        let size = file.size();
         // Without the schema of Arrow that writers leave in the file: what it adds (dictionaries, large strings) is
         // about their memory and not about ours.
         let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
@@ -140,6 +142,26 @@ impl ParquetTable {
             self.consumed.fetch_add(group.compressed_size() as u64, Ordering::Relaxed);
             self.next_group += 1;
         }
+    }
+}
+
+impl Length for OutsideFile {
+    fn len(&self) -> u64 {
+        self.size()
+    }
+}
+
+impl ChunkReader for OutsideFile {
+    type T = BufReader<OutsideFile>;
+
+    fn get_read(&self, start: u64) -> parquet::errors::Result<Self::T> {
+        let mut file = self.try_clone()?;
+        file.seek(SeekFrom::Start(start))?;
+        Ok(BufReader::new(file))
+    }
+
+    fn get_bytes(&self, start: u64, length: usize) -> parquet::errors::Result<Bytes> {
+        Ok(self.read_range(start, length)?)
     }
 }
 

@@ -32,7 +32,7 @@ impl ParquetObjects {
             |error: ParquetError| Problem::invalid(format!("it is not a sound Parquet file: {error}"));
         let file = open_outside(path).map_err(|error| Problem::new(ProblemClass::Io, error.to_string()))?;
         let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
-        let size = file.metadata().map_or(0, |metadata| metadata.len());
+        let size = file.size();
         let builder = sound(|| ParquetRecordBatchReaderBuilder::try_new_with_options(file, options));
         let builder = builder.map_err(wrong)?;
         if !is_within(builder.metadata(), size) {

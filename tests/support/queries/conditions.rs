@@ -38,7 +38,7 @@ impl Asker<'_> {
             }
             6 => fields.push(("not".to_owned(), self.cohort(depth - 1))),
             7 => fields.push(("result".to_owned(), self.cell(depth))),
-            _ if self.may("sequence", 30) => {
+            _ if self.dice.percent(30) => {
                 let steps = (0..self.dice.between(2, 3)).map(|_| self.selector()).collect();
                 fields.push(("sequence".to_owned(), Json::Array(steps)));
                 fields.push(field("window", self.dice.pick(&WINDOWS)));

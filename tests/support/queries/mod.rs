@@ -11,22 +11,11 @@ use super::dice::Dice;
 use super::histories::USERS;
 use super::reading;
 
-/// Which options may be asked for.
-#[derive(Clone, Copy, Debug)]
-pub struct Scope {
-    /// Whether those that the engine does not answer yet are asked for too.
-    pub everything: bool,
-}
-
-/// Options of the contract that the engine does not answer yet: each release takes some off.
-const LATER: &[&str] = &[];
-
 const ZONES: [&str; 4] = ["UTC", "Europe/Berlin", "Asia/Kolkata", "America/New_York"];
 const WINDOWS: [&str; 9] = ["0s", "1m", "1h", "24h", "2d", "7d", "1w", "14d", "60d"];
 
 pub struct Asker<'a> {
     pub dice: &'a mut Dice,
-    pub scope: Scope,
     /// The moments of the history.
     pub moments: &'a [TimeMs],
 }
@@ -47,10 +36,6 @@ impl Asker<'_> {
             16..=18 => self.growth_flows(),
             _ => self.cohort_query(),
         }
-    }
-
-    fn may(&mut self, option: &str, percent: usize) -> bool {
-        (self.scope.everything || !LATER.contains(&option)) && self.dice.percent(percent)
     }
 
     fn segmentation(&mut self) -> Json {
@@ -123,8 +108,8 @@ impl Asker<'_> {
         let mut fields = vec![field("kind", "funnel")];
         let length = self.range(&mut fields);
         let step_count = self.dice.between(2, 4);
-        let counts_attempts = self.may("attempts", 12);
-        let is_any_order = !counts_attempts && self.may("any", 15);
+        let counts_attempts = self.dice.percent(12);
+        let is_any_order = !counts_attempts && self.dice.percent(15);
         let is_plain = counts_attempts || is_any_order; // steps have no options of their own
         let steps: Vec<Json> = (0..step_count)
             .map(|step| if is_plain { self.selector() } else { self.step(step, step_count) })
@@ -140,26 +125,26 @@ impl Asker<'_> {
         }
         if is_any_order {
             fields.push(field("order", "any"));
-        } else if !counts_attempts && self.may("strict", 15) {
+        } else if !counts_attempts && self.dice.percent(15) {
             fields.push(field("order", "strict"));
             if self.dice.percent(40) {
                 fields.push(("strict_over".to_owned(), Json::Array(vec![self.selector()])));
             }
         }
-        if self.may("exclude", 25) {
+        if self.dice.percent(25) {
             let exclusions = (0..self.dice.between(1, 2)).map(|_| self.exclusion(step_count, is_any_order));
             fields.push(("exclude".to_owned(), Json::Array(exclusions.collect())));
         }
-        let holds = !counts_attempts && self.may("hold", 15);
+        let holds = !counts_attempts && self.dice.percent(15);
         if holds {
             let hold = Json::String(self.dice.pick(&["country", "mixed"]).to_owned());
             fields.push(("hold".to_owned(), Json::Array(vec![hold])));
         }
         if counts_attempts {
             fields.push(field("count", "attempts"));
-        } else if self.may("entity", 5) {
+        } else if self.dice.percent(5) {
             fields.push(field("count", "accounts"));
-        } else if self.may("unit", 20) {
+        } else if self.dice.percent(20) {
             let units: &[&str] = if holds { &["held", "sessions"] } else { &["users", "sessions"] };
             let unit = self.dice.pick(units);
             fields.push(field("count", unit));
@@ -167,7 +152,7 @@ impl Asker<'_> {
                 fields.push(field("session_gap", self.dice.pick(&WINDOWS)));
             }
         }
-        if self.may("histogram", 8) {
+        if self.dice.percent(8) {
             let from_step = self.dice.between(1, step_count - 1);
             let to_step = self.dice.between(from_step + 1, step_count);
             let numbers = [("from_step", from_step), ("to_step", to_step), ("bins", self.dice.between(1, 5))];
@@ -175,7 +160,7 @@ impl Asker<'_> {
             fields.push(("histogram".to_owned(), Json::Object(numbers.to_vec())));
             return Json::Object(fields);
         }
-        if self.may("funnel_interval", 20) {
+        if self.dice.percent(20) {
             fields.push(field("interval", self.interval(length)));
             if self.dice.percent(40) {
                 fields.push(("per_bucket".to_owned(), Json::Bool(true)));
@@ -201,10 +186,10 @@ impl Asker<'_> {
     fn step(&mut self, step: usize, step_count: usize) -> Json {
         let selector = self.selector();
         let mut options = Fields::new();
-        if step > 0 && self.may("within", 20) {
+        if step > 0 && self.dice.percent(20) {
             options.push(field("within", self.dice.pick(&WINDOWS)));
         }
-        if step > 0 && step + 1 < step_count && self.may("optional", 20) {
+        if step > 0 && step + 1 < step_count && self.dice.percent(20) {
             options.push(("optional".to_owned(), Json::Bool(true)));
         }
         if options.is_empty() {
@@ -230,13 +215,13 @@ impl Asker<'_> {
             let cohorts = ["first_time", "first_in_range", "recurring"];
             fields.push(field("cohorts", self.dice.pick(&cohorts)));
         }
-        if !["quarter", "year"].contains(&interval) && self.may("rolling_alignment", 30) {
+        if !["quarter", "year"].contains(&interval) && self.dice.percent(30) {
             fields.push(field("alignment", "rolling"));
         }
-        if self.may("summary", 20) {
+        if self.dice.percent(20) {
             fields.push(("summary".to_owned(), Json::Bool(true)));
         }
-        let mode = if self.may("mode", 60) { self.dice.between(1, 4) } else { 0 };
+        let mode = if self.dice.percent(60) { self.dice.between(1, 4) } else { 0 };
         if mode == 4 {
             let widths = Json::Array(vec![reading::count(1), reading::count(2), reading::count(4)]);
             fields.push(("mode".to_owned(), Json::Object(vec![("brackets".to_owned(), widths)])));
@@ -244,10 +229,10 @@ impl Asker<'_> {
             fields.push(field("mode", ["on", "on_or_after", "on_or_before", "streak"][mode]));
             fields.push(("periods".to_owned(), reading::count(self.dice.between(2, 6))));
         }
-        if mode != 3 && self.may("retention_measure", 30) {
+        if mode != 3 && self.dice.percent(30) {
             let measure = Json::Object(vec![field(self.dice.pick(&["sum", "average"]), "amount")]);
             fields.push(("measure".to_owned(), measure));
-        } else if self.may("at_least", 10) {
+        } else if self.dice.percent(10) {
             fields.push(("at_least".to_owned(), reading::count(2)));
         }
         self.breakdown(&mut fields, 35);
@@ -478,7 +463,7 @@ impl Asker<'_> {
             part.push(("limit".to_owned(), reading::count(self.dice.between(1, 3))));
         }
         let is_funnel = fields[0].1 == Json::String("funnel".to_owned());
-        if is_funnel && self.may("attribution", 60) {
+        if is_funnel && self.dice.percent(60) {
             let step = Json::Object(vec![("step".to_owned(), reading::count(2))]);
             let words = ["first", "last", "all"].map(|word| Json::String(word.to_owned()));
             let attribution = if self.dice.percent(30) { step } else { self.dice.pick(&words) };

@@ -5,11 +5,10 @@
     reason = "tests write the files that users bring"
 )]
 
-#[path = "../support/mod.rs"]
-mod support;
-
 mod exported;
 mod foreign;
+#[cfg(feature = "object-store")]
+mod object_stores;
 mod parquet_files;
 mod recorded;
 

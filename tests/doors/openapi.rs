@@ -1,15 +1,13 @@
 //! The description of the API says what the server does: every example in it is answered, and every object of a request
 //! has the fields that the server knows, no fewer and no more.
 
-mod support;
-
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::support::server::TestServer;
 use flywheeldb::Store;
 use flywheeldb::demo::{DemoPlan, DemoProfiles, generate, profiles};
 use flywheeldb::model::Entity;
 use serde_json::{Value, json};
-use support::server::TestServer;
 
 /// A name that is near to no field there is.
 const UNKNOWN: &str = "zzzzzzzzzzzz";

@@ -36,7 +36,7 @@ const STORIES: [(&str, &[&str], &[&str]); 19] = [
 ];
 
 fn folder() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/exchange/recorded")
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/doors/exchange/recorded")
 }
 
 /// A request as it was recorded.

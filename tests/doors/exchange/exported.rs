@@ -1,18 +1,18 @@
 //! A store that was exported and read back answers every query as the first one does.
 
-use std::fs::File;
 use std::path::Path;
 
 use flywheeldb::Store;
 use flywheeldb::api::Json;
 use flywheeldb::export::{EventChoice, ExportFormat, Part, export};
+use flywheeldb::io::write_outside;
 use flywheeldb::model::{Entity, EventBatch};
 
+use super::{Imported, file};
 use crate::support::dice::Dice;
 use crate::support::histories::{self, Act};
-use crate::support::queries::{Asker, Scope};
+use crate::support::queries::Asker;
 use crate::support::tables;
-use crate::{Imported, file};
 
 const FORMATS: [ExportFormat; 3] = [ExportFormat::Ndjson, ExportFormat::Csv, ExportFormat::Parquet];
 
@@ -46,8 +46,9 @@ fn export_all(store: &Store, format: ExportFormat, directory: &Path) {
         ("events", Part::Events),
     ];
     for (name, part) in parts {
-        let file = File::create(directory.join(format!("{name}.{}", format.extension()))).unwrap();
-        export(store, part, &EventChoice::default(), format, Box::new(file)).unwrap();
+        let path = directory.join(format!("{name}.{}", format.extension()));
+        export(store, part, &EventChoice::default(), format, Box::new(write_outside(&path).unwrap()))
+            .unwrap();
     }
 }
 
@@ -57,8 +58,7 @@ fn a_store_read_back_answers_as_the_one_that_was_exported() {
     for seed in 7_000..7_060 {
         let mut dice = Dice::new(seed);
         let history = histories::history(&mut dice);
-        let mut asker =
-            Asker { dice: &mut dice, scope: Scope { everything: false }, moments: &history.moments };
+        let mut asker = Asker { dice: &mut dice, moments: &history.moments };
         let model = asker.growth_model();
         let queries: Vec<Json> = (0..QUERY_COUNT).map(|_| asker.query()).collect();
         let directory = tempfile::tempdir().unwrap();
@@ -67,7 +67,7 @@ fn a_store_read_back_answers_as_the_one_that_was_exported() {
         store.put_growth_model(&model).unwrap();
         // Whose profile has nothing left, and who did nothing, is in no file (docs/files.md).
         let is_nothing_left = |user: &&str| {
-            let told = crate::told(store.user(user, 1, None));
+            let told = super::told(store.user(user, 1, None));
             let is_empty = |field: &str| told[field].as_object().is_none_or(serde_json::Map::is_empty);
             !told.is_null() && is_empty("profile") && told["events"].as_array().is_none_or(Vec::is_empty)
         };
@@ -96,7 +96,7 @@ fn a_store_read_back_answers_as_the_one_that_was_exported() {
             }
             for user in histories::USERS {
                 let told = |store: &Store| {
-                    let mut told = crate::told(store.user(user, 1_000, None));
+                    let mut told = super::told(store.user(user, 1_000, None));
                     // Events of one name and moment without ids are told in no order.
                     if let Some(events) = told["events"].as_array_mut() {
                         events.sort_by_key(|event| (event["time"].to_string(), event.to_string()));
@@ -133,7 +133,14 @@ fn a_choice_of_events_is_all_that_is_written() {
         .collect();
     let imported = Imported::of(&[&file(&directory, "days.ndjson", lines.as_bytes())], &[]);
     let count = |choice: &EventChoice| {
-        export(&imported.store, Part::Events, choice, ExportFormat::Csv, Box::new(std::io::sink())).unwrap()
+        export(
+            &imported.store,
+            Part::Events,
+            choice,
+            ExportFormat::Csv,
+            Box::new(write_outside(Path::new("/dev/null")).unwrap()),
+        )
+        .unwrap()
     };
     let day = |day: i64| Some(1_772_323_200_000 + (day - 1) * 86_400_000);
     assert_eq!(count(&EventChoice::default()), 9);

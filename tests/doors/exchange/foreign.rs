@@ -6,7 +6,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde_json::json;
 
-use crate::{Imported, file};
+use super::{Imported, file};
 
 #[test]
 fn a_mixpanel_export_arrives() {

@@ -1,4 +1,4 @@
-//! Large merges and deletions of users, whose time is told: `cargo test --test scale -- --ignored --nocapture`.
+//! Large merges and deletions of users, whose time is told: `cargo test --test answers scale -- --ignored --nocapture`.
 //!
 //! A figure that grows faster than the size of its work is a defect. `FLYWHEEL_SCALE=0.1` does a tenth of the work.
 

@@ -5,18 +5,16 @@
 
 #![allow(clippy::disallowed_methods, reason = "the cases are read from the source tree")]
 
-mod support;
-
 use std::fmt::Write;
 use std::path::Path;
 
+use crate::support::doors::{Door, Http, Library};
+use crate::support::examples::{self, Example};
+use crate::support::reading::{items, string};
+use crate::support::reference::Reference;
+use crate::support::tables::{self, Row};
 use flywheeldb::api::Json;
 use flywheeldb::model::Entity;
-use support::doors::{Door, Http, Library};
-use support::examples::{self, Example};
-use support::reading::{items, string};
-use support::reference::Reference;
-use support::tables::{self, Row};
 
 /// Cases with fewer events than this are also sent one event a batch.
 const SINGLE_BATCH_EVENT_COUNT: usize = 20;

@@ -1,14 +1,12 @@
 //! The server over a real socket: what clients send, byte by byte, and what they get.
 
-mod support;
-
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
+use crate::support::server::{Answer, TestServer};
 use flywheeldb::limits::BODY_SIZE_MAX;
 use serde_json::json;
-use support::server::{Answer, TestServer};
 
 #[test]
 fn health_and_readiness_are_told() {
@@ -38,6 +36,9 @@ fn a_wrong_address_method_or_parameter_says_what_is_right() {
     assert_eq!(unknown["hint"], "did you mean \"on_error\"?");
     server.post("/v1/events?on_error=ignore", "[]").problem(400);
     server.get("/v1/users/ada?limit=0").problem(400);
+    server.get("/v1/export?part=event").problem(400);
+    server.get("/v1/export?part=users&from=0").problem(400);
+    server.get("/v1/export?events=signup").problem(400);
     server.get("/v1/users/%ff").problem(400);
 }
 

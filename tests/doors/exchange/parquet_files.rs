@@ -16,7 +16,7 @@ use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPrope
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::{Imported, file};
+use super::{Imported, file};
 
 fn write(
     directory: &TempDir,

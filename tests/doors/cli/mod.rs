@@ -92,6 +92,62 @@ fn a_port_in_use_and_an_open_address_are_one_clear_line() {
 }
 
 #[test]
+fn a_running_server_is_exported_as_its_store_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let server = Server::start(&data);
+    let done = |data: &Path, words: &[&str]| {
+        let output = flywheel(data).args(words).current_dir(folder.path()).output().unwrap();
+        assert!(output.status.success(), "{words:?}: {}", stderr(&output));
+        output.stdout
+    };
+    // Some megabytes, so that they are sent in pieces.
+    let event = |number: usize| {
+        let text = format!("{number:040}");
+        format!(
+            "{{\"event\":\"e{}\",\"user\":\"u{}\",\"time\":{number},\"text\":\"{text}\"}}\n",
+            number % 3,
+            number % 97
+        )
+    };
+    let write = |name: &str, text: String| std::fs::write(folder.path().join(name), text).unwrap();
+    write("events.ndjson", (0..20_000).map(event).collect());
+    write("users.ndjson", "{\"user\":\"u1\",\"set\":{\"plan\":\"free\"}}\n".to_owned());
+    write("identities.ndjson", "{\"from\":\"u2\",\"into\":\"u3\"}\n".to_owned());
+    for what in ["events", "users", "identities"] {
+        let file = format!("{what}.ndjson");
+        done(&data, &["import", &file, "--what", what, "--url", &server.url]);
+    }
+    let elsewhere = folder.path().join("no-store");
+    for form in ["ndjson", "parquet"] {
+        done(&elsewhere, &["export", &format!("served-{form}"), "--format", form, "--url", &server.url]);
+    }
+    let chosen = done(
+        &elsewhere,
+        &["export", "-", "--event", "e1", "--to", "1970-01-01T00:00:09Z", "--url", &server.url],
+    );
+    assert_eq!(chosen.iter().filter(|byte| **byte == b'\n').count(), 3_000);
+    drop(server);
+
+    done(&data, &["export", "stored", "--format", "ndjson"]);
+    let again = folder.path().join("again");
+    done(&again, &["import", "served-parquet"]);
+    done(&again, &["export", "again-ndjson", "--format", "ndjson"]);
+    for part in ["events", "users", "accounts", "identities"] {
+        let lines = |from: &str| {
+            let text =
+                std::fs::read_to_string(folder.path().join(from).join(format!("{part}.ndjson"))).unwrap();
+            let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+            lines.sort();
+            lines
+        };
+        assert_eq!(lines("served-ndjson"), lines("stored"), "{part}");
+        assert_eq!(lines("again-ndjson"), lines("stored"), "{part}");
+    }
+    assert!(!elsewhere.exists(), "nothing is made of a store that is elsewhere");
+}
+
+#[test]
 fn the_server_says_when_it_is_ready_and_stops_when_it_is_told() {
     for signal in ["-TERM", "-INT"] {
         let folder = tempfile::tempdir().unwrap();

@@ -31,7 +31,7 @@ impl Segment {
     /// The keys of the anchors of `users`, for [`Group::read_keys`]; `None` if rows have users and times of their own.
     pub fn anchor_keys(&self, users: Range<u64>, packing: Packing) -> Result<Option<AnchorKeys>, Damage> {
         let Some(anchors) = self.anchors()? else { return Ok(None) };
-        let range = anchors.users().lower_bound(users.start)..anchors.users().lower_bound(users.end);
+        let range = anchors.of_users(users);
         let mut keys = Vec::with_capacity(range.len());
         let mut block = [0; BLOCK_LEN];
         for index in range.start / BLOCK_LEN..range.end.div_ceil(BLOCK_LEN) {
@@ -47,8 +47,7 @@ impl Segment {
     /// Whether so many rows of `users` are too few to unpack all of their anchors.
     pub fn is_sparse(&self, row_count: usize, users: Range<u64>) -> Result<bool, Damage> {
         let Some(anchors) = self.anchors()? else { return Ok(true) };
-        let count = anchors.users().lower_bound(users.end) - anchors.users().lower_bound(users.start);
-        Ok(row_count * ANCHORS_PER_ROW_MAX < count)
+        Ok(row_count * ANCHORS_PER_ROW_MAX < anchors.of_users(users).len())
     }
 }
 
@@ -115,6 +114,12 @@ impl Packing {
 }
 
 impl Anchors<'_> {
+    /// The anchors of a range of users.
+    fn of_users(&self, users: Range<u64>) -> Range<usize> {
+        let start = self.users().lower_bound(users.start);
+        start..self.users().lower_bound(users.end).max(start)
+    }
+
     /// The keys of a block of anchors. Those behind the last are arbitrary.
     fn read_keys(&self, block: usize, packing: Packing, keys: &mut [u64; BLOCK_LEN]) {
         let mut users = [0; BLOCK_LEN];

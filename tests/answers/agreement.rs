@@ -11,7 +11,7 @@ use crate::support::dice::Dice;
 use crate::support::histories::{self, Act};
 use crate::support::queries::Asker;
 use crate::support::reading;
-use crate::support::reference::Reference;
+use crate::support::reference::{Reference, Refusal};
 use crate::support::tables::{self, Row};
 use flywheeldb::Store;
 use flywheeldb::api::{Json, Problem};
@@ -49,7 +49,7 @@ fn acts_with(seed: u64, throw: impl Fn(&mut Asker<'_>) -> Json) -> Vec<Act> {
     acts
 }
 
-/// Does an act to the reference, which knows no states. A query gets rows.
+/// Does an act to the reference, which knows no states. A query gets rows, unless it is beyond the reference.
 pub fn reference_does(reference: &mut Reference, act: &Act) -> Option<Vec<Row>> {
     match act {
         Act::Events(events) => events.iter().for_each(|event| reference.arrive(event.clone())),
@@ -61,8 +61,11 @@ pub fn reference_does(reference: &mut Reference, act: &Act) -> Option<Vec<Row>> 
         Act::Model(model) => reference.set_growth_model(model.clone()),
         Act::Seal | Act::Compact | Act::Reopen => {}
         Act::Ask(query) => {
-            let answer = reference.answer(query);
-            return Some(answer.unwrap_or_else(|refusal| panic!("{refusal:?} refuses {query}")));
+            return match reference.answer(query) {
+                Ok(rows) => Some(rows),
+                Err(Refusal::TooMany) => None,
+                Err(refusal) => panic!("{refusal:?} refuses {query}"),
+            };
         }
     }
     None

@@ -195,7 +195,7 @@ fn outcomes(question: &Question, split: &Split) -> Result<Vec<Outcome>, Refusal>
                 });
             };
             if question.text("count")? == Some("attempts") {
-                let choices = successive::choices(question, &rules, &timeline, starts);
+                let choices = successive::choices(question, &rules, &timeline, starts)?;
                 let keys_of = |attempts: &Vec<successive::Successive>| -> Vec<BTreeSet<Key>> {
                     let one =
                         |attempt: &successive::Successive| std::slice::from_ref(&attempt.attempt).to_vec();

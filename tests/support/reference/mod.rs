@@ -48,6 +48,8 @@ pub enum Refusal {
     Invalid(String),
     /// The reference does not know this part of the contract yet.
     NotCovered(String),
+    /// There are more ways to answer it than can be written out.
+    TooMany,
 }
 
 impl Reference {

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use flywheeldb::model::TimeMs;
 
+use super::Refusal;
 use super::attempts::{Attempt, Rules, Stop, Timeline, level};
 use super::calendar::Bucket;
 use super::question::Question;
@@ -22,13 +23,16 @@ struct State {
     open: Option<Attempt>,
 }
 
+/// Ways through one moment that are written out. A dozen events that tie have more than fit in memory.
+const WAY_COUNT_MAX: usize = 200_000;
+
 /// The attempts, in order; a list for every choice among events that tie.
 pub fn choices(
     question: &Question,
     rules: &Rules,
     timeline: &Timeline,
     starts: Bucket,
-) -> Vec<Vec<Successive>> {
+) -> Result<Vec<Vec<Successive>>, Refusal> {
     let times: BTreeSet<TimeMs> = timeline.events.iter().map(|event| event.time).collect();
     let mut states = vec![State::default()];
     for time in times {
@@ -37,6 +41,9 @@ pub fn choices(
         for state in &states {
             let walk = Walk { question, rules, timeline, starts, time };
             walk.moment(state.clone(), &mut Vec::new(), Vec::new(), &mut after);
+        }
+        if after.len() >= WAY_COUNT_MAX {
+            return Err(Refusal::TooMany);
         }
         let best = after.iter().map(|(progress, _)| progress.clone()).max().expect("a moment has an outcome");
         states =
@@ -49,7 +56,7 @@ pub fn choices(
         });
         state.done.into_iter().chain(open).collect::<Vec<_>>()
     };
-    states.into_iter().map(finish).filter(|attempts| !attempts.is_empty()).collect()
+    Ok(states.into_iter().map(finish).filter(|attempts| !attempts.is_empty()).collect())
 }
 
 struct Walk<'a> {
@@ -70,6 +77,9 @@ impl Walk<'_> {
         progress: Vec<(usize, bool)>,
         found: &mut Vec<(Vec<(usize, bool)>, State)>,
     ) {
+        if found.len() >= WAY_COUNT_MAX {
+            return;
+        }
         let first_time = |attempt: &Attempt| self.timeline.events[attempt[0].event].time;
         if let Some(attempt) =
             state.open.take_if(|attempt| self.time - first_time(attempt) > self.rules.window)

@@ -12,7 +12,8 @@ use roaring::RoaringBitmap;
 use crate::Store;
 use crate::api::Json;
 use crate::format::{ByteWriter, DecodeError, IntColumn, checksum};
-use crate::http::QUERY_KINDS;
+use crate::http::{Framing, QUERY_KINDS};
+use crate::ingest::dialects::{Call, Endpoint, RecentIds};
 use crate::ingest::{BodyForm, OnError, parse_events};
 use crate::segment::{self, Bounds, Column, Damage, Segment};
 use crate::store::{BackupList, Dictionary, IdFile, Manifest};
@@ -192,6 +193,58 @@ pub fn events(bytes: &[u8]) {
     }
 }
 
+/// Addresses of SDKs, one of each endpoint with a body.
+const DIALECT_PATHS: [&str; 16] = [
+    "/v1/batch",
+    "/v1/track",
+    "/v1/identify",
+    "/v1/group",
+    "/v1/alias",
+    "/capture",
+    "/i/v1/analytics/events",
+    "/batch",
+    "/track",
+    "/import",
+    "/engage",
+    "/groups",
+    "/2/httpapi",
+    "/identify",
+    "/v1/cloudevents",
+    "/com.snowplowanalytics.snowplow/tp2",
+];
+/// Bytes that a body may have once it is unwrapped.
+const UNWRAPPED_SIZE_MAX: usize = 1 << 20;
+
+/// The body of a request of an SDK. The first byte says which; what the same bytes mean must be the same twice.
+pub fn dialect(bytes: &[u8]) {
+    let Some((first, body)) = bytes.split_first() else { return };
+    let path = DIALECT_PATHS[usize::from(*first) % DIALECT_PATHS.len()];
+    let endpoint = Endpoint::find(path, "application/json", false).expect("it is an SDK's");
+    let read = || {
+        let mut grown = 0;
+        let mut grow = |size: usize| {
+            grown = grown.max(size);
+            Ok(())
+        };
+        let call = Call::new(endpoint, "", Vec::new(), body, UNWRAPPED_SIZE_MAX, &mut grow);
+        assert!(grown <= 2 * UNWRAPPED_SIZE_MAX, "{grown} bytes are asked for");
+        let call = call.ok()?;
+        let _ = call.keys();
+        let writes = call.read(1_700_000_000_000, &RecentIds::default()).ok()?.writes;
+        Some(writes.events.iter().map(|event| format!("{:?}", event.to_event())).collect::<Vec<_>>())
+    };
+    assert_eq!(read(), read());
+}
+
+/// The bytes of a connection: where requests end does not depend on how the bytes are cut.
+pub fn framing(bytes: &[u8]) {
+    let feed = |piece_size: usize| {
+        let mut framing = Framing::default();
+        bytes.chunks(piece_size).try_for_each(|piece| framing.feed(piece)).map(|()| framing.is_in_head())
+    };
+    assert_eq!(feed(1), feed(bytes.len().max(1)));
+}
+
 /// The body of a query of every kind, asked of a store.
 pub fn query(store: &Store, bytes: &[u8]) {
     let Ok(body) = Json::parse(bytes) else { return };
@@ -306,6 +359,16 @@ mod tests {
     #[test]
     fn events_are_read_or_refused() {
         replay("events", events);
+    }
+
+    #[test]
+    fn what_sdks_send_is_read_or_refused() {
+        replay("dialect", dialect);
+    }
+
+    #[test]
+    fn connections_are_cut_into_requests_or_refused() {
+        replay("framing", framing);
     }
 
     #[test]

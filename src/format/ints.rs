@@ -316,7 +316,10 @@ impl<'a> PackedInts<'a> {
     }
 
     /// Reads a whole block; values behind the column's end are arbitrary.
-    pub(super) fn read_block(&self, block: usize, values: &mut [u64; BLOCK_LEN]) {
+    ///
+    /// # Panics
+    /// If there is no such block.
+    pub fn read_block(&self, block: usize, values: &mut [u64; BLOCK_LEN]) {
         match &self.body {
             Body::Constant(value) => values.fill(*value),
             Body::Uniform(uniform) => {

@@ -381,7 +381,11 @@ mod tests {
             tokio::task::yield_now().await;
         }
         bridge.check_write_room().unwrap();
-        drop((release, released, tasks, bridge));
+        drop((release, released));
+        for task in tasks {
+            task.await.unwrap().unwrap();
+        }
+        drop(bridge);
         assert!(threads.wait(Duration::from_secs(10)));
     }
 

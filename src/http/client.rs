@@ -3,11 +3,13 @@
 use std::error::Error as _;
 use std::future::Future;
 use std::io::Write;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, Uri};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::{Client as HttpClient, Error};
 use hyper_util::rt::TokioExecutor;
@@ -23,7 +25,7 @@ pub struct Client {
     url: String,
     /// What `Authorization` says.
     authorization: Option<HeaderValue>,
-    http: HttpClient<HttpConnector, Full<Bytes>>,
+    http: HttpClient<HttpsConnector<HttpConnector>, Full<Bytes>>,
     runtime: Runtime,
 }
 
@@ -33,14 +35,18 @@ impl Client {
     pub fn new(url: &str, key: Option<&str>) -> Result<Client, Problem> {
         let url = url.trim_end_matches('/');
         let parsed = url.parse::<Uri>().ok();
-        if parsed.as_ref().and_then(Uri::scheme_str) != Some("http") {
-            return Err(Problem::invalid(format!("{url:?} is not the address of a server"))
-                .hint("it looks like http://127.0.0.1:7070; https is not spoken yet"));
-        }
+        let is_tls = match parsed.as_ref().and_then(Uri::scheme_str) {
+            Some("http") => false,
+            Some("https") => true,
+            _ => {
+                return Err(Problem::invalid(format!("{url:?} is not the address of a server"))
+                    .hint("it looks like http://127.0.0.1:7070 or https://flywheel.example.com"));
+            }
+        };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime
             .map_err(|e| Problem::new(ProblemClass::Io, format!("cannot prepare to ask a server: {e}")))?;
-        let http = HttpClient::builder(TokioExecutor::new()).build_http();
+        let http = HttpClient::builder(TokioExecutor::new()).build(connector(is_tls));
         let authorization = key.map(|key| {
             let mut value = HeaderValue::from_str(&format!("Bearer {key}"))
                 .map_err(|_| Problem::invalid("the key has characters that no key has"))?;
@@ -146,6 +152,22 @@ impl Client {
         let body = response.into_body().collect().await.map_err(|e| self.broken(&e))?;
         Ok((status, body.to_bytes().into()))
     }
+}
+
+/// Connects in the clear, or by TLS to whom the system's certificates vouch for (`SSL_CERT_FILE` names others).
+fn connector(is_tls: bool) -> HttpsConnector<HttpConnector> {
+    let mut roots = rustls::RootCertStore::empty();
+    if is_tls {
+        // Single ones that cannot be read do no harm; without any the connection fails and says so.
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("the provider knows the default versions")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    HttpsConnectorBuilder::new().with_tls_config(config).https_or_http().enable_http1().build()
 }
 
 /// The first cause: what the system said.

@@ -17,7 +17,7 @@ const CHUNK_LINE_SIZE_MAX: usize = 4 << 10;
 
 /// Follows the requests of one connection.
 #[derive(Debug, Default)]
-pub(super) struct Framing {
+pub(crate) struct Framing {
     state: State,
     /// The bytes of the head so far, or of the line around a chunk.
     head: Vec<u8>,

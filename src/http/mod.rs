@@ -48,6 +48,8 @@ mod tls;
 mod validator;
 
 pub use client::Client;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use framing::Framing;
 pub use handlers::{QUERY_KINDS, now};
 pub use keys::fresh_random;
 pub(crate) use parameters::percent_encode;

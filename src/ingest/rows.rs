@@ -16,7 +16,7 @@ use super::parquet::ParquetTable;
 use super::table::Table;
 use crate::api::{Problem, ProblemClass};
 use crate::limits::{ENTITY_ID_SIZE_MAX, EVENT_ID_SIZE_MAX, EVENT_NAME_SIZE_MAX, EVENT_SIZE_MAX};
-use crate::model::{EventBatch, TimeMs};
+use crate::model::{BatchRoom, EventBatch, TimeMs};
 
 /// Bytes of events in a chunk, so that memory stays bounded when events are large.
 const CHUNK_SIZE_MAX: usize = 16 << 20;
@@ -75,6 +75,8 @@ pub struct RowReader {
     now: TimeMs,
     chunk_event_count: usize,
     chunk_rejected_count: usize,
+    /// What the last chunk held, for the next to begin with.
+    room: BatchRoom,
     /// Why the file cannot be read on; told after all rows before it.
     failure: Option<Problem>,
     line: u64,
@@ -125,6 +127,7 @@ impl RowReader {
             now: options.now,
             chunk_event_count: options.chunk_event_count,
             chunk_rejected_count: if options.ends_chunk_at_reject { 1 } else { CHUNK_REJECTED_COUNT_MAX },
+            room: BatchRoom::default(),
             failure: None,
             line: 0,
         }
@@ -136,7 +139,7 @@ impl RowReader {
             return Err(failure);
         }
         let mut filling = Filling {
-            chunk: Chunk { line: self.line, ..Chunk::default() },
+            chunk: Chunk { batch: EventBatch::with_room(self.room), line: self.line, ..Chunk::default() },
             event_count_max: self.chunk_event_count,
             rejected_count_max: self.chunk_rejected_count,
         };
@@ -162,6 +165,7 @@ impl RowReader {
             Rows::Parquet(table) => table.fill(&mut filling, &mut self.row_ids),
         };
         let chunk = filling.chunk;
+        self.room = chunk.batch.room();
         self.line = chunk.line;
         self.failure = read.err().map(|error| self.broken(&error));
         let is_empty = chunk.batch.is_empty() && chunk.rejected.is_empty();

@@ -178,9 +178,12 @@ impl Write for ObjectWriter {
 
 impl Drop for ObjectWriter {
     fn drop(&mut self) {
-        if let Some(parts) = self.parts.take() {
-            // Who drops it has an error to tell already.
-            let _ = runtime().block_on(parts.abort());
+        if let Some(mut parts) = self.parts.take() {
+            // A part that is on its way would arrive after the upload was given up. Who drops it has an error to tell already.
+            let _ = runtime().block_on(async {
+                let _ = parts.wait_for_capacity(1).await;
+                parts.abort().await
+            });
         }
     }
 }

@@ -67,6 +67,14 @@ pub enum BatchError {
     BatchTooLarge,
 }
 
+/// How much a batch holds.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct BatchRoom {
+    row_count: usize,
+    cell_count: usize,
+    text_size: usize,
+}
+
 /// A name that a batch holds already, for events that share it.
 #[derive(Clone, Copy, Debug)]
 pub struct SharedName(u32);
@@ -106,6 +114,22 @@ pub enum CellRef<'a> {
 impl EventBatch {
     pub fn new() -> EventBatch {
         EventBatch::default()
+    }
+
+    /// An empty batch with room for as much as another holds: batches of one file are alike, and growing step by step
+    /// copies them several times.
+    pub fn with_room(room: BatchRoom) -> EventBatch {
+        EventBatch {
+            rows: Vec::with_capacity(room.row_count),
+            cells: Vec::with_capacity(room.cell_count),
+            text: Vec::with_capacity(room.text_size),
+            ..EventBatch::default()
+        }
+    }
+
+    /// The room that the batch takes.
+    pub fn room(&self) -> BatchRoom {
+        BatchRoom { row_count: self.rows.len(), cell_count: self.cells.len(), text_size: self.text.len() }
     }
 
     pub fn len(&self) -> usize {

@@ -8,7 +8,7 @@ mod time;
 mod value;
 
 pub use batch::{
-    BatchError, CellRef, EventBatch, EventRef, PropertyRef, SharedName, SharedText, SharedValue,
+    BatchError, BatchRoom, CellRef, EventBatch, EventRef, PropertyRef, SharedName, SharedText, SharedValue,
 };
 pub use document::DocumentKind;
 pub(crate) use number::write_decimal;

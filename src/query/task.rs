@@ -13,12 +13,12 @@ use super::merge_runs::{merge_rows, merge_runs};
 use super::scan::Scan;
 use super::selection::{BoundGroup, UserFilter};
 use super::{
-    BreakdownPlan, Codes, RowRef, Rows, Selection, TASK_USER_COUNT, TIME_BITS, TaskSet, key, key_time,
+    BreakdownPlan, Codes, RowRef, Rows, Selection, TASK_USER_COUNT, TIME_BIAS, TIME_BITS, TaskSet, key_time,
     key_user,
 };
 use crate::api::Problem;
 use crate::model::{DAY_MS, Entity, TimeMs};
-use crate::segment::RowKind;
+use crate::segment::{AnchorKeys, Packing, RowKind};
 
 /// 16,384 consecutive users, or accounts where those are counted, in one snapshot.
 #[derive(Debug)]
@@ -30,16 +30,23 @@ pub struct Task<'a> {
     by_filter: RefCell<HashMap<*const UserFilter, Rc<TaskSet>>>,
     /// What of each user's events is shown: what all of these show.
     clips: Vec<Rc<Clip>>,
+    /// By segment.
+    anchor_keys: RefCell<HashMap<u32, Rc<AnchorKeys>>>,
 }
 
 impl<'a> Task<'a> {
     pub(super) fn new(scan: &'a Scan<'a>, index: u32) -> Task<'a> {
-        Task { scan, entity: scan.entity(), index, by_filter: RefCell::default(), clips: Vec::new() }
+        Task::of(scan, scan.entity(), index)
     }
 
     /// A task of users, whoever is counted.
     pub(super) fn of_users(scan: &'a Scan<'a>, index: u32) -> Task<'a> {
-        Task { scan, entity: Entity::User, index, by_filter: RefCell::default(), clips: Vec::new() }
+        Task::of(scan, Entity::User, index)
+    }
+
+    fn of(scan: &'a Scan<'a>, entity: Entity, index: u32) -> Task<'a> {
+        let (by_filter, anchor_keys) = Default::default();
+        Task { scan, entity, index, by_filter, clips: Vec::new(), anchor_keys }
     }
 
     /// The kind of rows that hold the profiles of those whom the task has.
@@ -193,6 +200,29 @@ impl<'a> Task<'a> {
         Ok(Some(GroupRows::neighbours(bound.segment, bound.group, rows)))
     }
 
+    fn packing(&self) -> Packing {
+        Packing { user_base: self.user_base(), user_shift: TIME_BITS, time_bias: TIME_BIAS }
+    }
+
+    /// The keys of the anchors of the task's users in a segment, unpacked once for all groups, if so many rows are
+    /// worth it.
+    fn anchor_keys(&self, segment: u32, row_count: usize) -> Result<Option<Rc<AnchorKeys>>, Problem> {
+        if let Some(keys) = self.anchor_keys.borrow().get(&segment) {
+            return Ok(Some(Rc::clone(keys)));
+        }
+        let of = &self.scan.snapshot().segments[segment as usize].segment;
+        let base = u64::from(self.user_base());
+        let users = base..base + u64::from(TASK_USER_COUNT);
+        if of.is_sparse(row_count, users.clone())? {
+            return Ok(None);
+        }
+        let keys = of.anchor_keys(users, self.packing())?.map(Rc::new);
+        if let Some(keys) = &keys {
+            self.anchor_keys.borrow_mut().insert(segment, Rc::clone(keys));
+        }
+        Ok(keys)
+    }
+
     fn read_group(
         &self,
         bound: &BoundGroup,
@@ -217,18 +247,8 @@ impl<'a> Task<'a> {
         }
         self.scan.count_rows(rows.len());
         let first = out.keys.len();
-        let base = u64::from(self.user_base());
-        let bias = key(0, meta.time_min);
-        out.keys.reserve(rows.len());
-        column.for_each_block(rows.clone(), |block| {
-            out.keys.extend(block.iter().map(|user| ((user - base) << TIME_BITS) + bias));
-        });
-        let mut rest = &mut out.keys[first..];
-        group.times()?.for_each_block(rows.clone(), |block| {
-            let (keys, after) = std::mem::take(&mut rest).split_at_mut(block.len());
-            keys.iter_mut().zip(block).for_each(|(key, time)| *key += time);
-            rest = after;
-        });
+        let anchor_keys = self.anchor_keys(bound.segment, rows.len())?;
+        group.read_keys(rows.clone(), self.packing(), anchor_keys.as_deref(), &mut out.keys)?;
         if with_refs {
             let reference = |row| RowRef { segment: bound.segment, group: bound.group, row: row as u32 };
             out.refs.extend(rows.clone().map(reference));

@@ -197,6 +197,14 @@ impl<'a> Anchors<'a> {
         Lookup { places, table: self.starts, shift: self.unit_bits, bias, added: Some(offsets) }
     }
 
+    pub(super) fn origin(&self) -> TimeMs {
+        self.origin
+    }
+
+    pub(super) fn unit_bits(&self) -> u8 {
+        self.unit_bits
+    }
+
     pub(super) fn users(&self) -> PackedInts<'a> {
         self.users
     }

@@ -80,7 +80,7 @@ fn every_form_holds_the_same_rows_and_the_small_one_is_small() {
     let (one, other) = (segment(&mut dice, 40), segment(&mut dice, 15));
     let nobody = RoaringBitmap::new();
     let dead: RoaringBitmap = (20_000..20_300).step_by(11).collect();
-    let from = 19_003 * DAY_MS + 7_000_000;
+    let from = 19_001 * DAY_MS + 7_000_000;
     let whole = [&one, &other].map(|segment| MergeSource { segment, dead: &nobody, from: TimeMs::MIN });
     let part = [&one, &other].map(|segment| MergeSource { segment, dead: &dead, from });
     for sources in [&whole[..], &whole[..1], &part, &part[1..]] {

@@ -11,6 +11,7 @@ mod anchors;
 mod build;
 mod by_user;
 mod group;
+mod keys;
 mod layout;
 #[cfg(any(test, feature = "fuzzing"))]
 mod mend;
@@ -26,6 +27,7 @@ mod writer;
 
 pub use anchors::Anchors;
 pub use build::{BatchRow, build};
+pub use keys::{AnchorKeys, Packing};
 pub use layout::{GroupMeta, PropertyEncoding};
 #[cfg(any(test, feature = "fuzzing"))]
 pub use mend::with_right_checksums;

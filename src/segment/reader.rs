@@ -354,10 +354,15 @@ impl<'a> Group<'a> {
         Ok(Some((anchors, self.segment.ints(self.meta().users, self.meta().row_count)?)))
     }
 
+    /// What the group has of the times: relative to its `time_min`, or to anchors.
+    pub(super) fn own_times(&self) -> Result<PackedInts<'a>, Damage> {
+        self.segment.ints(self.meta().times, self.meta().row_count)
+    }
+
     /// Times relative to the group's `time_min`, rising within each user.
     pub fn times(&self) -> Result<IntColumn<'a>, Damage> {
         let meta = self.meta();
-        let own = self.segment.ints(meta.times, meta.row_count)?;
+        let own = self.own_times()?;
         Ok(match self.anchors_of_rows()? {
             Some((anchors, places)) => anchors.times_of(places, own, meta.time_min).into(),
             None => own.into(),

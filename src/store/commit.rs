@@ -249,8 +249,8 @@ impl Inner {
         }
         marks.extend(new.marks);
         writer.next_arrival += new.rows.len() as u64;
-        let batch = new.batch.unwrap_or(batch);
-        let chunk = Chunk { kind: RowKind::Events, batch: batch.clone(), rows: new.rows };
+        let batch = Arc::new(new.batch.unwrap_or(batch));
+        let chunk = Chunk { kind: RowKind::Events, batch: Arc::clone(&batch), rows: new.rows };
         let effect = Effect { chunks: vec![chunk], ..Effect::default() };
         Ok((Some(Change::Events { arrival, batch }), effect, outcome))
     }

@@ -282,7 +282,7 @@ impl Base<'_> {
             let (row, time) = (rows.len() as u32, number as TimeMs);
             rows.push(BatchRow { batch: 0, row, user: owner, account: 0, time, arrival: number });
         }
-        Ok(Effect { chunks: vec![Chunk { kind, batch, rows }], ..Effect::default() })
+        Ok(Effect { chunks: vec![Chunk { kind, batch: batch.into(), rows }], ..Effect::default() })
     }
 
     /// Joins users. The tail must be empty.
@@ -366,7 +366,7 @@ impl Base<'_> {
             rows.push(BatchRow { batch: 0, row: place, user: root, account: row.account, time, arrival });
         }
         if !rows.is_empty() {
-            effect.chunks.push(Chunk { kind: RowKind::Events, batch, rows });
+            effect.chunks.push(Chunk { kind: RowKind::Events, batch: batch.into(), rows });
         }
 
         let mut batch = EventBatch::new();
@@ -387,7 +387,7 @@ impl Base<'_> {
             }
         }
         if !rows.is_empty() {
-            effect.chunks.push(Chunk { kind: RowKind::UserProfiles, batch, rows });
+            effect.chunks.push(Chunk { kind: RowKind::UserProfiles, batch: batch.into(), rows });
         }
         effect.buried.extend(others);
         effect.buried.extend(moves_root.then_some(root));

@@ -86,7 +86,7 @@ fn month_of(time: i64) -> i32 {
 #[derive(Debug)]
 pub struct Chunk {
     pub kind: RowKind,
-    pub batch: EventBatch,
+    pub batch: Arc<EventBatch>,
     /// Their `batch` is 0.
     pub rows: Vec<BatchRow>,
 }
@@ -186,7 +186,7 @@ pub fn sorted_runs(chunks: &[Arc<Chunk>]) -> Vec<Run> {
         rows.extend(chunk.rows.iter().map(placed));
     }
     rows.sort_by_key(|(partition, _)| *partition);
-    let batches: Vec<&EventBatch> = chunks.iter().map(|chunk| &chunk.batch).collect();
+    let batches: Vec<&EventBatch> = chunks.iter().map(|chunk| &*chunk.batch).collect();
     rows.chunk_by(|a, b| a.0 == b.0)
         .map(|rows| {
             let partition = rows[0].0;

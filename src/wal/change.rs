@@ -1,5 +1,7 @@
 //! The changes that a store is made of, as bytes. docs/format.md, "Change".
 
+use std::sync::Arc;
+
 use crate::format::{ByteReader, ByteWriter, DecodeError, decode_value, encode_cell, encode_value};
 use crate::model::{DocumentKind, Entity, EventBatch, IdentityMerge, Number, ProfileWrite, Value};
 
@@ -25,7 +27,7 @@ const HAS_ID: u8 = 2;
 /// `arrival` is the number of its first row in order of arrival over the life of the store.
 #[derive(Clone, Debug)]
 pub enum Change {
-    Events { arrival: u64, batch: EventBatch },
+    Events { arrival: u64, batch: Arc<EventBatch> },
     Profiles { arrival: u64, entity: Entity, writes: Vec<ProfileWrite> },
     Merges { merges: Vec<IdentityMerge> },
     Deletion { user: String },
@@ -86,7 +88,7 @@ impl Change {
     pub fn decode(bytes: &[u8]) -> Result<Change, DecodeError> {
         let mut reader = ByteReader::new("log record", bytes);
         let change = match reader.u8()? {
-            EVENTS => Change::Events { arrival: reader.varint()?, batch: decode_batch(&mut reader)? },
+            EVENTS => Change::Events { arrival: reader.varint()?, batch: decode_batch(&mut reader)?.into() },
             kind @ (USER_PROFILES | ACCOUNT_PROFILES) => {
                 let entity = if kind == USER_PROFILES { Entity::User } else { Entity::Account };
                 let arrival = reader.varint()?;
@@ -271,7 +273,7 @@ mod tests {
             document(DocumentKind::Cohort, DocumentContent::Removed),
             document(DocumentKind::GrowthModel, DocumentContent::Text("{}".into())),
             document(DocumentKind::Key, DocumentContent::Text("{}".into())),
-            Change::Events { arrival: 7, batch },
+            Change::Events { arrival: 7, batch: batch.into() },
             Change::Profiles { arrival: 9, entity: Entity::Account, writes: vec![write] },
             Change::Merges { merges },
             Change::Deletion { user: "bo".into() },

@@ -152,6 +152,9 @@ class IsDescribed(unittest.TestCase):
         command = [schemathesis, "run", f"{server.url}/v1/openapi.json", "--url", server.url, "--checks", "not_a_server_error",
                    "--max-examples", os.environ.get("FLYWHEEL_CASES", "5"), "--seed", os.environ.get("FLYWHEEL_SEED", "1"), "--mode", "all",
                    "--phases", "examples,fuzzing", "--workers", "2", "--suppress-health-check", "all", "--no-color"]
+        if "FLYWHEEL_CASES" not in os.environ:
+            # The addresses of SDKs are as many as all others, and tests/sdks sends them what SDKs send.
+            command += ["--exclude-tag-regex", "^SDKs"]
         found = subprocess.run(command, capture_output=True, text=True, cwd=tempfile.gettempdir())
         print("\n".join(line for line in found.stdout.splitlines() if re.search(r"Operations:|passed|failed|generated|Test cases", line)))
         self.assertEqual(found.returncode, 0, found.stdout[-4000:] + found.stderr[-2000:])

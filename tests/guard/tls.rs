@@ -29,6 +29,15 @@ fn a_server_with_a_certificate_speaks_tls_and_nothing_else() {
 
     let server = Server::start(&mut serve(&certificate, &key));
     assert!(server.url.starts_with("https://127.0.0.1:"), "{}", server.url);
+    // The command line asks it, if it knows who vouches for it.
+    let ask = |trusted: &std::path::Path| {
+        let mut command = flywheel(&data);
+        let url = server.url.replace("127.0.0.1", "localhost");
+        command.args(["keys", "list", "--url", &url]).env("SSL_CERT_FILE", trusted).output().unwrap()
+    };
+    let told_to = ask(&certificate);
+    assert!(told_to.status.success(), "{}", told(&told_to));
+    assert!(!ask(&key).status.success(), "nobody vouches for it");
     let mut roots = rustls::RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(&certificate).unwrap()).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());

@@ -1,6 +1,6 @@
 """Cuts the power under the real program, on the real file systems of the kernel.
 
-`powercut.py record` is not a step of its own: for each file system a disk is made, the program serves a store on it
+For each file system a disk is made, the program serves a store on it
 while clients write, seal, compact, merge, delete and kill it, and every write and flush of the disk is recorded with the
 moments at which answers came. Then the disk is made as a cut at many moments would have left it: all that was flushed,
 and of what came after any part, each write whole, torn at a sector, or not there. The file system is mounted, which
@@ -60,10 +60,10 @@ class Client:
 
 
 class Server:
-    def __init__(self, binary, data):
+    def __init__(self, binary, data, told_to=None):
         environment = {name: value for name, value in os.environ.items() if not name.startswith("FLYWHEEL_")}
         arguments = [binary, "serve", "--data", data, "--listen", "127.0.0.1:0", "--log", "error"]
-        self.child = subprocess.Popen(arguments, stdout=subprocess.PIPE, env=environment, text=True)
+        self.child = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=told_to, env=environment, text=True)
         line = self.child.stdout.readline()
         found = re.search(r"http://127\.0\.0\.1:(\d+)", line)
         if not found:
@@ -95,8 +95,13 @@ class Mounted:
         self.is_mounted = True
 
     def close(self):
-        if self.is_mounted:
-            run("umount", self.mount_point)
+        # A process that was killed lets go of its files a moment later.
+        for _ in range(500):
+            if not self.is_mounted or subprocess.run(["umount", self.mount_point], capture_output=True).returncode == 0:
+                break
+            time.sleep(0.02)
+        else:
+            raise AssertionError(f"{self.mount_point} cannot be unmounted")
         run("losetup", "--detach", self.device)
         # The device lets go of its file a moment later.
         for _ in range(200):

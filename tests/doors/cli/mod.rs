@@ -149,11 +149,9 @@ fn a_running_server_is_exported_as_its_store_is() {
     };
     // Some megabytes, so that they are sent in pieces.
     let event = |number: usize| {
-        let text = format!("{number:040}");
+        let (event, user, time) = (number % 3, number % 97, 1_772_323_200_000 + number * 1_000);
         format!(
-            "{{\"event\":\"e{}\",\"user\":\"u{}\",\"time\":{number},\"text\":\"{text}\"}}\n",
-            number % 3,
-            number % 97
+            "{{\"event\":\"e{event}\",\"user\":\"u{user}\",\"time\":{time},\"properties\":{{\"text\":\"{number:040}\"}}}}\n"
         )
     };
     let write = |name: &str, text: String| std::fs::write(folder.path().join(name), text).unwrap();
@@ -170,7 +168,7 @@ fn a_running_server_is_exported_as_its_store_is() {
     }
     let chosen = done(
         &elsewhere,
-        &["export", "-", "--event", "e1", "--to", "1970-01-01T00:00:09Z", "--url", &server.url],
+        &["export", "-", "--event", "e1", "--to", "2026-03-01T02:30:00Z", "--url", &server.url],
     );
     assert_eq!(chosen.iter().filter(|byte| **byte == b'\n').count(), 3_000);
     drop(server);

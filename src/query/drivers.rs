@@ -71,6 +71,8 @@ struct Decided<'a> {
     place_by_user: Vec<u32>,
     /// By place.
     has_outcome: Vec<bool>,
+    /// Where behaviour may lie that counts for any of them.
+    window_span: Range<TimeMs>,
 }
 
 const NOBODY: u32 = u32::MAX;
@@ -173,7 +175,8 @@ impl Drivers {
                 counts.iter().map(|count| (count >= at_least) != *is_absence).collect()
             }
         };
-        Ok(Decided { found, births, place_by_user, has_outcome })
+        let window_span = self.span(&births, 0..self.window + 1);
+        Ok(Decided { found, births, place_by_user, has_outcome, window_span })
     }
 
     /// Where to look for what happened so long after any of the births.
@@ -192,7 +195,7 @@ impl Drivers {
         decided: &Decided<'_>,
         mut visit: impl FnMut(u32, u64),
     ) -> Result<(), Problem> {
-        let span = self.span(&decided.births, 0..self.window + 1);
+        let span = decided.window_span.clone();
         let rows = task.rows(&candidate.selection, span, candidate.is_overlapping)?;
         let mut at = 0;
         while let Some(first) = rows.keys.get(at) {

@@ -40,7 +40,7 @@ fn the_settings_may_name_the_growth_model() {
     .unwrap();
     let told = run(&data, &["--config", settings_text, "query", "-", "--format", "csv"], ACTIVATION);
     let table = String::from_utf8(told.stdout.clone()).unwrap();
-    assert!(table.contains("2024-01-01,2,1,0.5,86400,86400,0,true"), "{table}{}", stderr(&told));
+    assert!(table.contains("2024-01-01,2,1,0.5,86400,86400,0,false"), "{table}{}", stderr(&told));
     assert!(stderr(&told).contains(r#"did you mean \"signup\"?"#), "{}", stderr(&told));
 
     // The store has it from then on, and a server of other settings puts its own in the place of it.

@@ -87,7 +87,9 @@ pub(super) fn run(args: ExportArgs, data: &Path) -> Result<(), Problem> {
     };
     let asked = args.format.map(ExportFormat::from);
     match &args.url {
-        Some(url) => write(&args, asked, &Origin::Server(Client::new(url, args.key.as_deref())?), &choice),
+        Some(url) => {
+            write(&args, asked, &Origin::Server(Box::new(Client::new(url, args.key.as_deref())?)), &choice)
+        }
         None => with_store(data, |store| write(&args, asked, &Origin::Store(store), &choice)),
     }
 }
@@ -95,7 +97,7 @@ pub(super) fn run(args: ExportArgs, data: &Path) -> Result<(), Problem> {
 /// Where the rows come from.
 enum Origin<'a> {
     Store(&'a Store),
-    Server(Client),
+    Server(Box<Client>),
 }
 
 /// How much of a part was written.

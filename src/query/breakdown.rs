@@ -361,7 +361,7 @@ impl PropertyPlan {
             let unpacked = of_group.unpack_with(ordinals, |ordinal| entry_at(by_ordinal, ordinal));
             return Ok(match unpacked {
                 Some(entries) => Source::Unpacked { first, entries },
-                None => Source::Ordinals(ordinals, by_ordinal),
+                None => Source::Ordinals(Box::new(ordinals), by_ordinal),
             });
         }
         let column = match group.segment().property(&self.property) {
@@ -400,7 +400,7 @@ impl PropertyPlan {
         };
         Ok(match entries {
             Some(entries) => Source::Unpacked { first, entries },
-            None => Source::Column(column),
+            None => Source::Column(Box::new(column)),
         })
     }
 }
@@ -418,9 +418,9 @@ enum Source<'a> {
         first: usize,
         entries: Vec<Entry>,
     },
-    Column(Column<'a>),
+    Column(Box<Column<'a>>),
     /// Whose property it is, and the entries of all of those.
-    Ordinals(IntColumn<'a>, &'a [Entry]),
+    Ordinals(Box<IntColumn<'a>>, &'a [Entry]),
 }
 
 /// Gives labels to the distinct numbers of a column that holds no codes.

@@ -106,7 +106,7 @@ impl GroupRows {
     /// Unpacks a column of the group as far as it is asked for.
     pub fn unpack<'c>(&self, column: IntColumn<'c>) -> Unpacked<'c> {
         if !self.is_dense() {
-            return Unpacked::Sparse(column);
+            return Unpacked::Sparse(Box::new(column));
         }
         let mut values = Vec::new();
         column.read(self.rows.clone(), &mut values);
@@ -127,7 +127,7 @@ impl GroupRows {
 /// The values of a column in the rows of a group.
 pub(super) enum Unpacked<'c> {
     Dense { first: usize, values: Vec<u64> },
-    Sparse(IntColumn<'c>),
+    Sparse(Box<IntColumn<'c>>),
 }
 
 impl Unpacked<'_> {

@@ -44,13 +44,15 @@ impl Reach {
     }
 }
 
+/// A reach, the user and the time of the last anchor, and how many there are.
+type Candidate = (Reach, Option<(u32, TimeMs)>, u64);
+
 /// Counts the anchors that reaches of different lengths would make, to choose one.
 pub(super) struct ReachChoice {
     span_bits: u32,
     origin: TimeMs,
     row_count: u64,
-    /// By reach: the user and the time of the last anchor, and how many there are.
-    by_reach: Vec<(Reach, Option<(u32, TimeMs)>, u64)>,
+    by_reach: Vec<Candidate>,
 }
 
 impl ReachChoice {
@@ -80,7 +82,7 @@ impl ReachChoice {
     /// The reach with which users and times take the fewest bits; `None` if they take no more by themselves.
     pub fn finish(self) -> Option<Reach> {
         let span_bits = u64::from(self.span_bits);
-        let size = |(reach, _, count): &(Reach, Option<(u32, TimeMs)>, u64)| {
+        let size = |(reach, _, count): &Candidate| {
             let anchor_bits = span_bits.saturating_sub(u64::from(reach.unit_bits())) + 2;
             // Anchors of rows are about one and a half bits longer than users.
             self.row_count * u64::from(2 * reach.bits + 3) / 2 + count * anchor_bits

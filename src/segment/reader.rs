@@ -301,6 +301,7 @@ pub struct Group<'a> {
 
 /// The values of one property in the rows of a group.
 #[derive(Clone, Copy, Debug)]
+#[expect(clippy::large_enum_variant, reason = "columns are opened once for many rows")]
 pub enum Column<'a> {
     /// Codes into the values of this property, 0 for missing.
     Codes { property: u32, codes: IntColumn<'a> },

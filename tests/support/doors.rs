@@ -168,6 +168,9 @@ impl Door for Reference {
         self.answer(query).map_err(|refusal| match refusal {
             Refusal::Invalid(detail) => Refused { status: 400, path: String::new(), detail },
             Refusal::NotCovered(detail) => Refused { status: NOT_COVERED, path: String::new(), detail },
+            Refusal::TooMany => {
+                Refused { status: NOT_COVERED, path: String::new(), detail: "too many ways".to_owned() }
+            }
         })
     }
 }

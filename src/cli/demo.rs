@@ -47,6 +47,8 @@ pub(super) fn run(args: DemoArgs, settings: &Settings) -> Result<(), Problem> {
     let store = Store::open_with(data, store_options(settings))?;
     load_once(&store, &plan, data)?;
     growth_model::keep(&store, settings)?;
+    // What the load took is this thread's, which does nothing more than wait for the server.
+    crate::http::return_memory();
     let Some(server) = server else { return store.close() };
     let lines = ready_line(&server, data) + &lines_to_try(&server.url());
     server.run(store, || output::print(lines.as_bytes()))

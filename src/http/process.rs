@@ -32,7 +32,7 @@ pub fn return_memory_by(how: fn()) {
 
 /// Gives memory that is free back to the system. An allocator keeps what a load of events or a large query took and left, a
 /// few hundred megabytes after the demo's.
-pub(super) fn return_memory() {
+pub(crate) fn return_memory() {
     if let Some(how) = RETURN_MEMORY.get() {
         how();
     }

@@ -21,7 +21,7 @@ use super::{
     Analysis, Binder, BreakdownPlan, Calendar, Codes, Fold, Partial, Rows, Selection, Split, Task, TaskSet,
     key_time, key_user,
 };
-use crate::api::{Breakdown, Cell, ColumnType, Fields, Filter, Problem, RevenueQuery, Table};
+use crate::api::{Breakdown, Cell, ColumnType, Fields, Filter, Interval, Problem, RevenueQuery, Table};
 use crate::limits::RESULT_ROW_COUNT_MAX;
 use crate::model::{Number, TimeMs};
 
@@ -55,7 +55,9 @@ impl Revenue {
     ) -> Result<Revenue, Problem> {
         let scope = binder.scope();
         let told = scope.told_range(binder.scan().first_event()?);
-        let calendar = Calendar::new(query.interval, &scope.zone, scope.week_start, told.clone())?;
+        // An empty range has no rows, not even a total: there is nothing that what was paid could be compared with.
+        let interval = if told.is_empty() { Interval::Day } else { query.interval };
+        let calendar = Calendar::new(interval, &scope.zone, scope.week_start, told.clone())?;
         let rows = 0..calendar.bucket_count();
         let ends: Vec<TimeMs> = rows.clone().map(|row| calendar.end(row).min(told.end)).collect();
         let starts = match query.trailing {

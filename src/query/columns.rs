@@ -4,9 +4,10 @@
 //! rule. That stretch is unpacked once; the rows then find their values by place.
 
 use std::ops::Range;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use hashbrown::HashMap;
+use parking_lot::Mutex;
 
 use super::Rows;
 use super::scan::Scan;
@@ -161,13 +162,52 @@ impl From<Number> for Term {
     }
 }
 
+/// Numbers by code, the first of which stands for a missing value.
+type NumbersByCode = Vec<Option<Term>>;
+
+/// The numbers of values, at one exponent where they fit, so that sums need not scale them.
+fn numbers_by_code(values: &[Value]) -> NumbersByCode {
+    let numbers: Vec<Option<Number>> =
+        std::iter::once(None).chain(values.iter().map(Value::as_number)).collect();
+    let finest = numbers.iter().flatten().map(|number| number.exponent()).min().unwrap_or(0);
+    let scaled = |number: &Number| {
+        let mantissa = number.mantissa_at(finest).filter(|mantissa| i64::try_from(*mantissa).is_ok());
+        mantissa.map_or(Term::from(*number), |mantissa| Term { mantissa, exponent: finest })
+    };
+    numbers.iter().map(|number| number.as_ref().map(scaled)).collect()
+}
+
+/// The numbers of the values of properties, which a query reads once for each segment.
+#[derive(Debug, Default)]
+pub(super) struct KnownNumbers {
+    by_property: Mutex<HashMap<u32, HashMap<String, Arc<NumbersByCode>>>>,
+}
+
+impl KnownNumbers {
+    fn of(
+        &self,
+        segment: u32,
+        property: &str,
+        read: impl FnOnce() -> Result<NumbersByCode, Problem>,
+    ) -> Result<Arc<NumbersByCode>, Problem> {
+        // Others wait meanwhile: they would read the same.
+        let mut by_property = self.by_property.lock();
+        let of_segment = by_property.entry(segment).or_default();
+        if let Some(known) = of_segment.get(property) {
+            return Ok(Arc::clone(known));
+        }
+        let numbers = Arc::new(read()?);
+        of_segment.insert(property.to_owned(), Arc::clone(&numbers));
+        Ok(numbers)
+    }
+}
+
 /// Where the numbers of a property are in the rows of a group.
 enum Source<'c> {
     Absent,
-    /// Numbers by code, the first of which stands for a missing value.
     Codes {
         codes: Unpacked<'c>,
-        numbers: Rc<Vec<Option<Number>>>,
+        numbers: Arc<NumbersByCode>,
     },
     Numbers {
         mantissas: Unpacked<'c>,
@@ -188,10 +228,9 @@ pub(super) fn numbers(
 ) -> Result<(), Problem> {
     debug_assert_eq!(rows.refs.len(), rows.keys.len(), "a property needs to know where rows are");
     let groups = Groups::of(rows);
-    let mut by_segment: HashMap<u32, Rc<Vec<Option<Number>>>> = HashMap::new();
     let mut sources = Vec::with_capacity(groups.groups.len());
     for of_group in &groups.groups {
-        sources.push(source(scan, property, of_group, &mut by_segment)?);
+        sources.push(source(scan, property, of_group)?);
     }
     groups.for_each_run(rows, |index, run| {
         match &sources[index] {
@@ -200,8 +239,8 @@ pub(super) fn numbers(
                 for place in run {
                     let row = rows.refs[place];
                     let number = numbers.get(codes.get(row.row) as usize);
-                    if let Some(number) = number.ok_or_else(|| unknown_code(scan, row.segment))? {
-                        f(place, Term::from(*number));
+                    if let Some(term) = number.ok_or_else(|| unknown_code(scan, row.segment))? {
+                        f(place, *term);
                     }
                 }
             }
@@ -222,12 +261,7 @@ pub(super) fn numbers(
     })
 }
 
-fn source<'s>(
-    scan: &Scan<'s>,
-    property: &str,
-    of_group: &GroupRows,
-    by_segment: &mut HashMap<u32, Rc<Vec<Option<Number>>>>,
-) -> Result<Source<'s>, Problem> {
+fn source<'s>(scan: &Scan<'s>, property: &str, of_group: &GroupRows) -> Result<Source<'s>, Problem> {
     let group = scan.group(of_group.segment, of_group.group);
     let Some(place) = group.segment().property(property) else { return Ok(Source::Absent) };
     Ok(match group.column(place)? {
@@ -240,16 +274,12 @@ fn source<'s>(
             presence: presence.map(|presence| of_group.unpack(presence)),
         },
         Some(Column::Codes { codes, .. }) => {
-            let known = by_segment.get(&of_group.segment).cloned();
-            let numbers = match known {
-                Some(numbers) => numbers,
-                None => {
-                    let values = group.segment().values(place)?.expect("codes have values");
-                    let values = values.values().map_err(|error| group.segment().wrap(error))?;
-                    Rc::new(std::iter::once(None).chain(values.iter().map(Value::as_number)).collect())
-                }
+            let read = || {
+                let values = group.segment().values(place)?.expect("codes have values");
+                let values = values.values().map_err(|error| group.segment().wrap(error))?;
+                Ok(numbers_by_code(&values))
             };
-            by_segment.insert(of_group.segment, Rc::clone(&numbers));
+            let numbers = scan.numbers_by_code().of(of_group.segment, property, read)?;
             Source::Codes { codes: of_group.unpack(codes), numbers }
         }
     })

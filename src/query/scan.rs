@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 
 use super::budget::Meter;
 use super::by_account::AccountRows;
+use super::columns::KnownNumbers;
 use super::weight::weigh;
 use super::{Analysis, Budget, Charge, Partial, TASK_USER_COUNT, Task};
 use crate::api::Problem;
@@ -28,6 +29,7 @@ pub struct Scan<'s> {
     /// Events that the answer could not use; `None` if it is one that uses all.
     ignored: OnceLock<u64>,
     by_account: Arc<AccountRows>,
+    numbers_by_code: Arc<KnownNumbers>,
     meter: Meter,
 }
 
@@ -40,6 +42,7 @@ impl<'s> Scan<'s> {
             rows_scanned: Arc::default(),
             ignored: OnceLock::new(),
             by_account: Arc::default(),
+            numbers_by_code: Arc::default(),
             meter: Meter::default(),
         }
     }
@@ -58,6 +61,7 @@ impl<'s> Scan<'s> {
             rows_scanned: Arc::clone(&self.rows_scanned),
             ignored: OnceLock::new(),
             by_account: Arc::clone(&self.by_account),
+            numbers_by_code: Arc::clone(&self.numbers_by_code),
             meter: self.meter.clone(),
         }
     }
@@ -74,6 +78,10 @@ impl<'s> Scan<'s> {
     /// Who is counted: whom tasks have, and whose profiles and names are meant.
     pub fn entity(&self) -> Entity {
         self.entity
+    }
+
+    pub(super) fn numbers_by_code(&self) -> &KnownNumbers {
+        &self.numbers_by_code
     }
 
     pub(super) fn by_account(&self) -> &AccountRows {

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// How long freed memory is kept for what comes next, in milliseconds.
-const KEPT_MS: std::ffi::c_long = 1000;
+const KEPT_MS: std::ffi::c_long = 10_000;
 /// `mi_option_purge_delay` in mimalloc.h, to which the bindings give no name.
 const PURGE_DELAY: libmimalloc_sys::mi_option_t = 15;
 

@@ -207,8 +207,8 @@ impl Server {
     }
 }
 
-/// How long nothing happens before a server counts as idle; a little longer than people look at an answer.
-const IDLE_TIME: Duration = Duration::from_secs(5);
+/// How long nothing happens before a server counts as idle; longer than people look at an answer before they ask on.
+const IDLE_TIME: Duration = Duration::from_secs(15);
 
 /// Time for queries to see that nobody waits for them any more.
 const LAST_WAIT: Duration = Duration::from_secs(1);

@@ -104,6 +104,9 @@ impl Calendar {
             return vec![Bucket { start: from, end: to }];
         }
         let mut buckets = Vec::new();
+        if from >= to {
+            return buckets; // an empty range touches none
+        }
         let mut start = self.start_of(interval, from);
         while start < to {
             let end = self.next(interval, start);

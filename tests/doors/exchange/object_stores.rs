@@ -103,9 +103,10 @@ fn what_is_not_there_is_told_with_its_address() {
 #[test]
 fn bad_rows_of_an_object_are_kept_on_this_machine() {
     let program = Program::new();
-    program
-        .bucket
-        .put("/lake/rows.ndjson", b"{\"event\":\"a\",\"user\":\"ada\",\"time\":\"2024-01-01\"}\nno row\n".to_vec());
+    program.bucket.put(
+        "/lake/rows.ndjson",
+        b"{\"event\":\"a\",\"user\":\"ada\",\"time\":\"2024-01-01\"}\nno row\n".to_vec(),
+    );
     program.done("one", &["import", "s3://lake/rows.ndjson"]);
     let rejects = program.directory.path().join("rows.ndjson.rejects.ndjson");
     assert!(std::fs::read_to_string(rejects).unwrap().contains("\"line\":2"));

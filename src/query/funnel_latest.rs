@@ -27,9 +27,14 @@ pub(super) fn told(
     // By level. Behind the highest so far there are none yet.
     let mut standing = vec![Standing { start: TimeMs::MIN, last: TimeMs::MIN }; rules.step_count + 1];
     let (mut level, mut end) = (0, 0);
+    let mut before = None;
     for moment in 0..moments.count() {
         let (steps, _) = union(moments.at(moment));
         let time = moments.time(moment);
+        // Whoever stood there before may take another step at this moment still, unlike who comes there at it.
+        if rules.is_strict && time == rules.as_of {
+            before = Some((level, standing[level]));
+        }
         let mut left = steps & span(0..level + 1);
         // From the last step down, so that no event counts for two.
         while left != 0 {
@@ -58,8 +63,11 @@ pub(super) fn told(
         return None;
     }
     let Standing { start, last } = standing[level];
-    let is_in_progress =
-        level < rules.step_count && rules.has_time_left(level, start, last, ground.open_until);
+    let before = before.filter(|(level_before, _)| *level_before == level).map(|(_, standing)| standing);
+    let is_in_progress = level < rules.step_count
+        && [Some(Standing { start, last }), before].iter().flatten().any(|standing| {
+            rules.has_time_left(level, standing.start, standing.last, ground.open_until)
+        });
     Some(Told { level, is_in_progress, runs: runs(moments, starts, level, end) })
 }
 

@@ -34,8 +34,10 @@ impl Front {
         self.attempts.get(first).map(|(_, start)| *start)
     }
 
-    fn add(&mut self, last: TimeMs, start: TimeMs) {
-        while self.attempts.back().is_some_and(|(_, other)| *other <= start) {
+    /// Of attempts that started no later, those whose last event was earlier can do nothing more: but take a step at the
+    /// moment of this one, if there is no other after it.
+    fn add(&mut self, last: TimeMs, start: TimeMs, is_end: bool) {
+        while !is_end && self.attempts.back().is_some_and(|(_, other)| *other <= start) {
             self.attempts.pop_back();
         }
         self.attempts.push_back((last, start));
@@ -96,7 +98,7 @@ impl<'r> Walk<'r> {
                 let (reached, left) = std::mem::take(&mut self.arrivals[level]);
                 if let Some(start) = left {
                     self.fronts[level].forget(time - self.patience[level], time - rules.window);
-                    self.fronts[level].add(time, start);
+                    self.fronts[level].add(time, start, rules.is_strict && time == rules.as_of);
                     alive |= 1 << level;
                 }
                 if let Some(start) = reached.filter(|_| best.is_none_or(|best| best.level < level)) {

@@ -65,9 +65,10 @@ pub(super) fn told(
     let Standing { start, last } = standing[level];
     let before = before.filter(|(level_before, _)| *level_before == level).map(|(_, standing)| standing);
     let is_in_progress = level < rules.step_count
-        && [Some(Standing { start, last }), before].iter().flatten().any(|standing| {
-            rules.has_time_left(level, standing.start, standing.last, ground.open_until)
-        });
+        && [Some(Standing { start, last }), before]
+            .iter()
+            .flatten()
+            .any(|standing| rules.has_time_left(level, standing.start, standing.last, ground.open_until));
     Some(Told { level, is_in_progress, runs: runs(moments, starts, level, end) })
 }
 

@@ -206,8 +206,9 @@ impl Bridge {
         }
     }
 
-    /// Begins `work` on a thread of its own, which steps back for all others. It goes on when this has returned.
-    pub fn aside(&self, work: impl FnOnce(&Store) + Send + 'static) -> Result<(), Problem> {
+    /// Begins `work` on a thread of its own, which steps back for all others. It goes on when this has returned. What it
+    /// returns is dropped when its place is free: who sees by that that it ended may ask for the next.
+    pub fn aside<T>(&self, work: impl FnOnce(&Store) -> T + Send + 'static) -> Result<(), Problem> {
         let place = Arc::clone(&self.aside).try_acquire_owned().map_err(|_| {
             let detail = format!("{EXPORT_COUNT_MAX} exports are under way, as many as there may be");
             Problem::new(ProblemClass::Busy, detail).hint("ask again when one of them is done")
@@ -215,14 +216,11 @@ impl Bridge {
         let (store, alive) = (Arc::clone(&self.store), self.alive.clone());
         let begun = thread::Builder::new().name("aside".to_owned()).spawn(move || {
             step_back();
-            let done = without_panic(|| {
-                work(&store);
-                Ok(())
-            });
             // A bug is in the log already; its asker sees the answer break off.
-            drop(done);
+            let done = without_panic(|| Ok(work(&store)));
             drop(store);
             drop((place, alive));
+            drop(done);
         });
         begun.map(|_| ()).map_err(|e| Problem::new(ProblemClass::Io, format!("cannot start a thread: {e}")))
     }

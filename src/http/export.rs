@@ -5,7 +5,7 @@
 //! that nobody takes a part for the whole.
 
 use std::io::{self, Write};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use hyper::body::Frame;
@@ -49,8 +49,10 @@ impl Call<'_> {
                     tracing::error!(%problem, "an export broke off");
                 }
             }
+            // The answer ends when nothing can send any more.
+            sender
         })?;
-        Ok(respond::pieces(format.content_type(), Pieces(pieces)))
+        Ok(respond::pieces(format.content_type(), Pieces { from: pieces, is_whole: false }))
     }
 }
 
@@ -64,13 +66,25 @@ fn event_names(text: &str) -> Result<Vec<String>, Problem> {
     names.into_iter().map(name).collect()
 }
 
-/// The body of an answer that is still being made.
+/// The body of an answer that is still being made: pieces, and an empty one when it is whole.
 #[derive(Debug)]
-pub(super) struct Pieces(mpsc::Receiver<io::Result<Bytes>>);
+pub(super) struct Pieces {
+    from: mpsc::Receiver<io::Result<Bytes>>,
+    is_whole: bool,
+}
 
 impl Pieces {
     pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-        self.0.poll_recv(cx).map(|piece| piece.map(|piece| piece.map(Frame::data)))
+        loop {
+            return match ready!(self.from.poll_recv(cx)) {
+                Some(Ok(piece)) if piece.is_empty() => {
+                    self.is_whole = true;
+                    continue;
+                }
+                None if !self.is_whole => Poll::Ready(Some(Err(io::ErrorKind::UnexpectedEof.into()))),
+                piece => Poll::Ready(piece.map(|piece| piece.map(Frame::data))),
+            };
+        }
     }
 }
 
@@ -103,6 +117,9 @@ impl Write for PieceWriter {
 
 impl Destination for PieceWriter {
     fn finish(mut self: Box<Self>) -> io::Result<()> {
-        if self.piece.is_empty() { Ok(()) } else { self.send() }
+        if !self.piece.is_empty() {
+            self.send()?;
+        }
+        self.send()
     }
 }

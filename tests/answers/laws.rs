@@ -3,7 +3,7 @@
 //! `FLYWHEEL_SEED` says where to begin, and `FLYWHEEL_LAWS` how many histories each law is held against.
 
 use std::io::Write;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use flywheeldb::Store;
 use flywheeldb::api::Json;
@@ -12,6 +12,7 @@ use flywheeldb::model::{Event, EventBatch, ExactSum};
 use super::agreement::{OwnStore, SEED, acts, reference_does, setting};
 use crate::support::dice::Dice;
 use crate::support::histories::{self, Act};
+use crate::support::program::flywheel;
 use crate::support::queries::Asker;
 use crate::support::reading;
 use crate::support::reference::Reference;
@@ -160,9 +161,8 @@ fn the_number_of_threads_changes_nothing() {
     store.close().expect("the store closes");
     for query in asked {
         let answer = |thread_count: &str| {
-            let mut asking = Command::new(env!("CARGO_BIN_EXE_flywheel"))
-                .args(["query", "--format", "csv", "-", "--data"])
-                .arg(&path)
+            let mut asking = flywheel(&path)
+                .args(["query", "--format", "csv", "-"])
                 .env("RAYON_NUM_THREADS", thread_count)
                 .stdin(Stdio::piped())
                 .stdout(Stdio::piped())

@@ -5,7 +5,7 @@ use std::net::TcpStream;
 
 use serde_json::{Value, json};
 
-use super::program::{self, flywheel, output_of, told};
+use super::program::{self, flywheel, output_of, stderr};
 use super::server::{Answer, TestServer};
 
 const EVENT: &str = r#"{"event": "a", "user": "u", "time": "2024-03-01"}"#;
@@ -157,7 +157,7 @@ fn the_command_makes_lists_and_revokes_keys_with_and_without_a_server() {
     let mut server = program::Server::start(&mut serve);
     let url = format!("http://127.0.0.1:{}", server.address().port());
     let in_use = flywheel(&data).args(["keys", "list"]).output().unwrap();
-    assert!(!in_use.status.success() && told(&in_use).contains("--url"), "{}", told(&in_use));
+    assert!(!in_use.status.success() && stderr(&in_use).contains("--url"), "{}", stderr(&in_use));
     let remote = |arguments: &[&str], key: &str| {
         flywheel(&data)
             .arg("keys")
@@ -170,18 +170,22 @@ fn the_command_makes_lists_and_revokes_keys_with_and_without_a_server() {
     let made = remote(&["create", "--scope", "read"], &admin);
     let read = String::from_utf8(made.stdout).unwrap().trim().to_owned();
     assert!(read.starts_with("fw_read_"), "{read}");
-    assert!(told(&remote(&["list"], &read)).contains("scope"), "a read key lists no keys");
+    assert!(stderr(&remote(&["list"], &read)).contains("scope"), "a read key lists no keys");
     let id = read.split('_').nth(2).unwrap();
     assert!(remote(&["revoke", id], &admin).status.success());
     let told_twice = remote(&["revoke", id], &admin);
-    assert!(!told_twice.status.success() && told(&told_twice).contains("no key"), "{}", told(&told_twice));
+    assert!(
+        !told_twice.status.success() && stderr(&told_twice).contains("no key"),
+        "{}",
+        stderr(&told_twice)
+    );
     let mut query = flywheel(&data);
     query.args(["query", "-", "--url", &url, "--key", &read]).stdin(std::process::Stdio::piped());
     let mut child = query.stderr(std::process::Stdio::piped()).spawn().unwrap();
     let body = QUERY.replacen('{', "{\"kind\": \"segmentation\", ", 1);
     child.stdin.take().unwrap().write_all(body.as_bytes()).unwrap();
     let output = child.wait_with_output().unwrap();
-    assert!(!output.status.success() && told(&output).contains("not valid"), "{}", told(&output));
+    assert!(!output.status.success() && stderr(&output).contains("not valid"), "{}", stderr(&output));
 
     server.child.kill().unwrap();
     let mut log = String::new();
@@ -197,5 +201,5 @@ fn the_command_makes_lists_and_revokes_keys_with_and_without_a_server() {
     assert_eq!(scopes, ["admin"]);
     keys(&["revoke", listed["keys"][0]["id"].as_str().unwrap()]);
     let closed = flywheel(&data).args(["serve", "--listen", "0.0.0.0:0"]).output().unwrap();
-    assert!(!closed.status.success() && told(&closed).contains("keys create"), "{}", told(&closed));
+    assert!(!closed.status.success() && stderr(&closed).contains("keys create"), "{}", stderr(&closed));
 }

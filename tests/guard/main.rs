@@ -7,6 +7,8 @@ mod fairness;
 mod keys;
 mod operating;
 mod overload;
+#[path = "../support/program.rs"]
+#[allow(dead_code, reason = "each test binary uses its part")]
 mod program;
 #[path = "../support/server.rs"]
 #[allow(dead_code, reason = "each test binary uses its part")]

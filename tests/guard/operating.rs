@@ -5,7 +5,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use super::program::{Server, flywheel, output_of, told};
+use super::program::{Server, flywheel, output_of, stderr};
 use super::server::{Answer, TestServer};
 
 const EVENT: &str = r#"{"event": "a", "user": "u", "time": "2024-03-01", "id": "1"}"#;
@@ -99,7 +99,7 @@ fn settings_are_told_with_where_they_come_from() {
     assert_eq!(of("keep-alive"), ("7s".to_owned(), "environment FLYWHEEL_KEEP_ALIVE".to_owned()));
     assert_eq!(of("max-writes"), ("7".to_owned(), format!("file {}", file.display())));
     assert_eq!(of("query-timeout"), ("30s".to_owned(), "default".to_owned()));
-    assert_eq!(of("data").1, "environment FLYWHEEL_DATA");
+    assert_eq!(of("data").1, "flag --data");
 
     // What it writes says the same when it is read.
     let written = output_of(&mut config(&["--format", "toml"]));
@@ -112,10 +112,10 @@ fn settings_are_told_with_where_they_come_from() {
     std::fs::write(&file, "max-write = 7\n").unwrap();
     let wrong = config(&[]).output().unwrap();
     assert_eq!(wrong.status.code(), Some(2));
-    assert!(told(&wrong).contains("did you mean \"max-writes\"?"), "{}", told(&wrong));
+    assert!(stderr(&wrong).contains("did you mean \"max-writes\"?"), "{}", stderr(&wrong));
     let wrong = flywheel(folder.path()).args(["serve", "--max-writes", "0"]).output().unwrap();
     assert_eq!(wrong.status.code(), Some(2));
-    assert!(told(&wrong).contains("--max-writes is \"0\""), "{}", told(&wrong));
+    assert!(stderr(&wrong).contains("--max-writes is \"0\""), "{}", stderr(&wrong));
 }
 
 #[test]

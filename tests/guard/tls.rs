@@ -6,7 +6,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::program::{Server, flywheel, told};
+use super::program::{Server, flywheel, stderr};
 
 #[test]
 fn a_server_with_a_certificate_speaks_tls_and_nothing_else() {
@@ -23,9 +23,9 @@ fn a_server_with_a_certificate_speaks_tls_and_nothing_else() {
         command
     };
     let swapped = serve(&key, &certificate).output().unwrap();
-    assert!(!swapped.status.success() && told(&swapped).contains("TLS"), "{}", told(&swapped));
+    assert!(!swapped.status.success() && stderr(&swapped).contains("TLS"), "{}", stderr(&swapped));
     let alone = flywheel(&data).args(["serve", "--tls-cert", "x"]).output().unwrap();
-    assert_eq!(alone.status.code(), Some(2), "{}", told(&alone));
+    assert_eq!(alone.status.code(), Some(2), "{}", stderr(&alone));
 
     let server = Server::start(&mut serve(&certificate, &key));
     assert!(server.url.starts_with("https://127.0.0.1:"), "{}", server.url);
@@ -36,7 +36,7 @@ fn a_server_with_a_certificate_speaks_tls_and_nothing_else() {
         command.args(["keys", "list", "--url", &url]).env("SSL_CERT_FILE", trusted).output().unwrap()
     };
     let told_to = ask(&certificate);
-    assert!(told_to.status.success(), "{}", told(&told_to));
+    assert!(told_to.status.success(), "{}", stderr(&told_to));
     assert!(!ask(&key).status.success(), "nobody vouches for it");
     let mut roots = rustls::RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(&certificate).unwrap()).unwrap();

@@ -7,6 +7,7 @@ pub mod dice;
 pub mod doors;
 pub mod examples;
 pub mod histories;
+pub mod program;
 pub mod queries;
 pub mod reading;
 pub mod reference;

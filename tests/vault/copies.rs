@@ -1,22 +1,14 @@
 //! Backups and restores with the program, while a server works.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::Output;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use super::program::{Server, flywheel};
 use super::{counts, open};
-
-fn flywheel(data: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_flywheel"));
-    command.arg("--data").arg(data);
-    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("FLYWHEEL_")) {
-        command.env_remove(name);
-    }
-    command
-}
 
 fn run(data: &Path, arguments: &[&str]) -> Output {
     flywheel(data).args(arguments).output().unwrap()
@@ -26,48 +18,20 @@ fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).unwrap()
 }
 
-/// A running server, killed when dropped.
-struct Server {
-    child: Child,
-    address: String,
-}
-
-impl Server {
-    fn start(data: &Path, arguments: &[&str]) -> Server {
-        let mut child = flywheel(data)
-            .args(["serve", "--listen", "127.0.0.1:0", "--log", "error"])
-            .args(arguments)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let url = line.split(' ').find(|word| word.starts_with("http://")).unwrap();
-        Server { child, address: url["http://".len()..].to_owned() }
-    }
-
-    /// Sends a request. Returns the head and the body of the answer.
-    fn ask(&self, method: &str, path: &str, body: &str) -> (String, String) {
-        let mut stream = TcpStream::connect(&self.address).unwrap();
-        let size = body.len();
-        write!(
-            stream,
-            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
-             Content-Length: {size}\r\nConnection: close\r\n\r\n{body}"
-        )
-        .unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        (head.to_owned(), body.to_owned())
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+/// Sends a request. Returns the head and the body of the answer.
+fn ask(server: &Server, method: &str, path: &str, body: &str) -> (String, String) {
+    let mut stream = TcpStream::connect(server.address()).unwrap();
+    let size = body.len();
+    write!(
+        stream,
+        "{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+         Content-Length: {size}\r\nConnection: close\r\n\r\n{body}"
+    )
+    .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.to_owned(), body.to_owned())
 }
 
 /// Sets a flag when it is dropped.
@@ -87,7 +51,7 @@ fn event(index: u64) -> String {
 fn a_backup_made_while_events_come_in_is_an_exact_prefix() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
-    let server = Server::start(&at("data"), &[]);
+    let server = Server::of(&at("data"), &[]);
     let (acknowledged, is_over) = (AtomicU64::new(0), AtomicBool::new(false));
     std::thread::scope(|scope| {
         // However this ends, the writer does.
@@ -97,14 +61,14 @@ fn a_backup_made_while_events_come_in_is_an_exact_prefix() {
                 if is_over.load(Ordering::Relaxed) {
                     break;
                 }
-                let (head, _) = server.ask("POST", "/v1/events", &event(index));
+                let (head, _) = ask(&server, "POST", "/v1/events", &event(index));
                 assert!(head.starts_with("HTTP/1.1 200"), "{head}");
                 acknowledged.store(index + 1, Ordering::SeqCst);
                 if index % 5 == 4 {
-                    server.ask("POST", "/v1/admin/seal", "");
+                    ask(&server, "POST", "/v1/admin/seal", "");
                 }
                 if index % 20 == 19 {
-                    server.ask("POST", "/v1/admin/compact", "");
+                    ask(&server, "POST", "/v1/admin/compact", "");
                 }
             }
         });
@@ -113,7 +77,7 @@ fn a_backup_made_while_events_come_in_is_an_exact_prefix() {
             let before = acknowledged.load(Ordering::SeqCst);
             // From within, by the route, and from outside, by the command.
             if round % 2 == 0 {
-                let (head, body) = server.ask("POST", "/v1/admin/backup", r#"{"name": "nightly"}"#);
+                let (head, body) = ask(&server, "POST", "/v1/admin/backup", r#"{"name": "nightly"}"#);
                 assert!(head.starts_with("HTTP/1.1 200"), "{head}\n{body}");
                 copied.push(body);
             } else {
@@ -241,18 +205,18 @@ fn a_degraded_server_says_what_it_is_without() {
     let checked = run(&data, &["check"]);
     assert_eq!(checked.status.code(), Some(3));
     assert!(text(&checked.stdout).contains(&name) && text(&checked.stderr).contains("is missing"));
-    let server = Server::start(&data, &["--degraded"]);
-    let (head, body) = server.ask("GET", "/readyz", "");
+    let server = Server::of(&data, &["--degraded"]);
+    let (head, body) = ask(&server, "GET", "/readyz", "");
     assert!(
         head.starts_with("HTTP/1.1 200") && body.contains("\"degraded\"") && body.contains(&name),
         "{body}"
     );
     let query = r#"{"series": [{"event": "*"}], "interval": "total"}"#;
     for format in ["json", "csv"] {
-        let (head, body) = server.ask("POST", &format!("/v1/query/segmentation?format={format}"), query);
+        let (head, body) = ask(&server, "POST", &format!("/v1/query/segmentation?format={format}"), query);
         assert!(head.to_lowercase().contains(&format!("flywheel-degraded: {name}")), "{head}\n{body}");
         assert_eq!(body.contains(&format!("\"degraded\": [\"{name}\"]")), format == "json", "{body}");
     }
-    let (head, body) = server.ask("POST", "/v1/events", &event(2));
+    let (head, body) = ask(&server, "POST", "/v1/events", &event(2));
     assert!(head.starts_with("HTTP/1.1 503"), "{head}\n{body}");
 }

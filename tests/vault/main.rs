@@ -10,6 +10,9 @@ mod copies;
 mod deletion;
 mod expiry;
 mod mapped;
+#[path = "../support/program.rs"]
+#[allow(dead_code, reason = "each test binary uses its part")]
+mod program;
 
 use std::path::Path;
 use std::time::Duration;

@@ -89,7 +89,7 @@ fn a_compressed_file_that_breaks_off_says_after_which_line() {
 #[test]
 fn a_bad_event_of_a_request_is_told_with_its_place_and_nothing_is_stored() {
     let folder = tempfile::tempdir().unwrap();
-    let server = Server::start(folder.path());
+    let server = Server::of(folder.path(), &[]);
     let good = r#"{"event":"viewed","user":"ada","time":"2024-03-01"}"#;
     let bad_bodies = [
         (format!("[{good},{{\"event\":\"viewed\"}}]"), r#""path":"/1/user""#),

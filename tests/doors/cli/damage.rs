@@ -172,7 +172,7 @@ fn a_damaged_log_is_told_apart_from_one_cut_short() {
 #[test]
 fn a_directory_in_use_is_told_with_what_to_do_instead() {
     let damaged = Damaged::new();
-    let server = Server::start(&damaged.data());
+    let server = Server::of(&damaged.data(), &[]);
     let file = damaged.folder.path().join("events.ndjson");
     fs::write(&file, "{\"event\":\"viewed\",\"user\":\"ada\"}\n").unwrap();
     let file = file.to_str().unwrap();

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Output, Stdio};
 
-use super::{Server, flywheel, stderr};
+use super::{Server, flywheel, get, stderr};
 
 const EVENTS: &str = r#"{"event": "signup", "user": "ada", "time": "2024-01-01"}
 {"event": "project", "user": "ada", "time": "2024-01-02"}
@@ -47,8 +47,8 @@ fn the_settings_may_name_the_growth_model() {
     assert!(run(&data, &["query", "-"], ACTIVATION).status.success());
     let model = folder.path().join("model.json");
     std::fs::write(&model, r#"{"signup": "signup", "activate": "signup"}"#).unwrap();
-    let server = Server::start_with(&data, &["--growth-model", model.to_str().unwrap()]);
-    let told = server.get("/v1/growth-model");
+    let server = Server::of(&data, &["--growth-model", model.to_str().unwrap()]);
+    let told = get(&server, "/v1/growth-model");
     assert!(told.trim_end().ends_with(r#"{"signup":"signup","activate":"signup"}"#), "{told}");
 }
 

@@ -8,64 +8,17 @@ mod growth_model;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Stdio};
 
-fn flywheel(data: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_flywheel"));
-    command.arg("--data").arg(data);
-    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("FLYWHEEL_")) {
-        command.env_remove(name);
-    }
-    command
-}
+use crate::support::program::{Server, flywheel, stderr};
 
-fn stderr(output: &Output) -> String {
-    String::from_utf8(output.stderr.clone()).unwrap()
-}
-
-/// A running server, killed when dropped.
-struct Server {
-    child: Child,
-    url: String,
-}
-
-impl Server {
-    fn start(data: &Path) -> Server {
-        Server::start_with(data, &[])
-    }
-
-    fn start_with(data: &Path, arguments: &[&str]) -> Server {
-        let mut child = flywheel(data)
-            .args(["serve", "--listen", "127.0.0.1:0", "--log", "warn"])
-            .args(arguments)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let url = line.split(' ').find(|word| word.starts_with("http://")).unwrap().to_owned();
-        Server { child, url }
-    }
-
-    fn address(&self) -> &str {
-        self.url.strip_prefix("http://").unwrap()
-    }
-
-    /// The whole answer to a GET.
-    fn get(&self, target: &str) -> String {
-        let mut stream = TcpStream::connect(self.address()).unwrap();
-        write!(stream, "GET {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
-        let mut text = String::new();
-        stream.read_to_string(&mut text).unwrap();
-        text
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+/// The whole answer to a GET.
+fn get(server: &Server, target: &str) -> String {
+    let mut stream = TcpStream::connect(server.address()).unwrap();
+    write!(stream, "GET {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    text
 }
 
 #[test]
@@ -141,7 +94,7 @@ fn a_port_in_use_and_an_open_address_are_one_clear_line() {
 fn a_running_server_is_exported_as_its_store_is() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
-    let server = Server::start(&data);
+    let server = Server::of(&data, &[]);
     let done = |data: &Path, words: &[&str]| {
         let output = flywheel(data).args(words).current_dir(folder.path()).output().unwrap();
         assert!(output.status.success(), "{words:?}: {}", stderr(&output));
@@ -225,7 +178,7 @@ fn the_server_says_when_it_is_ready_and_stops_when_it_is_told() {
 #[test]
 fn a_query_of_a_server_brings_its_problems_here() {
     let folder = tempfile::tempdir().unwrap();
-    let server = Server::start(folder.path());
+    let server = Server::of(folder.path(), &[]);
     let url = server.url.clone();
     let ask = |query: &str| {
         let mut asking = flywheel(folder.path())

@@ -7,9 +7,8 @@ use std::process::{Child, Command, Output, Stdio};
 
 pub fn flywheel(data: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_flywheel"));
-    command.env("FLYWHEEL_DATA", data);
-    let ours = |name: &str| name.starts_with("FLYWHEEL_") && name != "FLYWHEEL_DATA";
-    for (name, _) in std::env::vars().filter(|(name, _)| ours(name)) {
+    command.arg("--data").arg(data);
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("FLYWHEEL_")) {
         command.env_remove(name);
     }
     command
@@ -18,12 +17,12 @@ pub fn flywheel(data: &Path) -> Command {
 /// What a command prints, which must go well.
 pub fn output_of(command: &mut Command) -> String {
     let output = command.output().unwrap();
-    assert!(output.status.success(), "{}", told(&output));
+    assert!(output.status.success(), "{}", stderr(&output));
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// What a command says of its failure.
-pub fn told(output: &Output) -> String {
+/// What a command says of its failure, and what it warns of.
+pub fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
@@ -34,6 +33,12 @@ pub struct Server {
 }
 
 impl Server {
+    /// Serves a store at a free address.
+    pub fn of(data: &Path, arguments: &[&str]) -> Server {
+        let listening = ["serve", "--listen", "127.0.0.1:0", "--log", "error"];
+        Server::start(flywheel(data).args(listening).args(arguments))
+    }
+
     /// Starts a command that serves, and returns when it is ready.
     pub fn start(command: &mut Command) -> Server {
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();

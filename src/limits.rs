@@ -30,6 +30,15 @@ pub const BATCH_EVENT_COUNT_MAX: usize = 100_000;
 pub const BODY_SIZE_MAX: usize = 32 << 20;
 /// Bytes of a request body after decompression.
 pub const BODY_DECODED_SIZE_MAX: usize = 128 << 20;
+/// Values in a JSON body that is read as a tree, names of fields counted: as many as the longest list of a static cohort
+/// has, and more. Each takes a hundred bytes of memory, and may be two bytes long.
+pub const JSON_VALUE_COUNT_MAX: usize = 2_500_000;
+const _: () = assert!(JSON_VALUE_COUNT_MAX as u64 > STATIC_COHORT_USER_COUNT_MAX);
+/// Fields of a form that an SDK sends around its JSON: they have three or four.
+pub const FORM_FIELD_COUNT_MAX: usize = 1_000;
+/// Bytes that the body of an SDK may decode to when its key is inside of it, so that it is decoded for whoever sends it: SDKs
+/// send at most 20 MB at once.
+pub const UNKEYED_DECODED_SIZE_MAX: usize = 20 << 20;
 /// Members of a gzip body: as many as the largest body has in the common block form of 64 KiB a member, and more.
 pub const GZIP_MEMBER_COUNT_MAX: usize = 4_096;
 /// Window of a zstd body, as a power of two: 8 MiB, what RFC 9659 allows for HTTP.

@@ -3,7 +3,7 @@
 //! Each of the three is durable when the next begins, and doing any of them again changes nothing, so a call that broke
 //! off half way is made whole by sending it again.
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use parking_lot::Mutex;
 
 use crate::api::Problem;
@@ -11,6 +11,9 @@ use crate::ingest::dialects::{ListChange, ProfileChange, RecentIds, Writes};
 use crate::model::{Entity, IdentityMerge, ProfileWrite, Value};
 use crate::segment::RowKind;
 use crate::store::{RefusedName, Store, profile_cells};
+
+/// What is left out of one call is told one by one up to here: a call has up to a hundred thousand things.
+const TOLD_COUNT_MAX: usize = 10;
 
 /// What the server keeps of its dealings with SDKs.
 #[derive(Debug, Default)]
@@ -22,9 +25,10 @@ pub struct DialectState {
 
 /// Stores the writes of one call.
 pub fn apply(store: &Store, state: &DialectState, writes: Writes) -> Result<(), Problem> {
-    for dropped in &writes.dropped {
+    for dropped in writes.dropped.iter().take(TOLD_COUNT_MAX) {
         tracing::warn!(index = dropped.index, reason = dropped.reason, "left out of what an SDK sent");
     }
+    tell_more(writes.dropped.len());
     let mut merges = writes.merges;
     merges.extend(writes.recognised.into_iter().filter(|merge| is_recognised(store, merge)));
     if !merges.is_empty() {
@@ -35,12 +39,20 @@ pub fn apply(store: &Store, state: &DialectState, writes: Writes) -> Result<(), 
     if !writes.events.is_empty() {
         // As with all that an SDK sends: what is sound is stored, for it would send the rest again and again.
         let (events, refused) = store.admissible(writes.events);
-        for RefusedName { row, problem } in refused {
+        for RefusedName { row, problem } in refused.iter().take(TOLD_COUNT_MAX) {
             tracing::warn!(row, %problem, "left out of what an SDK sent");
         }
+        tell_more(refused.len());
         store.ingest(events)?;
     }
     Ok(())
+}
+
+/// Tells how many more were left out than were told one by one.
+fn tell_more(count: usize) {
+    if count > TOLD_COUNT_MAX {
+        tracing::warn!(more = count - TOLD_COUNT_MAX, "left out of what an SDK sent");
+    }
 }
 
 /// Whether an anonymous id becomes the user's: not if it is already, and not if it is somebody else's, who shares the
@@ -68,14 +80,13 @@ fn change_profiles(
         |change: &ProfileChange| change.once.as_ref().is_none_or(|id| !state.recent.contains(&once_mark(id)));
     let changes: Vec<ProfileChange> = changes.into_iter().filter(is_new).collect();
     // Within the call, too.
-    let mut done: Vec<String> = Vec::new();
+    let mut done: HashSet<String> = HashSet::new();
     let mut waiting: Vec<ProfileWrite> = Vec::new();
     for change in changes {
         if let Some(id) = change.once.as_deref().map(once_mark) {
-            if done.contains(&id) {
+            if !done.insert(id) {
                 continue;
             }
-            done.push(id);
         }
         if !change.clears && change.lists.is_empty() {
             waiting.push(change.write);

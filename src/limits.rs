@@ -63,6 +63,10 @@ pub const OBJECT_PART_COUNT_MAX: usize = 4;
 /// of retries.
 pub const RECENT_ID_COUNT_MAX: usize = 100_000;
 
+/// Changes to lists in profiles, and profiles cleared, of one request of an SDK. Of one profile they are done one after the
+/// other, durably each: what a request may hold is a few seconds' work. Mixpanel takes as many in one.
+pub const LIST_CHANGE_COUNT_MAX: usize = 2_000;
+
 /// Steps in one funnel. A set of steps is kept in a `u64`, one bit a step.
 pub const FUNNEL_STEP_COUNT_MAX: usize = 64;
 const _: () = assert!(FUNNEL_STEP_COUNT_MAX <= u64::BITS as usize);

@@ -6,8 +6,9 @@
 use hashbrown::{HashMap, HashSet};
 use parking_lot::Mutex;
 
-use crate::api::Problem;
+use crate::api::{Problem, ProblemClass};
 use crate::ingest::dialects::{ListChange, ProfileChange, RecentIds, Writes};
+use crate::limits::LIST_CHANGE_COUNT_MAX;
 use crate::model::{Entity, IdentityMerge, ProfileWrite, Value};
 use crate::segment::RowKind;
 use crate::store::{RefusedName, Store, profile_cells};
@@ -25,6 +26,12 @@ pub struct DialectState {
 
 /// Stores the writes of one call.
 pub fn apply(store: &Store, state: &DialectState, writes: Writes) -> Result<(), Problem> {
+    let read_count =
+        writes.users.iter().chain(&writes.accounts).filter(|change| change.needs_reading()).count();
+    if read_count > LIST_CHANGE_COUNT_MAX {
+        let detail = format!("a request changes the lists of at most {LIST_CHANGE_COUNT_MAX} profiles");
+        return Err(Problem::new(ProblemClass::TooLarge, detail).hint("send them in several requests"));
+    }
     for dropped in writes.dropped.iter().take(TOLD_COUNT_MAX) {
         tracing::warn!(index = dropped.index, reason = dropped.reason, "left out of what an SDK sent");
     }
@@ -82,24 +89,34 @@ fn change_profiles(
     // Within the call, too.
     let mut done: HashSet<String> = HashSet::new();
     let mut waiting: Vec<ProfileWrite> = Vec::new();
+    // Whose profiles those change: what such a profile holds is known again when they are written.
+    let (snapshot, mut changed) = (store.snapshot(), HashSet::new());
+    let mut alone = None;
     for change in changes {
-        if let Some(id) = change.once.as_deref().map(once_mark) {
-            if !done.insert(id) {
-                continue;
-            }
-        }
-        if !change.clears && change.lists.is_empty() {
-            waiting.push(change.write);
+        if let Some(id) = change.once.as_deref().map(once_mark)
+            && !done.insert(id)
+        {
             continue;
         }
-        flush(store, entity, &mut waiting)?;
-        let _alone = state.lists.lock();
-        let mut current = current_profile(store, entity, &change.write.id)?;
+        let needs_reading = change.needs_reading();
         let mut write = change.write;
+        // A new id is whose profile it will be.
+        let owner = snapshot.find(entity, &write.id).ok_or_else(|| write.id.clone());
+        if !needs_reading {
+            changed.insert(owner);
+            waiting.push(write);
+            continue;
+        }
+        alone.get_or_insert_with(|| state.lists.lock());
+        if !changed.insert(owner.clone()) {
+            flush(store, entity, &mut waiting)?;
+            changed.clear();
+            changed.insert(owner);
+        }
+        let mut current = current_profile(store, entity, &write.id)?;
         if change.clears {
             let unset = current.drain().map(|(name, _)| name).collect();
-            let cleared = ProfileWrite { id: write.id.clone(), unset, ..ProfileWrite::default() };
-            store.write_profiles(entity, vec![cleared])?;
+            waiting.push(ProfileWrite { id: write.id.clone(), unset, ..ProfileWrite::default() });
         }
         for (name, list) in &change.lists {
             let before = write.set.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone());
@@ -108,7 +125,7 @@ fn change_profiles(
             write.set.retain(|(known, _)| known != name);
             write.set.push((name.clone(), after));
         }
-        store.write_profiles(entity, vec![write])?;
+        waiting.push(write);
     }
     flush(store, entity, &mut waiting)?;
     for id in done {

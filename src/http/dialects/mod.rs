@@ -138,11 +138,16 @@ impl App {
     fn dialect_reply(&self, answer: Answer, problem: Option<Problem>, parts: &Parts) -> Reply {
         if let Some(problem) = &problem {
             self.metrics.refused(problem);
-            tracing::warn!(%problem, path = parts.uri.path(), "an SDK sent what is not understood");
+            // Under a load that is too much there would be a line for each request.
+            match is_busy(problem) {
+                true => tracing::debug!(%problem, path = parts.uri.path(), "an SDK is told to come again"),
+                false => {
+                    tracing::warn!(%problem, path = parts.uri.path(), "an SDK sent what is not understood")
+                }
+            }
         }
         let mut reply = reply(answer);
-        let is_busy = problem.is_some_and(|problem| matches!(problem.status(), 429 | 503));
-        if is_busy {
+        if problem.as_ref().is_some_and(is_busy) {
             reply.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
         }
         share(&mut reply, &parts.headers);
@@ -158,6 +163,10 @@ fn reply(answer: Answer) -> Reply {
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     reply
+}
+
+fn is_busy(problem: &Problem) -> bool {
+    matches!(problem.status(), 429 | 503)
 }
 
 /// Tells a browser that pages may send what it asks about.

@@ -28,7 +28,7 @@ pub struct Writes {
     /// An anonymous id and the user whose it turned out to be: a merge, unless the id was somebody else's already.
     pub recognised: Vec<IdentityMerge>,
     /// The anonymous ids of those.
-    pub(super) recognised_ids: HashSet<String>,
+    pub recognised_ids: HashSet<String>,
     pub users: Vec<ProfileChange>,
     pub accounts: Vec<ProfileChange>,
     pub events: EventBatch,
@@ -47,6 +47,13 @@ pub struct ProfileChange {
     pub lists: Vec<(String, ListChange)>,
     /// What was sent with one id is done once.
     pub once: Option<String>,
+}
+
+impl ProfileChange {
+    /// Whether what it does depends on what the profile holds.
+    pub fn needs_reading(&self) -> bool {
+        self.clears || !self.lists.is_empty()
+    }
 }
 
 /// A change to the list that a property holds. A value that is no list is a list of one; none is an empty one. What a

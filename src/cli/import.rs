@@ -185,6 +185,8 @@ pub struct ImportSummary {
     pub rejected: u64,
     /// Changes to profiles, and pairs of ids.
     pub changes: u64,
+    /// Whether not all of the rows may be stored, because the store could not be closed.
+    pub is_uncertain: bool,
     /// The files that hold the rejected rows.
     pub rejects: Vec<PathBuf>,
     pub elapsed: Duration,
@@ -240,7 +242,9 @@ fn import_files(args: &ImportArgs, data: &Path, summary: &mut ImportSummary) -> 
     if let Some(rejects) = shared_rejects {
         done = done.and(rejects.finish().map(|written| summary.rejects.extend(written)));
     }
-    sink.close().and(done)
+    let closed = sink.close();
+    summary.is_uncertain = closed.is_err();
+    closed.and(done)
 }
 
 /// The files to read, and what the rows of each are: those of a directory that `flywheel export` made, in the order in
@@ -361,9 +365,10 @@ impl std::fmt::Display for ImportSummary {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let seconds = self.elapsed.as_secs_f64();
         let rate = (self.accepted + self.duplicates) as f64 / seconds.max(0.001);
+        let done = if self.is_uncertain { "read, and not all stored," } else { "imported" };
         write!(
             f,
-            "imported {} events ({} duplicates, {} rejected) in {seconds:.1} s, {} events/s",
+            "{done} {} events ({} duplicates, {} rejected) in {seconds:.1} s, {} events/s",
             grouped(self.accepted),
             grouped(self.duplicates),
             grouped(self.rejected),
@@ -422,6 +427,8 @@ mod tests {
         assert_eq!(summary.to_string(), line);
         summary.rejects.push("a.rejects.ndjson".into());
         assert!(summary.to_string().ends_with("; rejects in a.rejects.ndjson"));
+        summary.is_uncertain = true;
+        assert!(summary.to_string().starts_with("read, and not all stored, 69,659 events"));
         assert_eq!(ImportSummary::default().to_string().lines().count(), 1);
     }
 }

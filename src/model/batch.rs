@@ -8,11 +8,15 @@ use super::{Event, Number, TimeMs, Value};
 use crate::limits::{ENTITY_ID_SIZE_MAX, EVENT_ID_SIZE_MAX, EVENT_NAME_SIZE_MAX, PROPERTY_NAME_SIZE_MAX};
 
 /// A place in the batch's text.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Span {
     start: u32,
     size: u32,
 }
+
+/// Where a text lies in its batch. Texts at one place are the same; readers of columns let many rows share one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TextPlace(Span);
 
 /// Events in order of arrival.
 ///
@@ -405,6 +409,10 @@ impl<'a> EventRef<'a> {
         self.batch.text(self.row.user)
     }
 
+    pub fn user_place(self) -> TextPlace {
+        TextPlace(self.row.user)
+    }
+
     pub fn time(self) -> TimeMs {
         self.row.time
     }
@@ -415,6 +423,10 @@ impl<'a> EventRef<'a> {
 
     pub fn account(self) -> Option<&'a str> {
         self.row.account.map(|span| self.batch.text(span))
+    }
+
+    pub fn account_place(self) -> Option<TextPlace> {
+        self.row.account.map(TextPlace)
     }
 
     pub fn properties(self) -> impl ExactSizeIterator<Item = PropertyRef<'a>> {
@@ -447,6 +459,43 @@ impl<'a> PropertyRef<'a> {
 
     pub fn value(self) -> CellRef<'a> {
         self.batch.value(self.cell)
+    }
+
+    /// Where the value lies, if it is a text.
+    pub fn text_place(self) -> Option<TextPlace> {
+        if let Cell::Text(span) = self.cell { Some(TextPlace(*span)) } else { None }
+    }
+}
+
+/// Numbers of texts that were looked up, by where they lie: of so many that were looked up last.
+#[derive(Clone, Debug)]
+pub struct TextMemo {
+    slots: Vec<(u32, TextPlace, u32)>,
+    slot_bits: u32,
+}
+
+impl TextMemo {
+    /// A memory of `2 ^ slot_bits` texts, which takes its room with the first.
+    pub fn new(slot_bits: u32) -> TextMemo {
+        TextMemo { slots: Vec::new(), slot_bits }
+    }
+
+    /// The number of a text of a batch, if it is known still.
+    pub fn get(&self, batch: u32, place: TextPlace) -> Option<u32> {
+        let (of, at, number) = self.slots.get(self.slot(place))?;
+        // An empty slot has the place of an empty text: that is never known.
+        (*of == batch && *at == place && place != TextPlace::default()).then_some(*number)
+    }
+
+    pub fn put(&mut self, batch: u32, place: TextPlace, number: u32) {
+        self.slots.resize(1 << self.slot_bits, Default::default());
+        let slot = self.slot(place);
+        self.slots[slot] = (batch, place, number);
+    }
+
+    /// Fibonacci hashing (Knuth, TAOCP 3, 6.4): texts begin at any distance from one another.
+    fn slot(&self, place: TextPlace) -> usize {
+        (place.0.start.wrapping_mul(0x9E37_79B9) >> (u32::BITS - self.slot_bits)) as usize
     }
 }
 

@@ -9,6 +9,7 @@ mod value;
 
 pub use batch::{
     BatchError, BatchRoom, CellRef, EventBatch, EventRef, PropertyRef, SharedName, SharedText, SharedValue,
+    TextMemo, TextPlace,
 };
 pub use document::DocumentKind;
 pub(crate) use number::write_decimal;

@@ -6,10 +6,11 @@ use std::io::{self, Write};
 use foldhash::fast::FixedState;
 use hashbrown::{HashMap, HashTable};
 
-use super::group::{ColumnData, GroupData};
-use super::writer::SegmentWriter;
-use super::{RowKind, activity_key};
-use crate::model::{CellRef, DAY_MS, EventBatch, Value};
+use super::by_user::UserTable;
+use super::group::{ColumnData, GroupData, Texts};
+use super::writer::{SegmentWriter, write_groups};
+use super::{Form, RowKind, activity_key};
+use crate::model::{CellRef, DAY_MS, EventBatch, PropertyRef, TextMemo, Value};
 
 /// A row of a batch, with its ids resolved.
 #[derive(Clone, Copy, Debug)]
@@ -29,42 +30,50 @@ pub struct BatchRow {
 /// Distinct numbers above which a property of numbers alone is kept as numbers rather than as codes.
 const CODED_NUMBER_COUNT_MAX: usize = 256;
 
-/// Writes a segment of these rows.
+/// Writes a segment of these rows, in a form that needs no anchors.
 ///
 /// `rows` name their batch by its place in `batches`. Of profiles, each row writes one property: the name of its
 /// event.
-pub fn build<W: Write>(kind: RowKind, batches: &[&EventBatch], rows: &[BatchRow], sink: W) -> io::Result<W> {
+pub fn build<W: Write>(
+    kind: RowKind,
+    batches: &[&EventBatch],
+    rows: &[BatchRow],
+    form: Form,
+    sink: W,
+) -> io::Result<W> {
+    debug_assert!(form != Form::Small, "anchors are found when segments are joined");
     let names = Names::of(batches);
     let mut interners: Vec<Interner> = Vec::new();
-    interners.resize_with(names.sorted.len(), Interner::default);
-    let mut cells: Vec<(u32, u32)> = Vec::with_capacity(rows.len() * 4);
-    let mut cells_ends: Vec<u32> = Vec::with_capacity(rows.len() + 1);
-    cells_ends.push(0);
+    interners.resize_with(names.sorted.len(), Interner::new);
+    let mut events: Vec<Option<EventRows>> = Vec::new();
+    events.resize_with(names.sorted.len(), || None);
     for row in rows {
         let by_batch = &names.by_batch[row.batch as usize];
-        for property in batches[row.batch as usize].get(row.row as usize).properties() {
-            let property_name = by_batch[property.name_index()];
-            let code = interners[property_name as usize].code(&property.value());
-            cells.push((property_name, code));
+        let event = batches[row.batch as usize].get(row.row as usize);
+        let of_event = events[by_batch[event.event_index()] as usize].get_or_insert_default();
+        of_event.push(row, event.id());
+        for property in event.properties() {
+            let name = by_batch[property.name_index()];
+            of_event.put(name, interners[name as usize].code(row.batch, property));
         }
-        cells_ends.push(cells.len() as u32);
     }
 
-    let mut order: Vec<(u32, u32, i64, u32)> = rows
-        .iter()
-        .enumerate()
-        .map(|(index, row)| {
-            let event = batches[row.batch as usize].get(row.row as usize).event_index();
-            (names.by_batch[row.batch as usize][event], row.user, row.time, index as u32)
-        })
-        .collect();
-    order.sort_unstable();
-
     let mut writer = SegmentWriter::new(sink, kind)?;
+    let span = match form {
+        Form::Fast if kind == RowKind::Events => user_span(rows),
+        _ => None,
+    };
+    let table = |row_count| span.and_then(|span| UserTable::for_rows(row_count, span));
+    let row_count_with = |has: &dyn Fn(&EventRows) -> bool| -> u64 {
+        events.iter().flatten().filter(|event| has(event)).map(|event| event.keys.len() as u64).sum()
+    };
+    if span.is_some() {
+        writer.share(None, table(row_count_with(&|event| event.has_accounts)));
+    }
     // By name: the property's place in the segment, and what its interned codes become.
     let mut properties: Vec<Option<(u32, Recode)>> = Vec::with_capacity(names.sorted.len());
     let mut property_count = 0;
-    for (name, interner) in names.sorted.iter().zip(&interners) {
+    for (index, (name, interner)) in names.sorted.iter().zip(&interners).enumerate() {
         if interner.values.is_empty() {
             properties.push(None);
             continue;
@@ -74,7 +83,8 @@ pub fn build<W: Write>(kind: RowKind, batches: &[&EventBatch], rows: &[BatchRow]
             Recode::Codes(_) => {
                 let mut sorted: Vec<&Value> = interner.values.iter().collect();
                 sorted.sort_unstable();
-                writer.coded_property(name, &sorted, None)?;
+                let has_it = |event: &EventRows| event.places.contains_key(&(index as u32));
+                writer.coded_property(name, &sorted, table(row_count_with(&has_it)))?;
             }
             Recode::Numbers { exponent, .. } => writer.number_property(name, *exponent),
         }
@@ -83,45 +93,100 @@ pub fn build<W: Write>(kind: RowKind, batches: &[&EventBatch], rows: &[BatchRow]
     }
 
     let mut activity = Vec::new();
-    for rows_of_event in order.chunk_by(|a, b| a.0 == b.0) {
-        let mut group =
-            GroupData { name: names.sorted[rows_of_event[0].0 as usize].to_owned(), ..GroupData::default() };
-        let row_count = rows_of_event.len();
-        let has_ids =
-            rows_of_event.iter().any(|(.., row)| event_of(batches, &rows[*row as usize]).id().is_some());
-        // By name: the column of the property in this group.
-        let mut columns: HashMap<u32, ColumnData> = HashMap::new();
-        for (place, (_, user, time, row)) in rows_of_event.iter().enumerate() {
-            group.users.push(*user);
-            group.times.push(*time);
-            let source = &rows[*row as usize];
-            group.accounts.push(source.account);
-            if has_ids {
-                group.ids.push(event_of(batches, source).id().unwrap_or("").as_bytes());
-                group.arrivals.push(source.arrival);
-            }
-            let cells_of_row = cells_ends[*row as usize] as usize..cells_ends[*row as usize + 1] as usize;
-            for (name, code) in &cells[cells_of_row] {
-                let (_, recode) = properties[*name as usize].as_ref().expect("it has a value");
-                let column = columns.entry(*name).or_insert_with(|| recode.empty_column(row_count));
-                recode.put(*code, place, column);
-            }
-            if kind == RowKind::Events {
-                activity.push(activity_key(*user, time.div_euclid(DAY_MS) as i32));
-            }
-        }
-        let place_of = |name: u32| properties[name as usize].as_ref().expect("it has a value").0;
-        group.columns = columns.into_iter().map(|(name, column)| (place_of(name), column)).collect();
-        group.columns.sort_unstable_by_key(|(property, _)| *property);
-        writer.group(&group)?;
+    if kind == RowKind::Events {
+        activity.extend(rows.iter().map(|row| activity_key(row.user, row.time.div_euclid(DAY_MS) as i32)));
+        // Neighbours in order of arrival are often of one user and day.
+        activity.dedup();
+        activity.sort_unstable();
+        activity.dedup();
     }
-    activity.sort_unstable();
-    activity.dedup();
+    let groups = names.sorted.iter().zip(events).filter_map(|(name, event)| {
+        event.map(|event| Ok::<_, io::Error>(event.into_group((*name).to_owned(), &properties)))
+    });
+    write_groups(&mut writer, rows.len() as u64, groups)?;
     writer.finish(&activity)
 }
 
-fn event_of<'b>(batches: &[&'b EventBatch], row: &BatchRow) -> crate::model::EventRef<'b> {
-    batches[row.batch as usize].get(row.row as usize)
+/// The least and the largest user of rows.
+fn user_span(rows: &[BatchRow]) -> Option<(u32, u32)> {
+    let users = || rows.iter().map(|row| row.user);
+    users().min().zip(users().max())
+}
+
+/// The rows of one event name, in order of arrival.
+#[derive(Default)]
+struct EventRows {
+    /// The user and the time of each.
+    keys: Vec<(u32, i64)>,
+    accounts: Vec<u32>,
+    has_accounts: bool,
+    /// Of the rows up to the last that has one.
+    ids: Texts,
+    arrivals: Vec<u64>,
+    /// Interned codes by property, one more than they are, of the rows up to the last that has one.
+    columns: Vec<(u32, Vec<u32>)>,
+    /// Where a property's column is.
+    places: HashMap<u32, usize>,
+    /// The column behind the one that was written last: most rows have their properties in one order.
+    next_column: usize,
+}
+
+impl EventRows {
+    fn push(&mut self, row: &BatchRow, id: Option<&str>) {
+        if let Some(id) = id {
+            self.ids.pad(self.keys.len());
+            self.ids.push(id.as_bytes());
+        }
+        self.keys.push((row.user, row.time));
+        self.accounts.push(row.account);
+        self.has_accounts |= row.account != 0;
+        self.arrivals.push(row.arrival);
+        self.next_column = 0;
+    }
+
+    /// Gives the last row a value.
+    fn put(&mut self, property: u32, code: u32) {
+        let expected = self.columns.get(self.next_column).filter(|(known, _)| *known == property);
+        let place = match expected {
+            Some(_) => self.next_column,
+            None => *self.places.entry(property).or_insert_with(|| {
+                self.columns.push((property, Vec::new()));
+                self.columns.len() - 1
+            }),
+        };
+        let column = &mut self.columns[place].1;
+        column.resize(self.keys.len() - 1, 0);
+        column.push(code + 1);
+        self.next_column = place + 1;
+    }
+
+    /// The rows by user and time, with the values that the segment holds.
+    fn into_group(mut self, name: String, properties: &[Option<(u32, Recode)>]) -> GroupData {
+        let row_count = self.keys.len();
+        let mut order: Vec<(u32, i64, u32)> =
+            self.keys.iter().zip(0..).map(|((user, time), row)| (*user, *time, row)).collect();
+        // Rows of one user and moment stay in order of arrival.
+        order.sort_unstable();
+        let rows = || order.iter().map(|(.., row)| *row as usize);
+        let mut group = GroupData { name, ..GroupData::default() };
+        group.users = order.iter().map(|(user, ..)| *user).collect();
+        group.times = order.iter().map(|(_, time, _)| *time).collect();
+        if self.has_accounts {
+            group.accounts = rows().map(|row| self.accounts[row]).collect();
+        }
+        if !self.ids.is_empty() {
+            self.ids.pad(row_count);
+            rows().for_each(|row| group.ids.push(self.ids.get(row)));
+            group.arrivals = rows().map(|row| self.arrivals[row]).collect();
+        }
+        for (property, mut codes) in self.columns {
+            codes.resize(row_count, 0);
+            let (place, recode) = properties[property as usize].as_ref().expect("it has a value");
+            group.columns.push((*place, recode.column(rows().map(|row| codes[row].checked_sub(1)))));
+        }
+        group.columns.sort_unstable_by_key(|(property, _)| *property);
+        group
+    }
 }
 
 /// The names of all batches, sorted, and each batch's numbering of them.
@@ -141,15 +206,33 @@ impl<'b> Names<'b> {
     }
 }
 
+/// Values of a property that are known by their place, as a power of two: as many as most properties have.
+const KNOWN_BITS: u32 = 10;
+
 /// Distinct values of one property, numbered in order of first use.
-#[derive(Default)]
 struct Interner {
     by_value: HashTable<u32>,
     values: Vec<Value>,
+    /// Codes of texts that were looked up before.
+    known: TextMemo,
 }
 
 impl Interner {
-    fn code(&mut self, cell: &CellRef<'_>) -> u32 {
+    fn new() -> Interner {
+        Interner { by_value: HashTable::new(), values: Vec::new(), known: TextMemo::new(KNOWN_BITS) }
+    }
+
+    fn code(&mut self, batch: u32, property: PropertyRef<'_>) -> u32 {
+        let Some(place) = property.text_place() else { return self.look_up(&property.value()) };
+        if let Some(code) = self.known.get(batch, place) {
+            return code;
+        }
+        let code = self.look_up(&property.value());
+        self.known.put(batch, place, code);
+        code
+    }
+
+    fn look_up(&mut self, cell: &CellRef<'_>) -> u32 {
         let hash = hash_of_cell(cell);
         if let Some(code) = self.by_value.find(hash, |code| cell_is(cell, &self.values[*code as usize])) {
             return *code;
@@ -184,20 +267,15 @@ enum Recode {
 }
 
 impl Recode {
-    fn empty_column(&self, row_count: usize) -> ColumnData {
+    /// A column of the values of rows, by their interned codes.
+    fn column(&self, codes: impl Iterator<Item = Option<u32>>) -> ColumnData {
         match self {
-            Recode::Codes(_) => ColumnData::Codes(vec![0; row_count]),
-            Recode::Numbers { .. } => ColumnData::Numbers(vec![None; row_count]),
-        }
-    }
-
-    fn put(&self, code: u32, place: usize, column: &mut ColumnData) {
-        match (self, column) {
-            (Recode::Codes(codes), ColumnData::Codes(column)) => column[place] = codes[code as usize],
-            (Recode::Numbers { mantissas, .. }, ColumnData::Numbers(column)) => {
-                column[place] = Some(mantissas[code as usize]);
+            Recode::Codes(ranks) => {
+                ColumnData::Codes(codes.map(|code| code.map_or(0, |code| ranks[code as usize])).collect())
             }
-            _ => unreachable!("the column was made by this property"),
+            Recode::Numbers { mantissas, .. } => {
+                ColumnData::Numbers(codes.map(|code| code.map(|code| mantissas[code as usize])).collect())
+            }
         }
     }
 }

@@ -40,6 +40,17 @@ impl Texts {
         self.ends.push(self.blob.len() as u64);
     }
 
+    /// Adds empty texts up to a count.
+    pub fn pad(&mut self, count: usize) {
+        self.ends.resize(count, self.blob.len() as u64);
+    }
+
+    /// The text at a place.
+    pub fn get(&self, place: usize) -> &[u8] {
+        let start = place.checked_sub(1).map_or(0, |before| self.ends[before]);
+        &self.blob[start as usize..self.ends[place] as usize]
+    }
+
     pub fn is_empty(&self) -> bool {
         self.ends.is_empty()
     }

@@ -10,7 +10,7 @@ use super::by_user::UserTable;
 use super::group::{ColumnData, GroupData, Texts};
 use super::moments::anchors_of;
 use super::reader::{Column, Damage, Group, Segment};
-use super::writer::SegmentWriter;
+use super::writer::{SegmentWriter, write_groups};
 use super::{ACTIVITY_DAY_BITS, ACTIVITY_DAY_MIN, PropertyEncoding, RowKind, TASK_USER_BITS, activity_key};
 use crate::model::{DAY_MS, Number, TimeMs, Value};
 
@@ -92,13 +92,12 @@ pub fn merge<W: Write>(
             Target::Numbers { exponent } => writer.number_property(&property.name, *exponent),
         }
     }
-    for name in names {
+    let groups = names.into_iter().map(|name| {
         let parts = Part::all(sources, name)?;
-        let order = live_order(kind, &parts);
-        if !order.is_empty() {
-            writer.group(&merged_group(name, &parts, &order, &properties)?)?;
-        }
-    }
+        merged_group(name, &parts, &live_order(kind, &parts), &properties)
+    });
+    let row_count = sources.iter().map(|source| source.segment.row_count()).sum();
+    write_groups(&mut writer, row_count, groups.map(|group| group.map_err(MergeError::from)))?;
     Ok(writer.finish(&merged_activity(sources)?)?)
 }
 

@@ -41,7 +41,7 @@ fn segment(dice: &mut Dice, rows_per_user: u64) -> Segment {
             rows.push(BatchRow { batch: 0, row, user, account, time, arrival: u64::from(row) });
         }
     }
-    let bytes = build(RowKind::Events, &[&batch], &rows, Vec::new()).unwrap();
+    let bytes = build(RowKind::Events, &[&batch], &rows, Form::Quick, Vec::new()).unwrap();
     Segment::open("built", bytes.into()).unwrap()
 }
 

@@ -1,6 +1,7 @@
 //! Writes one segment: sections as they come, then the directory that finds them.
 
 use std::io::{self, Write};
+use std::thread;
 
 use super::anchors::AnchorTable;
 use super::by_user::UserTable;
@@ -216,6 +217,34 @@ impl<W: Write> SegmentWriter<W> {
         let bytes = table.and_then(|table| table.finish(span));
         bytes.map(|bytes| self.section(&bytes)).transpose()
     }
+}
+
+/// Rows from which on a second thread gathers groups while this one encodes them: below, it takes longer to begin.
+const SHARED_ROW_COUNT_MIN: u64 = 50_000;
+
+/// Writes groups in their order. Of many rows, the next group is gathered while one is encoded.
+pub(super) fn write_groups<W: Write, E: From<io::Error> + Send>(
+    writer: &mut SegmentWriter<W>,
+    row_count: u64,
+    mut groups: impl Iterator<Item = Result<GroupData, E>> + Send,
+) -> Result<(), E> {
+    if row_count < SHARED_ROW_COUNT_MIN {
+        return groups.try_for_each(|group| Ok(writer.group(&group?)?));
+    }
+    // Without room in between: no more than two groups are in memory.
+    let (sender, receiver) = crossbeam::channel::bounded(0);
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            for group in groups {
+                let is_last = group.is_err();
+                // Nobody takes it any more when writing failed.
+                if sender.send(group).is_err() || is_last {
+                    break;
+                }
+            }
+        });
+        receiver.into_iter().try_for_each(|group| Ok(writer.group(&group?)?))
+    })
 }
 
 /// Codes of rows, by user where there is a table and that is shorter.

@@ -11,7 +11,7 @@ use parking_lot::{Mutex, MutexGuard};
 use roaring::RoaringBitmap;
 
 use super::documents::Document;
-use super::effect::{Base, Deletion, Effect, event_mark};
+use super::effect::{Base, Deletion, Effect};
 use super::health::Watch;
 use super::turn::read_only;
 use super::view::Chunk;
@@ -19,13 +19,15 @@ use super::{Inner, Receipt, Signal, Writer, io_problem};
 use crate::api::{Problem, ProblemClass};
 use crate::limits::{DISK_RESERVE_PART, DOCUMENT_COUNT_MAX, HEAD_SIZE_MAX, MEMORY_WAIT_TIME_MAX};
 use crate::model::{DocumentKind, Entity, EventBatch, IdentityMerge, ProfileWrite};
-use crate::segment::RowKind;
+use crate::segment::{Form, RowKind};
 use crate::wal::{Change, DocumentContent};
 
 /// What is asked for.
 #[derive(Debug)]
 pub(super) enum Request {
     Events(EventBatch),
+    /// Events that go into no log.
+    Load(EventBatch),
     Profiles(Entity, Vec<ProfileWrite>),
     Merges(Vec<IdentityMerge>),
     Deletion(String),
@@ -36,7 +38,7 @@ impl Request {
     /// Whether it makes the store larger: what takes something away goes on where the disk is nearly full.
     fn adds(&self) -> bool {
         match self {
-            Request::Events(_) | Request::Profiles(..) | Request::Merges(_) => true,
+            Request::Events(_) | Request::Load(_) | Request::Profiles(..) | Request::Merges(_) => true,
             Request::Deletion(_) => false,
             Request::Document(_, _, new) => !matches!(new, NewDocument::Removed),
         }
@@ -192,6 +194,17 @@ impl Inner {
             }
             let watch = Watch::begin();
             let prepared = match request {
+                Request::Load(batch) => {
+                    self.commit_pending(writer, &mut pending);
+                    marks.clear();
+                    ticket.put(self.load(writer, batch));
+                    continue;
+                }
+                _ if writer.is_loading() => {
+                    let problem = Problem::new(ProblemClass::Conflict, "a load into the store has not ended");
+                    ticket.put(Err(problem.hint("seal what was loaded first")));
+                    continue;
+                }
                 Request::Events(batch) => self.prepare_events(writer, batch, &mut marks),
                 other => {
                     // It is worked out from the state that those before it made.
@@ -269,6 +282,23 @@ impl Inner {
         Ok((Some(Change::Events { arrival, batch }), effect, outcome))
     }
 
+    /// Takes a batch of events without a log.
+    fn load(&self, writer: &mut Writer, batch: EventBatch) -> Result<Outcome, Problem> {
+        if let Some(reason) = &writer.failed {
+            return Err(read_only(reason));
+        }
+        let watch = Watch::begin();
+        let prepared = self.prepare_events(writer, batch, &mut HashSet::new());
+        let (change, effect, outcome) = self.checked(watch, prepared)?;
+        if change.is_some() {
+            writer.number += 1;
+            writer.loaded = writer.number;
+            self.install(writer, effect);
+            self.view.write().number = writer.number;
+        }
+        Ok(outcome)
+    }
+
     /// Works out any other change. All changes before it are in the view.
     fn prepare(
         &self,
@@ -279,13 +309,13 @@ impl Inner {
             writer.names.admit_profiles(writes)?;
         }
         let _sorting = self.sorting.lock();
-        self.sort_tail();
+        self.sort_tail(Form::Quick);
         let view = self.view.read().without_tail();
         let base = self.base(writer, &view);
         let arrival = writer.next_arrival;
         let done = Outcome { found: true, ..Outcome::default() };
         Ok(match request {
-            Request::Events(_) => unreachable!("events are prepared in groups"),
+            Request::Events(_) | Request::Load(_) => unreachable!("events are prepared apart"),
             Request::Profiles(entity, writes) => {
                 let effect = base.profile_writes(entity, &writes, arrival)?;
                 writer.next_arrival += effect.chunks.iter().map(|chunk| chunk.rows.len() as u64).sum::<u64>();
@@ -371,16 +401,11 @@ impl Inner {
         let sorting: Option<MutexGuard<'_, ()>> =
             (!effect.buried.is_empty() || !effect.merges.is_empty()).then(|| self.sorting.lock());
         if sorting.is_some() {
-            self.sort_tail();
+            self.sort_tail(Form::Quick);
         }
         let mut size = 0;
-        for chunk in effect.chunks.iter().filter(|chunk| chunk.kind == RowKind::Events) {
-            for row in &chunk.rows {
-                let event = chunk.batch.get(row.row as usize);
-                if let Some(id) = event.id() {
-                    writer.marks.insert(event_mark(event.event(), row.user, row.time, id.as_bytes()));
-                }
-            }
+        for chunk in &effect.chunks {
+            writer.marks.extend(chunk.marks());
         }
         let mut view = self.view.write();
         if !effect.buried.is_empty() {
@@ -405,7 +430,7 @@ impl Inner {
             Arc::make_mut(&mut view.documents).set(kind, name, document);
         }
         for chunk in effect.chunks {
-            size += (chunk.batch.size() + std::mem::size_of_val(&*chunk.rows)) as u64;
+            size += chunk.size();
             view.tail.push(Arc::new(chunk));
         }
         drop(view);

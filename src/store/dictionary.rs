@@ -11,7 +11,7 @@ use hashbrown::HashTable;
 use parking_lot::RwLock;
 use roaring::RoaringBitmap;
 
-use crate::format::{ByteWriter, DecodeError, FileKind, PackedInts, encode_sorted_ints};
+use crate::format::{ByteWriter, DecodeError, FileKind, PackedInts, encode_ints};
 use crate::io;
 use crate::segment::Damage;
 
@@ -400,7 +400,7 @@ impl IdFileBuilder {
         body.u32(self.first);
         body.u32(count);
         body.u64(deleted);
-        let ends = encode_sorted_ints(&self.ends);
+        let ends = encode_ints(&self.ends); // any is read by itself, which sorted ones are not
         body.u64(ends.len() as u64);
         body.raw(&ends);
         body.u64(self.text.len() as u64);

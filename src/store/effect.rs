@@ -11,8 +11,8 @@ use super::rows::{FullRow, UserRows, find_event, profile_cells, rows_of};
 use super::view::{Chunk, View};
 use crate::api::{Problem, ProblemClass};
 use crate::model::{
-    DocumentKind, Entity, EventBatch, EventRef, ExactSum, IdentityMerge, Number, ProfileWrite, TimeMs, Value,
-    checked_time,
+    DocumentKind, Entity, EventBatch, EventRef, ExactSum, IdentityMerge, Number, ProfileWrite, TextMemo,
+    TextPlace, TimeMs, Value, checked_time,
 };
 use crate::segment::{BatchRow, Damage, RowKind};
 use crate::wal::DocumentContent;
@@ -102,12 +102,41 @@ fn resolve(dictionary: &Dictionary, ids: &[&str]) -> Result<Vec<u32>, Problem> {
     Ok(ordinals)
 }
 
+/// Ids of a batch that are known by their place, as a power of two: a few thousand stay in the cache.
+const KNOWN_BITS_MAX: u32 = 14;
+
+/// Resolves ids of a batch, of which many may be one text: that is looked up once.
+fn resolve_shared<'b>(
+    dictionary: &Dictionary,
+    batch_size: usize,
+    ids: impl Iterator<Item = (TextPlace, impl FnOnce() -> &'b str)>,
+) -> Result<Vec<u32>, Problem> {
+    let mut known = TextMemo::new(batch_size.max(2).ilog2().min(KNOWN_BITS_MAX));
+    let (mut distinct, mut indexes) = (Vec::new(), Vec::new());
+    for (place, text) in ids {
+        let index = known.get(0, place).unwrap_or_else(|| {
+            distinct.push(text());
+            known.put(0, place, distinct.len() as u32 - 1);
+            distinct.len() as u32 - 1
+        });
+        indexes.push(index);
+    }
+    let ordinals = resolve(dictionary, &distinct)?;
+    Ok(indexes.into_iter().map(|index| ordinals[index as usize]).collect())
+}
+
 impl Base<'_> {
     /// Resolves the ids of a batch. Rows are numbered from `arrival` on.
     pub fn rows(&self, batch: &EventBatch, arrival: u64) -> Result<Vec<BatchRow>, Problem> {
-        let users = resolve(self.users, &batch.iter().map(|event| event.user()).collect::<Vec<_>>())?;
-        let account_ids: Vec<&str> = batch.iter().filter_map(|event| event.account()).collect();
-        let mut accounts = resolve(self.accounts, &account_ids)?.into_iter();
+        let users = resolve_shared(
+            self.users,
+            batch.len(),
+            batch.iter().map(|e| (e.user_place(), move || e.user())),
+        )?;
+        let accounts = batch
+            .iter()
+            .filter_map(|e| Some((e.account_place()?, move || e.account().expect("it has a place"))));
+        let mut accounts = resolve_shared(self.accounts, batch.len(), accounts)?.into_iter();
         let identities = &self.view.identities;
         let row = |(index, (event, ordinal)): (usize, (EventRef<'_>, u32))| BatchRow {
             batch: 0,

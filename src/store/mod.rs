@@ -189,6 +189,15 @@ struct Writer {
     names: Names,
     /// Why the store takes no more writes.
     failed: Option<String>,
+    /// The last change of a load: it is in no log.
+    loaded: u64,
+}
+
+impl Writer {
+    /// Whether something in memory is in no log.
+    fn is_loading(&self) -> bool {
+        self.loaded > self.manifest.checkpoint
+    }
 }
 
 impl Store {
@@ -230,7 +239,18 @@ impl Store {
 
     /// Stores the batch, all or nothing. Returns after it is durable; every later query sees it.
     pub fn ingest(&self, batch: EventBatch) -> Result<Receipt, Problem> {
-        let receipt = self.inner.submit(Request::Events(batch)).map(|outcome| outcome.receipt)?;
+        self.take(Request::Events(batch))
+    }
+
+    /// Takes a part of a history that can be read again, such as a file that is imported: as [`Store::ingest`] does, but
+    /// without a log, so that nothing of it is durable before the next [`Store::seal`] succeeded. Until then all other
+    /// changes are refused, because they could not be told to come after it.
+    pub fn load(&self, batch: EventBatch) -> Result<Receipt, Problem> {
+        self.take(Request::Load(batch))
+    }
+
+    fn take(&self, request: Request) -> Result<Receipt, Problem> {
+        let receipt = self.inner.submit(request).map(|outcome| outcome.receipt)?;
         self.inner.telemetry.events_accepted.add(receipt.accepted);
         self.inner.telemetry.events_duplicate.add(receipt.duplicates);
         Ok(receipt)

@@ -104,6 +104,7 @@ pub(super) fn open(
         frozen_marks: HashSet::new(),
         names,
         failed: None,
+        loaded: 0,
     };
     let inner = Inner {
         directory,
@@ -327,7 +328,7 @@ impl Inner {
     fn redo(&self, writer: &mut Writer, change: Change) -> Result<Effect, Problem> {
         let _sorting = self.sorting.lock();
         if !matches!(change, Change::Events { .. }) {
-            self.sort_tail();
+            self.sort_tail(Form::Quick);
         }
         let view = self.view.read().without_tail();
         let base = Base {

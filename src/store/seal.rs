@@ -18,7 +18,7 @@ use super::view::{DiskSegment, LiveSegment, Partition, Run};
 use super::{Inner, Writer, io_problem};
 use crate::api::Problem;
 use crate::io::{PublishError, publish};
-use crate::segment::{MergeSource, RowKind, Segment, merge};
+use crate::segment::{Form, MergeSource, RowKind, Segment, merge};
 
 /// The state at the moment when sealing began.
 struct Freeze {
@@ -71,27 +71,47 @@ impl Inner {
 
     /// Takes what is in memory for this checkpoint, and turns the log to a new file. `None` if nothing changed since
     /// the last checkpoint.
+    ///
+    /// Of a load, which has no log to turn, it takes what is sorted: more may arrive meanwhile.
     fn freeze(&self) -> Result<Option<Freeze>, Problem> {
+        // Nearly all of it is sorted while others go on writing.
+        let form = if self.form == Form::Small { Form::Quick } else { self.form };
+        {
+            let _sorting = self.sorting.lock();
+            self.sort_tail(form);
+        }
         let mut writer = self.writer.lock();
         if writer.number == writer.manifest.checkpoint {
             return Ok(None);
         }
         self.resume(&mut writer)?;
-        let older = self.begin_log(&mut writer, &[])?.map(|log| log.name().to_owned());
-        writer.older_logs.extend(older);
+        let is_load = writer.is_loading();
+        let older = match is_load {
+            true => writer.log.take(),
+            false => self.begin_log(&mut writer, &[])?,
+        };
+        writer.older_logs.extend(older.map(|log| log.name().to_owned()));
 
         let _sorting = self.sorting.lock();
-        self.sort_tail();
+        if !is_load {
+            self.sort_tail(Form::Quick);
+        }
         let mut view = self.view.write();
+        let number = if view.tail.is_empty() { writer.number } else { view.sorted_number };
+        if number == writer.manifest.checkpoint {
+            return Ok(None);
+        }
         for run in Arc::make_mut(&mut view.runs) {
             run.frozen = Some(Arc::clone(&run.live.dead));
         }
-        let size = self.head_size.swap(0, Ordering::Relaxed);
-        self.frozen_size.fetch_add(size, Ordering::Relaxed);
-        let marks = std::mem::take(&mut writer.marks);
+        let rest = view.tail.iter().map(|chunk| chunk.size()).sum();
+        let size = self.head_size.swap(rest, Ordering::Relaxed);
+        self.frozen_size.fetch_add(size.saturating_sub(rest), Ordering::Relaxed);
+        let rest = view.tail.iter().flat_map(|chunk| chunk.marks()).collect();
+        let marks = std::mem::replace(&mut writer.marks, rest);
         writer.frozen_marks.extend(marks);
         Ok(Some(Freeze {
-            number: writer.number,
+            number,
             next_arrival: writer.next_arrival,
             runs: view.runs.to_vec(),
             dead: view.disk.iter().map(|disk| (disk.file, Arc::clone(&disk.live.dead))).collect(),
@@ -119,7 +139,10 @@ impl Inner {
             let runs: Vec<&Run> = freeze.runs.iter().filter(|run| run.partition == partition).collect();
             let bytes = match runs[..] {
                 // Of profiles a run is as small as it gets.
-                [run] if run.live.dead.is_empty() && partition.kind() != RowKind::Events => {
+                [run]
+                    if run.live.dead.is_empty()
+                        && (run.form == self.form || partition.kind() != RowKind::Events) =>
+                {
                     run.live.segment.bytes().clone()
                 }
                 _ => {
@@ -192,6 +215,8 @@ impl Inner {
             identities: (*freeze.identities).clone(),
             documents: (*freeze.documents).clone(),
             tombstones: (*freeze.tombstones).clone(),
+            // After a load there is none: the next change begins one.
+            log: writer.manifest.log.filter(|_| writer.log.is_some()),
             ..writer.manifest.clone()
         };
         for known in &writer.manifest.segments {

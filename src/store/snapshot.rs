@@ -1,5 +1,7 @@
 //! One state of the store, for as long as a query needs it.
 
+use std::sync::Arc;
+
 use super::dictionary::Dictionary;
 use super::documents::Documents;
 use super::health::MissingFile;
@@ -7,7 +9,7 @@ use super::identity::Identities;
 use super::view::{LiveSegment, View, add_run, sorted_runs};
 use super::{Inner, Store};
 use crate::model::{Entity, TimeMs};
-use std::sync::Arc;
+use crate::segment::Form;
 
 /// Everything up to one change (`one-snapshot-per-query`).
 #[derive(Clone, Debug)]
@@ -97,7 +99,7 @@ impl Inner {
             }
         }
         let _sorting = self.sorting.lock();
-        let number = self.sort_tail();
+        let number = self.sort_tail(Form::Quick);
         self.snapshot_of(&self.view.read(), number, expired_before)
     }
 
@@ -116,8 +118,9 @@ impl Inner {
         }
     }
 
-    /// Turns the tail into runs, and returns the last change that is in runs then. The caller holds `sorting`.
-    pub(super) fn sort_tail(&self) -> u64 {
+    /// Turns the tail into runs of a form, or of a quicker one where there are runs already, and returns the last change
+    /// that is in runs then. The caller holds `sorting`.
+    pub(super) fn sort_tail(&self, form: Form) -> u64 {
         let (tail, number, mut runs) = {
             let view = self.view.read();
             (view.tail.clone(), view.number, view.runs.to_vec())
@@ -125,12 +128,13 @@ impl Inner {
         if tail.is_empty() {
             return number;
         }
-        for run in sorted_runs(&tail) {
+        for run in sorted_runs(&tail, form) {
             add_run(&mut runs, run);
         }
         let mut view = self.view.write();
         view.tail.drain(..tail.len());
         view.runs = Arc::new(runs);
+        view.sorted_number = number;
         number
     }
 }

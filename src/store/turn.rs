@@ -41,6 +41,14 @@ impl Inner {
     pub(super) fn resume(&self, writer: &mut Writer) -> Result<(), Problem> {
         let Some(reason) = &writer.failed else { return Ok(()) };
         let refused = read_only(reason);
+        if writer.is_loading() {
+            // What is in memory is in no log; all that is unknown is which manifest the disk has.
+            let manifest = writer.manifest.clone();
+            self.write_manifest(writer, manifest).map_err(|_| refused)?;
+            let reason = writer.failed.take();
+            tracing::warn!(?reason, "loading goes on after a failure");
+            return Ok(());
+        }
         let old = writer.log.as_ref().map(|log| (log.name().to_owned(), log.size() as usize));
         let bytes = match &old {
             Some((name, size)) => match self.directory.read(name) {

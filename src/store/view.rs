@@ -5,6 +5,7 @@ use std::sync::Arc;
 use roaring::RoaringBitmap;
 
 use super::documents::Documents;
+use super::effect::{EventMark, event_mark};
 use super::identity::Identities;
 use super::tombstones::Tombstones;
 use crate::model::{DAY_MS, EventBatch, TimeMs};
@@ -91,11 +92,29 @@ pub struct Chunk {
     pub rows: Vec<BatchRow>,
 }
 
+impl Chunk {
+    /// Bytes that it takes, roughly.
+    pub fn size(&self) -> u64 {
+        (self.batch.size() + std::mem::size_of_val(&*self.rows)) as u64
+    }
+
+    /// The marks of its events that have an id.
+    pub fn marks(&self) -> impl Iterator<Item = EventMark> {
+        let rows = self.rows.iter().filter(|_| self.kind == RowKind::Events);
+        rows.filter_map(|row| {
+            let event = self.batch.get(row.row as usize);
+            Some(event_mark(event.event(), row.user, row.time, event.id()?.as_bytes()))
+        })
+    }
+}
+
 /// A segment in memory.
 #[derive(Clone, Debug)]
 pub struct Run {
     pub live: LiveSegment,
     pub partition: Partition,
+    /// The form of its segment.
+    pub form: Form,
     /// While the run is being sealed: its dead when that began.
     pub frozen: Option<Arc<RoaringBitmap>>,
 }
@@ -113,7 +132,10 @@ pub struct View {
     pub number: u64,
     pub disk: Arc<Vec<DiskSegment>>,
     pub runs: Arc<Vec<Run>>,
+    /// Newer than the runs.
     pub tail: Vec<Arc<Chunk>>,
+    /// The last change that is not in the tail, if there is one.
+    pub sorted_number: u64,
     pub identities: Arc<Identities>,
     pub documents: Arc<Documents>,
     pub tombstones: Arc<Tombstones>,
@@ -129,6 +151,7 @@ impl View {
             disk: Arc::clone(&self.disk),
             runs: Arc::clone(&self.runs),
             tail: Vec::new(),
+            sorted_number: self.number,
             identities: Arc::clone(&self.identities),
             documents: Arc::clone(&self.documents),
             tombstones: Arc::clone(&self.tombstones),
@@ -177,8 +200,8 @@ fn user_ranges(segment: &Segment) -> Vec<(u32, u32)> {
     ranges
 }
 
-/// Turns chunks into sorted runs, one for each partition.
-pub fn sorted_runs(chunks: &[Arc<Chunk>]) -> Vec<Run> {
+/// Turns chunks into sorted runs of a form, one for each partition.
+pub fn sorted_runs(chunks: &[Arc<Chunk>], form: Form) -> Vec<Run> {
     let mut rows: Vec<(Partition, BatchRow)> = Vec::new();
     for (index, chunk) in chunks.iter().enumerate() {
         let placed =
@@ -191,16 +214,16 @@ pub fn sorted_runs(chunks: &[Arc<Chunk>]) -> Vec<Run> {
         .map(|rows| {
             let partition = rows[0].0;
             let rows: Vec<BatchRow> = rows.iter().map(|(_, row)| *row).collect();
-            let bytes =
-                build(partition.kind(), &batches, &rows, Vec::new()).expect("a vector takes all writes");
-            run(partition, bytes)
+            let bytes = build(partition.kind(), &batches, &rows, form, Vec::new())
+                .expect("a vector takes all writes");
+            run(partition, form, bytes)
         })
         .collect()
 }
 
-fn run(partition: Partition, bytes: Vec<u8>) -> Run {
+fn run(partition: Partition, form: Form, bytes: Vec<u8>) -> Run {
     let segment = Segment::open("a segment in memory", bytes.into()).expect("it was written just now");
-    Run { live: LiveSegment::new(segment), partition, frozen: None }
+    Run { live: LiveSegment::new(segment), partition, form, frozen: None }
 }
 
 /// Adds a run behind the others, and joins the newest of its partition while they are no more than twice as large,
@@ -213,7 +236,7 @@ pub fn add_run(runs: &mut Vec<Run>, mut added: Run) {
         let sources = [older.live.as_source(), added.live.as_source()];
         let bytes = merge(added.partition.kind(), &sources, Form::Quick, Vec::new())
             .expect("runs in memory are sound");
-        added = run(added.partition, bytes);
+        added = run(added.partition, Form::Quick, bytes);
     }
     if added.row_count() > 0 {
         runs.push(added);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use flywheeldb::Store;
 use flywheeldb::api::{Json, Problem, ProblemClass};
 use flywheeldb::io::Directory;
-use flywheeldb::model::EventBatch;
+use flywheeldb::model::{Event, EventBatch};
 use flywheeldb::store::StoreOptions;
 
 use super::workload::{self, Call, MarksByUser};
@@ -36,6 +36,14 @@ pub fn open_store(directory: Arc<dyn Directory>) -> Result<Store, Problem> {
     Store::open_on(directory, options)
 }
 
+fn batch_of(events: &[Event]) -> EventBatch {
+    let mut batch = EventBatch::new();
+    for event in events {
+        batch.push(event).expect("the script's events are within all limits");
+    }
+    batch
+}
+
 /// Events that a user's timeline may hold at the most.
 const TIMELINE_EVENT_COUNT_MAX: usize = 1_000;
 
@@ -61,12 +69,12 @@ const QUERIES: [&str; 9] = [
 impl Subject for Store {
     fn call(&self, call: &Call) -> Result<(), Problem> {
         match call {
-            Call::Ingest(events) => {
-                let mut batch = EventBatch::new();
-                for event in events {
-                    batch.push(event).expect("the script's events are within all limits");
-                }
-                self.ingest(batch).map(drop)
+            Call::Ingest(events) => self.ingest(batch_of(events)).map(drop),
+            Call::Load(events) => {
+                let (first, rest) = events.split_at(events.len() / 2);
+                self.load(batch_of(first))?;
+                self.load(batch_of(rest))?;
+                self.seal()
             }
             Call::WriteProfiles(entity, writes) => self.write_profiles(*entity, writes.clone()),
             Call::MergeIdentities(merges) => self.merge_identities(merges.clone()),

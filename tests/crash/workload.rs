@@ -11,6 +11,8 @@ use flywheeldb::model::{DAY_MS, Entity, Event, HOUR_MS, IdentityMerge, ProfileWr
 #[derive(Clone, Debug)]
 pub enum Call {
     Ingest(Vec<Event>),
+    /// Events in two batches that go into no log, and a seal.
+    Load(Vec<Event>),
     WriteProfiles(Entity, Vec<ProfileWrite>),
     MergeIdentities(Vec<IdentityMerge>),
     DeleteUser(&'static str),
@@ -32,7 +34,7 @@ impl Call {
     /// Whether the call may be made a second time when nobody knows what became of the first.
     pub fn can_be_repeated(&self) -> bool {
         match self {
-            Call::Ingest(events) => events.iter().all(|event| event.id.is_some()),
+            Call::Ingest(events) | Call::Load(events) => events.iter().all(|event| event.id.is_some()),
             Call::WriteProfiles(_, writes) => writes.iter().all(|write| write.add.is_empty()),
             _ => true,
         }
@@ -41,6 +43,7 @@ impl Call {
     pub fn name(&self) -> &'static str {
         match self {
             Call::Ingest(_) => "ingest",
+            Call::Load(_) => "load",
             Call::WriteProfiles(..) => "write_profiles",
             Call::MergeIdentities(_) => "merge_identities",
             Call::DeleteUser(_) => "delete_user",
@@ -115,6 +118,12 @@ pub static CALLS: LazyLock<Vec<Call>> = LazyLock::new(|| {
         Call::Compact,
         Call::DeleteUser("eve"),
         Call::Ingest(marks.crowd(12)),
+        Call::Load(vec![
+            marks.did("cy", "page_viewed", 71),
+            marks.did("fay", "signup", 72),
+            marks.did("anon-3", "purchase", 73),
+            marks.did("fay", "project_created", 104),
+        ]),
         Call::PutCohort("new", r#"{"first_did": "signup"}"#),
         Call::PutCohort("fixed", r#"{"users": ["ada", "bo", "anon-2"], "static": true}"#),
         Call::Seal,
@@ -196,7 +205,7 @@ pub fn marks_after<'a>(calls: impl IntoIterator<Item = &'a Call>) -> MarksByUser
     let mut merged: BTreeMap<String, String> = BTreeMap::new();
     for call in calls {
         match call {
-            Call::Ingest(batch) => {
+            Call::Ingest(batch) | Call::Load(batch) => {
                 for event in batch {
                     let event = Event { user: called(&merged, &event.user), ..event.clone() };
                     let is_known = |known: &Event| {
@@ -251,7 +260,8 @@ fn called(merged: &BTreeMap<String, String>, user: &str) -> String {
 
 /// Everyone whom the script ever names and who never becomes part of another user.
 pub fn users() -> Vec<String> {
-    let named = ["ada", "bo", "cy", "dee", "eve", "zed", "anon-1", "anon-2", "anon-3"].map(str::to_owned);
+    let named =
+        ["ada", "bo", "cy", "dee", "eve", "zed", "fay", "anon-1", "anon-2", "anon-3"].map(str::to_owned);
     named.into_iter().chain((0..10).map(|index| format!("user-{index}"))).collect()
 }
 
@@ -264,7 +274,7 @@ mod tests {
         let marks = marks_after(CALLS.iter());
         assert_eq!(
             marks["ada"],
-            ["mark-1", "mark-11", "mark-6", "mark-7", "mark-93"].map(|mark| mark.to_owned())
+            ["mark-1", "mark-11", "mark-6", "mark-7", "mark-97"].map(|mark| mark.to_owned())
         );
         assert!(!marks.contains_key("eve") && !marks.contains_key("anon-1"));
         assert_eq!(marks["dee"].len(), 1, "only what came after the deletion");

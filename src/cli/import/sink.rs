@@ -31,7 +31,11 @@ const REQUEST_SIZE: usize = BODY_SIZE_MAX / 2;
 
 /// Takes batches of events, in order.
 pub(super) enum Sink {
-    Store(Store),
+    Store {
+        store: Store,
+        /// Whether events go into no log. What is said beside events has to come after them.
+        is_load: bool,
+    },
     Server(Box<Server>),
 }
 
@@ -40,27 +44,31 @@ impl Sink {
     pub fn open(url: Option<&str>, key: Option<&str>, data: &Path) -> Result<Sink, Problem> {
         match url {
             Some(url) => Server::new(url, key).map(|server| Sink::Server(Box::new(server))),
-            None => Store::open(data).map(Sink::Store).map_err(|problem| match problem.class {
-                ProblemClass::Conflict => {
-                    problem.hint("if a server has it open, import through it with --url")
+            None => Store::open(data).map(|store| Sink::Store { store, is_load: true }).map_err(|problem| {
+                match problem.class {
+                    ProblemClass::Conflict => {
+                        problem.hint("if a server has it open, import through it with --url")
+                    }
+                    _ => problem,
                 }
-                _ => problem,
             }),
         }
     }
 
-    /// Events in one batch: large for a store, where each costs a sync; smaller for a request that may be repeated.
+    /// Events in one batch: large for a store; smaller for a request that may be repeated.
     pub fn chunk_event_count(&self) -> usize {
         match self {
-            Sink::Store(_) => 20_000,
+            Sink::Store { .. } => 20_000,
             Sink::Server(_) => 10_000,
         }
     }
 
-    /// Stores the batch. A server gets it in several requests if it is large, each all or nothing.
+    /// Takes the batch. A server gets it in several requests if it is large, each all or nothing, and has stored it; a
+    /// store of our own has when the sink is closed.
     pub fn ingest(&mut self, batch: EventBatch) -> Result<Receipt, Problem> {
         match self {
-            Sink::Store(store) => store.ingest(batch),
+            Sink::Store { store, is_load: true } => store.load(batch),
+            Sink::Store { store, is_load: false } => store.ingest(batch),
             Sink::Server(server) => server.ingest(&batch),
         }
     }
@@ -69,7 +77,12 @@ impl Sink {
     pub fn apply(&mut self, said: Said) -> Result<(), Problem> {
         let Said { merges, users, accounts } = said;
         match self {
-            Sink::Store(store) => {
+            Sink::Store { store, is_load } => {
+                if *is_load && !(merges.is_empty() && users.is_empty() && accounts.is_empty()) {
+                    // Where events and other things alternate, a seal for each change would take the longer.
+                    store.seal()?;
+                    *is_load = false;
+                }
                 if !merges.is_empty() {
                     store.merge_identities(merges)?;
                 }
@@ -91,7 +104,7 @@ impl Sink {
     /// Ends the import. A store of our own is left with few segments, so that the first query finds it at its best.
     pub fn close(self) -> Result<(), Problem> {
         match self {
-            Sink::Store(store) => {
+            Sink::Store { store, .. } => {
                 store.seal()?;
                 store.compact_where_due()?;
                 store.close()

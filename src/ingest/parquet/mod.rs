@@ -21,7 +21,7 @@ use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
 };
-use parquet::basic::{Encoding, PageType};
+use parquet::basic::{Encoding, EncodingMask};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
 use parquet::file::reader::{ChunkReader, Length};
@@ -217,13 +217,9 @@ fn with_dictionaries(metadata: &ArrowReaderMetadata) -> SchemaRef {
 
 /// Whether every page of a column holds codes. A writer whose dictionary grows too large goes on with plain pages.
 fn is_coded_throughout(chunk: &ColumnChunkMetaData) -> bool {
-    let is_code = |encoding: Encoding| {
-        // Older writers still name it by its first name.
-        matches!(encoding, Encoding::RLE_DICTIONARY | Encoding::PLAIN_DICTIONARY)
+    // Older writers still name it by its first name.
+    let is_code = |mask: &EncodingMask| {
+        mask.is_only(Encoding::RLE_DICTIONARY) || mask.is_only(Encoding::PLAIN_DICTIONARY)
     };
-    chunk.dictionary_page_offset().is_some()
-        && chunk.page_encoding_stats().is_some_and(|stats| {
-            let is_data = |page: PageType| matches!(page, PageType::DATA_PAGE | PageType::DATA_PAGE_V2);
-            stats.iter().filter(|stats| is_data(stats.page_type)).all(|stats| is_code(stats.encoding))
-        })
+    chunk.dictionary_page_offset().is_some() && chunk.page_encoding_stats_mask().is_some_and(is_code)
 }

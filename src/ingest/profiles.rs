@@ -48,7 +48,7 @@ fn read_all<T>(
             for (index, line) in lines(body) {
                 let place = Place::Line(index);
                 let raw: &RawValue =
-                    serde_json::from_slice(line).map_err(|e| place.problem(Fault::syntax(&e)))?;
+                    serde_json::from_slice(line).map_err(|e| place.problem(Fault::syntax(&e, line)))?;
                 take(place, raw.get())?;
             }
         }
@@ -183,7 +183,7 @@ fn each_field<'de>(
     let mut fault = None;
     let visitor = FieldsVisitor { take, fault: &mut fault };
     let read = serde_json::Deserializer::from_str(text).deserialize_map(visitor);
-    read.map_err(|error| fault.unwrap_or_else(|| Fault::syntax(&error)))
+    read.map_err(|error| fault.unwrap_or_else(|| Fault::syntax(&error, text.as_bytes())))
 }
 
 #[cfg(test)]

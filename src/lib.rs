@@ -16,6 +16,7 @@ pub mod ingest;
 pub mod io;
 pub mod keys;
 pub mod limits;
+pub mod memory;
 pub mod model;
 pub mod query;
 pub mod segment;

@@ -6,6 +6,8 @@
 pub mod api;
 pub mod cli;
 pub mod demo;
+#[cfg(test)]
+mod dice;
 pub mod export;
 pub mod format;
 #[cfg(any(test, feature = "fuzzing"))]

@@ -13,6 +13,7 @@ use super::weight::weigh;
 use super::{Analysis, Budget, Charge, Partial, Selection, TASK_USER_COUNT, Task};
 use crate::api::Problem;
 use crate::limits::SLOW_QUERY_NICENESS;
+use crate::memory::return_memory;
 use crate::model::{Entity, TimeMs};
 use crate::segment::{Column, Damage, Group, RowKind};
 use crate::store::{LiveSegment, Snapshot};
@@ -226,10 +227,18 @@ impl<'s> Scan<'s> {
     }
 }
 
+static POOLS: [OnceLock<rayon::ThreadPool>; 2] = [OnceLock::new(), OnceLock::new()];
+
+/// Has each of those threads give back what it freed, as soon as it has nothing else to do.
+pub(crate) fn return_memory_of_queries() {
+    for pool in POOLS.iter().filter_map(OnceLock::get) {
+        pool.spawn_broadcast(|_| return_memory());
+    }
+}
+
 /// The threads that queries share: one for each core, and as many again for queries that make way. Were they the same,
 /// a quick query would wait for the tasks of a slow one.
 fn pool(makes_way: bool) -> &'static rayon::ThreadPool {
-    static POOLS: [OnceLock<rayon::ThreadPool>; 2] = [OnceLock::new(), OnceLock::new()];
     POOLS[usize::from(makes_way)].get_or_init(|| {
         let word = if makes_way { "slow" } else { "query" };
         let threads =

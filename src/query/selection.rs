@@ -283,10 +283,35 @@ impl<'a> Binder<'a> {
                 }
             }
         }
+        // What no event was held against is still to be right: whether a query is does not depend on the data.
+        let is_bound = |name: &EventName| {
+            self.scan.segments(RowKind::Events).any(|(_, live)| match name {
+                EventName::Any => live.segment.groups().next().is_some(),
+                EventName::Named(name) => live.segment.group(name).is_some(),
+            })
+        };
+        let (bound, unbound): (Vec<_>, Vec<_>) =
+            selector.any_of.iter().partition(|part| is_bound(&part.event));
+        let unused = unbound.into_iter().filter_map(|part| part.filter.as_ref());
+        for filter in unused.chain(filter.filter(|_| bound.is_empty())) {
+            self.check_cohorts(filter)?;
+        }
         let has_any =
             selector.any_of.iter().any(|part| part.event == EventName::Any && part.filter.is_none());
         let is_every_event = has_any && filter.is_none();
         Ok(Selection { groups, is_every_event, id: next_id() })
+    }
+
+    /// Fails if a cohort of the filter cannot be found.
+    fn check_cohorts(&mut self, filter: &Filter) -> Result<(), Problem> {
+        match filter {
+            Filter::All(list) | Filter::Any(list) => {
+                list.iter().try_for_each(|filter| self.check_cohorts(filter))
+            }
+            Filter::Not(filter) => self.check_cohorts(filter),
+            Filter::Cohort(cohort) => self.cohort(cohort).map(drop),
+            Filter::Property { .. } => Ok(()),
+        }
     }
 
     fn row_filter(&mut self, filter: &Filter, place: (u32, u32)) -> Result<RowFilter, Problem> {

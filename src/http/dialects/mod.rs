@@ -80,13 +80,13 @@ impl App {
         // What a proxy that ends TLS says of it, this server says of its own.
         let own =
             self.settings.tls_cert.as_ref().map(|_| ("x-forwarded-proto".to_owned(), "https".to_owned()));
-        let (headers, query) =
-            (own.into_iter().chain(headers).collect(), parts.uri.query().unwrap_or_default().to_owned());
+        let address = parts.uri.path_and_query().map_or("", |address| address.as_str()).to_owned();
+        let headers = own.into_iter().chain(headers).collect();
         let (state, asked) = (Arc::clone(&self.dialects), parts.headers.clone());
         let arrivals = Arc::clone(&self.arrivals);
         let answered = self.bridge.write(move |store| {
             let call = received.as_it_came(|body, size_max, grow| {
-                Call::new(endpoint, &query, headers, body, size_max, grow)
+                Call::new(endpoint, &address, headers, body, size_max, grow)
             });
             let call = match call {
                 Ok(call) => call,

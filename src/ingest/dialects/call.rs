@@ -3,7 +3,7 @@
 use super::answer::{self, Answer, MixpanelForm};
 use super::endpoint::{Dialect, Endpoint};
 use super::recent::RecentIds;
-use super::wire::{Grow, decode_base64, parse_form, unwrap};
+use super::wire::{Grow, decode_base64, parse_form, percent_decode, unwrap};
 use super::writes::{Reader, Writes, text};
 use super::{amplitude, cloudevents, lenient, mixpanel, posthog, segment, snowplow};
 use crate::api::{Json, Problem};
@@ -13,6 +13,8 @@ use crate::model::TimeMs;
 #[derive(Debug)]
 pub struct Call {
     pub endpoint: Endpoint,
+    /// The key in the path; empty if there is none.
+    pub(super) key: String,
     /// The fields of the address and of forms, in order.
     pub(super) fields: Vec<(String, String)>,
     /// Names in lower case.
@@ -32,34 +34,40 @@ pub struct Reading {
 }
 
 impl Call {
-    /// Reads the body, or the data in the address; once unwrapped it has at most `size_max` bytes, and `grow` is told how
+    /// Reads the body, or the data in the address, which is path and query; once unwrapped it has at most `size_max` bytes, and `grow` is told how
     /// many before they are there. `headers` have names in lower case.
     pub fn new(
         endpoint: Endpoint,
-        query: &str,
+        address: &str,
         headers: Vec<(String, String)>,
         body: &[u8],
         size_max: usize,
         grow: Grow<'_>,
     ) -> Result<Call, Box<(Answer, Problem)>> {
+        let (path, query) = address.split_once('?').unwrap_or((address, ""));
         let mut fields = parse_form(query);
         let mut call = Call {
             endpoint,
+            key: Endpoint::key_in(path).map_or_else(String::new, |key| percent_decode(key, false)),
             fields: Vec::new(),
             headers,
             document: Json::Null,
             body_size: body.len(),
             is_form: false,
         };
+        if endpoint == Endpoint::Ignored {
+            // It is thrown away, whatever it is.
+            return Ok(call);
+        }
         if endpoint == Endpoint::CloudEvents && call.header("ce-specversion").is_some() {
             // Only here may the body be no JSON.
             call.document = cloudevents::binary_document(&call, body);
             return Ok(call);
         }
-        let in_address = fields.iter().position(|(name, _)| name == "data");
+        let in_address = fields.iter().position(|(name, _)| endpoint.data_fields().contains(&name.as_str()));
         let in_address = in_address.map(|at| fields.remove(at).1).filter(|_| body.is_empty());
         let payload = in_address.as_deref().map_or(body, str::as_bytes);
-        let unwrapped = unwrap(payload, size_max, grow).and_then(|unwrapped| {
+        let unwrapped = unwrap(payload, endpoint.data_fields(), size_max, grow).and_then(|unwrapped| {
             let is_empty = unwrapped.payload.trim_ascii().is_empty();
             let document = if is_empty { Ok(Json::Null) } else { lenient::parse(&unwrapped.payload) };
             Ok((unwrapped.fields, document?))
@@ -73,7 +81,7 @@ impl Call {
                 if endpoint == Endpoint::Batch && call.document.get("events").is_none() {
                     call.endpoint = Endpoint::PostHogCapture;
                 }
-                if endpoint == Endpoint::MixpanelTrack && call.document.get("api_key").is_some() {
+                if endpoint == Endpoint::MixpanelTrack && posthog::is_own(&call.document) {
                     call.endpoint = Endpoint::PostHogCapture;
                 }
                 Ok(call)
@@ -173,6 +181,7 @@ impl Call {
             Endpoint::PostHogCaptureV1 => posthog::read_v1(self, &mut reader),
             Endpoint::PostHogFlags => Ok(posthog::flags()),
             Endpoint::PostHogConfig => Ok(posthog::config()),
+            Endpoint::PostHogConfigScript => Ok(posthog::config_script(self)),
             Endpoint::MixpanelTrack | Endpoint::MixpanelImport => mixpanel::read_events(self, &mut reader),
             Endpoint::MixpanelEngage => mixpanel::read_users(self, &mut reader),
             Endpoint::MixpanelGroups => mixpanel::read_accounts(self, &mut reader),

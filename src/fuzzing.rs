@@ -14,7 +14,7 @@ use crate::api::Json;
 use crate::format::{ByteWriter, DecodeError, IntColumn, checksum};
 use crate::http::{Framing, QUERY_KINDS};
 use crate::ingest::dialects::{Call, Endpoint, RecentIds};
-use crate::ingest::{BodyForm, OnError, parse_events};
+use crate::ingest::{BodyForm, EventLimits, OnError, parse_events};
 use crate::segment::{self, Bounds, Column, Damage, Segment};
 use crate::store::{BackupList, Dictionary, IdFile, Manifest};
 use crate::wal::{Change, read_log};
@@ -230,7 +230,7 @@ pub fn dialect(bytes: &[u8]) {
         assert!(grown <= 2 * UNWRAPPED_SIZE_MAX, "{grown} bytes are asked for");
         let call = call.ok()?;
         let _ = call.keys();
-        let writes = call.read(1_700_000_000_000, &RecentIds::default()).ok()?.writes;
+        let writes = call.read(1_700_000_000_000, &RecentIds::default(), EventLimits::default()).ok()?.writes;
         Some(writes.events.iter().map(|event| format!("{:?}", event.to_event())).collect::<Vec<_>>())
     };
     assert_eq!(read(), read());

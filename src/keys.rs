@@ -168,6 +168,11 @@ fn letters(bytes: &[u8]) -> String {
     text
 }
 
+/// Whether a text has the form of a key of ours, valid or not.
+pub(crate) fn is_key(text: &str) -> bool {
+    id_in(text).is_some()
+}
+
 /// The id in the text of a key: `fw_<scope>_<id>_<secret>`.
 fn id_in(key: &str) -> Option<&str> {
     let mut parts = key.strip_prefix("fw_")?.splitn(3, '_');

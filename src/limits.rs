@@ -30,6 +30,15 @@ pub const BATCH_EVENT_COUNT_MAX: usize = 100_000;
 pub const BODY_SIZE_MAX: usize = 32 << 20;
 /// Bytes of a request body after decompression.
 pub const BODY_DECODED_SIZE_MAX: usize = 128 << 20;
+/// Values in a JSON body that is read as a tree, names of fields counted: as many as the longest list of a static cohort
+/// has, and more. Each takes a hundred bytes of memory, and may be two bytes long.
+pub const JSON_VALUE_COUNT_MAX: usize = 2_500_000;
+const _: () = assert!(JSON_VALUE_COUNT_MAX as u64 > STATIC_COHORT_USER_COUNT_MAX);
+/// Fields of a form that an SDK sends around its JSON: they have three or four.
+pub const FORM_FIELD_COUNT_MAX: usize = 1_000;
+/// Bytes that the body of an SDK may decode to when its key is inside of it, so that it is decoded for whoever sends it: SDKs
+/// send at most 20 MB at once.
+pub const UNKEYED_DECODED_SIZE_MAX: usize = 20 << 20;
 /// Members of a gzip body: as many as the largest body has in the common block form of 64 KiB a member, and more.
 pub const GZIP_MEMBER_COUNT_MAX: usize = 4_096;
 /// Window of a zstd body, as a power of two: 8 MiB, what RFC 9659 allows for HTTP.
@@ -53,6 +62,10 @@ pub const OBJECT_PART_COUNT_MAX: usize = 4;
 /// Ids of sendings of SDKs that are remembered, of those whose time or effect an id alone does not fix: 5 MB, hours
 /// of retries.
 pub const RECENT_ID_COUNT_MAX: usize = 100_000;
+
+/// Changes to lists in profiles, and profiles cleared, of one request of an SDK. Of one profile they are done one after the
+/// other, durably each: what a request may hold is a few seconds' work. Mixpanel takes as many in one.
+pub const LIST_CHANGE_COUNT_MAX: usize = 2_000;
 
 /// Steps in one funnel. A set of steps is kept in a `u64`, one bit a step.
 pub const FUNNEL_STEP_COUNT_MAX: usize = 64;

@@ -3,12 +3,10 @@
 //! [`Json`] is the parsed text. [`Node`] is a value with its place in the body, and reads it as something
 //! more definite or says, with a pointer and the nearest known name, why it cannot.
 
-use serde::de::Error as _;
-use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
+use super::json_tree::{Exact, TreeBuilder, TreeRoom, check_grammar};
 use super::problem::{Problem, nearest};
-use crate::limits::FILTER_DEPTH_MAX;
 use crate::model::{Number, Value};
 
 /// A JSON value. Objects keep the order of their fields; numbers keep all their decimals.
@@ -22,19 +20,19 @@ pub enum Json {
     Object(Vec<(String, Json)>),
 }
 
-/// Objects and arrays in one another. Filters take two levels each.
-const DEPTH_MAX: usize = 2 * FILTER_DEPTH_MAX + 16;
-
 impl Json {
-    /// Parses a whole text.
+    /// Parses a whole text, of at most [`JSON_VALUE_COUNT_MAX`](crate::limits::JSON_VALUE_COUNT_MAX) values.
     pub fn parse(text: &[u8]) -> Result<Json, Problem> {
+        Json::parse_within(text, &mut |_| Ok(()))
+    }
+
+    /// As [`Json::parse`], as far as there is room for the tree.
+    pub fn parse_within(text: &[u8], room: TreeRoom<'_>) -> Result<Json, Problem> {
         let text = std::str::from_utf8(text).map_err(|e| {
             Problem::invalid(format!("the body is not UTF-8 from byte {} on", e.valid_up_to()))
         })?;
-        if nesting_depth(text) > DEPTH_MAX {
-            return Err(Problem::invalid(format!("the JSON is nested more than {DEPTH_MAX} levels deep")));
-        }
-        serde_json::from_str(text).map_err(|e| Problem::invalid(format!("the body is not valid JSON: {e}")))
+        check_grammar(text).map_err(|e| Problem::invalid(format!("the body is not valid JSON: {e}")))?;
+        TreeBuilder::new(Exact, room).build(text, 0)
     }
 
     pub fn get(&self, name: &str) -> Option<&Json> {
@@ -61,69 +59,6 @@ impl Json {
             Json::Array(_) => "an array",
             Json::Object(_) => "an object",
         }
-    }
-}
-
-/// How many brackets are open at the most, outside strings.
-fn nesting_depth(text: &str) -> usize {
-    let (mut depth, mut deepest, mut in_string, mut escaped) = (0_usize, 0, false, false);
-    for byte in text.bytes() {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' if in_string => escaped = true,
-            b'"' => in_string = !in_string,
-            b'[' | b'{' if !in_string => {
-                depth += 1;
-                deepest = deepest.max(depth);
-            }
-            b']' | b'}' if !in_string => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-    }
-    deepest
-}
-
-impl<'de> Deserialize<'de> for Json {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Json, D::Error> {
-        /// The fields of an object in their order; a map type would sort them.
-        struct Fields(Vec<(String, Json)>);
-        impl<'de> Deserialize<'de> for Fields {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Fields, D::Error> {
-                struct Visitor;
-                impl<'de> serde::de::Visitor<'de> for Visitor {
-                    type Value = Fields;
-
-                    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                        f.write_str("an object")
-                    }
-
-                    fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
-                        let mut fields: Vec<(String, Json)> = Vec::new();
-                        while let Some(name) = map.next_key::<String>()? {
-                            if fields.iter().any(|(known, _)| *known == name) {
-                                return Err(A::Error::custom(format!("the field {name:?} is given twice")));
-                            }
-                            fields.push((name, map.next_value()?));
-                        }
-                        Ok(Fields(fields))
-                    }
-                }
-                deserializer.deserialize_map(Visitor)
-            }
-        }
-
-        // The raw text keeps the decimals of numbers, which a double would not.
-        let raw = <&RawValue>::deserialize(deserializer)?.get();
-        let wrong = |e: serde_json::Error| D::Error::custom(e);
-        Ok(match raw.as_bytes().first() {
-            Some(b'n') => Json::Null,
-            Some(b't') => Json::Bool(true),
-            Some(b'f') => Json::Bool(false),
-            Some(b'"') => Json::String(serde_json::from_str(raw).map_err(wrong)?),
-            Some(b'[') => Json::Array(serde_json::from_str(raw).map_err(wrong)?),
-            Some(b'{') => Json::Object(serde_json::from_str::<Fields>(raw).map_err(wrong)?.0),
-            _ => Json::Number(Number::parse(raw).map_err(|e| D::Error::custom(format!("{raw}: {e}")))?),
-        })
     }
 }
 
@@ -297,9 +232,8 @@ impl<'a> Fields<'a> {
         self.optional(name).ok_or_else(|| {
             let misspelt = self.fields.iter().map(|(known, _)| known.as_str());
             // Who slips seldom slips at the first letter; a field that is asked for later may be near, too.
-            let is_meant = |word: &&str| {
-                *word != name && word.starts_with(&name[..1]) && !self.known.contains(word)
-            };
+            let is_meant =
+                |word: &&str| *word != name && word.starts_with(&name[..1]) && !self.known.contains(word);
             match nearest(name, misspelt).filter(is_meant) {
                 Some(word) => unknown_field(&self.node, word, &[name]),
                 None => self.node.problem(format!("the field {name:?} is missing")),

@@ -14,6 +14,7 @@ mod formula;
 mod funnel;
 mod growth_model;
 mod json;
+mod json_tree;
 mod lifecycle;
 mod overview;
 mod paths;
@@ -43,6 +44,7 @@ pub use growth_model::{
     Acceptance, FeatureUse, GROWTH_PARTS, GrowthModel, Milestone, Subscription, UsageLimit,
 };
 pub use json::{Fields, Json, Node};
+pub(crate) use json_tree::{Leaves, TREE_VALUE_SIZE, TreeBuilder, TreeRoom, check_grammar};
 pub use lifecycle::LifecycleQuery;
 pub use overview::OverviewQuery;
 pub use paths::{PathAnchor, PathCut, PathsQuery};

@@ -43,7 +43,9 @@ pub(super) fn each_batch(
                 match value {
                     Some(value) => batch.push_property(&property, &value).expect(stored),
                     // Of whom nothing is set any more it is known that they are there: an empty list is null.
-                    None if is_empty => batch.push_property(&property, &Value::List(Vec::new())).expect(stored),
+                    None if is_empty => {
+                        batch.push_property(&property, &Value::List(Vec::new())).expect(stored)
+                    }
                     None => {}
                 }
             }

@@ -14,9 +14,11 @@ use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
-use crate::api::{Problem, ProblemClass};
+use crate::api::{Problem, ProblemClass, TREE_VALUE_SIZE, TreeRoom};
 use crate::ingest::decode_body;
-use crate::limits::{BODY_DISCARDED_SIZE_MAX, BODY_IDLE_TIME_MAX, BODY_MEMORY_STEP};
+use crate::limits::{
+    BODY_DISCARDED_SIZE_MAX, BODY_IDLE_TIME_MAX, BODY_MEMORY_STEP, UNKEYED_DECODED_SIZE_MAX,
+};
 use crate::settings::Settings;
 
 /// What bodies may take: each for itself, and all together.
@@ -49,6 +51,13 @@ impl BodyRoom {
         self.memory_size.saturating_sub(self.free.available_permits())
     }
 
+    /// The same room, for a body of whom nobody knows yet whether they may send it.
+    pub fn for_unkeyed(&self) -> BodyRoom {
+        let [size_max, decoded_size_max] =
+            [self.size_max, self.decoded_size_max].map(|size| size.min(UNKEYED_DECODED_SIZE_MAX));
+        BodyRoom { size_max, decoded_size_max, ..self.clone() }
+    }
+
     fn reserve(&self, size: usize) -> Result<OwnedSemaphorePermit, Problem> {
         let permits = u32::try_from(size).ok();
         let reserved = permits.and_then(|size| Arc::clone(&self.free).try_acquire_many_owned(size).ok());
@@ -74,9 +83,15 @@ struct Share {
 impl Share {
     /// Takes what is missing to `size`, and some for what comes next.
     fn grow_to(&mut self, size: usize) -> Result<(), Problem> {
+        if size > self.room.memory_size {
+            let detail = format!("the body takes more than the {} bytes that all may", self.room.memory_size);
+            return Err(Problem::new(ProblemClass::TooLarge, detail).hint("send it in parts"));
+        }
         let missing = size.saturating_sub(self.reserved.num_permits());
         if missing > 0 {
-            self.reserved.merge(self.room.reserve(missing.max(BODY_MEMORY_STEP))?);
+            // Some more, for what comes next, but no more than there is.
+            let step = missing.max(BODY_MEMORY_STEP.min(self.room.memory_size - size + missing));
+            self.reserved.merge(self.room.reserve(step)?);
         }
         Ok(())
     }
@@ -95,6 +110,17 @@ impl ReceivedBody {
     pub fn decoded<T>(&self, parse: impl FnOnce(&[u8]) -> Result<T, Problem>) -> Result<T, Problem> {
         self.as_it_came(|bytes, size_max, grow| {
             parse(&decode_body(self.encoding.as_deref(), bytes, size_max, grow)?)
+        })
+    }
+
+    /// As [`ReceivedBody::decoded`], for JSON that becomes a tree, which takes its memory from the share as well.
+    pub fn tree<T>(
+        &self,
+        parse: impl FnOnce(&[u8], TreeRoom<'_>) -> Result<T, Problem>,
+    ) -> Result<T, Problem> {
+        self.as_it_came(|bytes, size_max, grow| {
+            let body = decode_body(self.encoding.as_deref(), bytes, size_max, grow)?;
+            parse(&body, &mut |value_count| grow(body.len() + value_count * TREE_VALUE_SIZE / 2))
         })
     }
 

@@ -155,7 +155,7 @@ impl Client {
 }
 
 /// Connects in the clear, or by TLS to whom the system's certificates vouch for (`SSL_CERT_FILE` names others).
-fn connector(is_tls: bool) -> HttpsConnector<HttpConnector> {
+pub(crate) fn connector(is_tls: bool) -> HttpsConnector<HttpConnector> {
     let mut roots = rustls::RootCertStore::empty();
     if is_tls {
         // Single ones that cannot be read do no harm; without any the connection fails and says so.

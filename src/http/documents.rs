@@ -27,7 +27,7 @@ impl Call<'_> {
         require_json(&self.parts.headers)?;
         let received = self.body().await?;
         let put = move |store: &Store| {
-            let body = received.decoded(Json::parse)?;
+            let body = received.tree(Json::parse_within)?;
             let (was_there, warnings) = store.put_growth_model(&body)?;
             let told = vec![("model".to_owned(), body), ("warnings".to_owned(), Json::Array(warnings))];
             Ok((was_there, Json::Object(told)))
@@ -60,7 +60,7 @@ impl Call<'_> {
         require_json(&self.parts.headers)?;
         let received = self.body().await?;
         let put = move |store: &Store| {
-            let body = received.decoded(Json::parse)?;
+            let body = received.tree(Json::parse_within)?;
             match kind {
                 Named::Cohort => Ok((store.put_cohort(&name, &body)?, store.get_cohort(&name)?)),
                 Named::Query => Ok((store.put_query(&name, &body)?, store.get_query(&name)?)),
@@ -100,10 +100,10 @@ impl Call<'_> {
         require_json(&self.parts.headers)?;
         let received = self.body().await?;
         let query = move |store: &Store| {
-            let overrides = received.decoded(|body| match body.trim_ascii() {
+            let overrides = received.tree(|body, room| match body.trim_ascii() {
                 // Nothing is said otherwise.
                 b"" => Ok(Json::Object(Vec::new())),
-                body => Json::parse(body),
+                body => Json::parse_within(body, room),
             })?;
             store.query_body(&name, &overrides)
         };

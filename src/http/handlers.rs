@@ -31,7 +31,7 @@ use super::queries::AskedQuery;
 use super::respond::{self, Refusal, Reply};
 use super::routes::{Action, Found, Routes};
 use super::validator::Validator;
-use crate::api::{Format, Json, Problem, ProblemClass, nearest};
+use crate::api::{Format, Json, Problem, ProblemClass, TreeRoom, nearest};
 use crate::ingest::{OnError, ParsedEvents, Rejected, parse_events_within, parse_identities, parse_profiles};
 use crate::io::Disk;
 use crate::limits::{
@@ -264,7 +264,7 @@ impl Call<'_> {
         let asked = self.asked_query(self.wanted_format()?)?;
         require_json(&self.parts.headers)?;
         let received = self.body().await?;
-        asked.run(self.app, move |_| with_kind(received.decoded(parse_query)?, kind)).await
+        asked.run(self.app, move |_| with_kind(received.tree(parse_query)?, kind)).await
     }
 
     async fn query_in_address(&mut self) -> Result<Reply, Problem> {
@@ -275,7 +275,7 @@ impl Call<'_> {
                 .hint("give it the query's JSON, or send that as the body of a POST")
         })?;
         let text = text.to_owned();
-        asked.run(self.app, move |_| with_kind(parse_query(text.as_bytes())?, kind)).await
+        asked.run(self.app, move |_| with_kind(parse_query(text.as_bytes(), &mut |_| Ok(()))?, kind)).await
     }
 
     /// What the head of a request says of its query, whose result has this format.
@@ -308,7 +308,7 @@ impl Call<'_> {
 
     async fn backup(&mut self) -> Result<Reply, Problem> {
         let received = self.body().await?;
-        let name = received.decoded(backup_name)?;
+        let name = received.tree(backup_name)?;
         let path = self.app.backups.join(&name);
         let report = self
             .app
@@ -371,11 +371,11 @@ fn in_body(parsed: &ParsedEvents, problem: Problem) -> Problem {
 }
 
 /// The name of a backup that a body asks for: `{"name": "nightly"}`, or `latest` where there is no body.
-fn backup_name(body: &[u8]) -> Result<String, Problem> {
+fn backup_name(body: &[u8], room: TreeRoom<'_>) -> Result<String, Problem> {
     if body.trim_ascii().is_empty() {
         return Ok(BACKUP_NAME_DEFAULT.to_owned());
     }
-    let body = Json::parse(body)?;
+    let body = Json::parse_within(body, room)?;
     let mut fields = body.root().object()?;
     let name = match fields.optional("name") {
         Some(node) => {
@@ -409,13 +409,13 @@ fn known_kind(kind: String) -> Result<&'static str, Problem> {
     })
 }
 
-fn parse_query(text: &[u8]) -> Result<Json, Problem> {
+fn parse_query(text: &[u8], room: TreeRoom<'_>) -> Result<Json, Problem> {
     if text.trim_ascii().is_empty() {
         return Err(
             Problem::invalid("the query is empty").hint("send a JSON object; \"{}\" asks for all defaults")
         );
     }
-    Json::parse(text)
+    Json::parse_within(text, room)
 }
 
 /// Puts the kind of the address into the body, which may say it as well.
@@ -528,7 +528,7 @@ mod tests {
 
     #[test]
     fn a_backup_has_a_name_and_not_a_path() {
-        let name = |body: &str| backup_name(body.as_bytes());
+        let name = |body: &str| backup_name(body.as_bytes(), &mut |_| Ok(()));
         assert_eq!(name(""), Ok("latest".to_owned()));
         assert_eq!(name("{}"), Ok("latest".to_owned()));
         assert_eq!(name(r#"{"name": "2026-11-02_a.b"}"#), Ok("2026-11-02_a.b".to_owned()));

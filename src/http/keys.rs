@@ -30,7 +30,7 @@ impl Call<'_> {
         let received = self.body().await?;
         let asks_for_keys = self.app.doorkeeper.asks_for_keys(self.app.bridge.store());
         let create = move |store: &Store| {
-            let (scope, name) = received.decoded(|body| wanted_key(&Json::parse(body)?))?;
+            let (scope, name) = received.tree(|body, room| wanted_key(&Json::parse_within(body, room)?))?;
             if !asks_for_keys && scope != Scope::Admin {
                 let problem = Problem::new(
                     ProblemClass::Conflict,

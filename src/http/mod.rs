@@ -48,6 +48,7 @@ mod tls;
 mod validator;
 
 pub use client::Client;
+pub(crate) use client::connector;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use framing::Framing;
 pub use handlers::{QUERY_KINDS, now};

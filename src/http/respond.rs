@@ -166,7 +166,7 @@ pub(super) fn refusal(refusal: &Refusal) -> Reply {
         let challenge = HeaderValue::from_static("Bearer realm=\"flywheel\"");
         reply.headers_mut().insert(WWW_AUTHENTICATE, challenge);
     }
-    if matches!(problem.class, ProblemClass::Busy | ProblemClass::Unavailable) {
+    if matches!(problem.class, ProblemClass::Busy | ProblemClass::Unavailable | ProblemClass::ReadOnly) {
         reply.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
     }
     reply

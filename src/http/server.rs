@@ -382,9 +382,15 @@ async fn answer(app: &App, request: Request<Incoming>) -> Reply {
     let mut reply = answered.unwrap_or_else(|refusal| {
         let problem = &refusal.problem;
         app.metrics.refused(problem);
-        if problem.status() >= 500 {
-            let id = id.to_str().unwrap_or_default();
-            tracing::error!(%problem, method = %parts.method, path = parts.uri.path(), id, "a request failed");
+        let (id, path) = (id.to_str().unwrap_or_default(), parts.uri.path());
+        match problem.class {
+            // Under a load that is too much, or on a full disk, there would be a line for each request: metrics count
+            // them, and `/readyz` says why.
+            ProblemClass::Unavailable | ProblemClass::ReadOnly => {}
+            _ if problem.status() >= 500 => {
+                tracing::error!(%problem, method = %parts.method, path, id, "a request failed");
+            }
+            _ => {}
         }
         respond::refusal(&refusal)
     });

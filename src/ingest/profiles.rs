@@ -93,7 +93,8 @@ fn read_profile(text: &str, entity: Entity) -> Result<ProfileWrite, Fault> {
 
 /// An empty list is null, and a null unsets.
 pub(super) fn unset_empty_lists(set: &mut Vec<(String, Value)>, unset: &mut Vec<String>) {
-    let is_null = |(_, value): &mut (String, Value)| matches!(value, Value::List(elements) if elements.is_empty());
+    let is_null =
+        |(_, value): &mut (String, Value)| matches!(value, Value::List(elements) if elements.is_empty());
     unset.extend(set.extract_if(.., is_null).map(|(name, _)| name));
 }
 

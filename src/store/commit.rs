@@ -162,6 +162,20 @@ impl Inner {
         ))
     }
 
+    /// Fails if a file of so many bytes would leave less of the disk than `reserve`, or a twentieth of it: before it is
+    /// begun, since for as long as the disk is full nothing else can be written either.
+    pub(super) fn check_room(&self, size: u64, reserve: u64) -> Result<(), Problem> {
+        let Ok(space) = self.directory.space() else { return Ok(()) };
+        let reserve = reserve.min(space.size / DISK_RESERVE_PART);
+        if space.free >= size.saturating_add(reserve) {
+            return Ok(());
+        }
+        let [free, size] = [space.free, size].map(|size| size >> 10);
+        let detail = format!("the disk has {free} KiB left, and the joined segment takes {size} KiB");
+        Err(Problem::new(ProblemClass::ReadOnly, detail)
+            .hint("make room on the disk; what is stored is as it was"))
+    }
+
     fn commit_all(&self, writer: &mut Writer, waiting: Vec<Waiting>) {
         // Whatever it says, the reason for which writes are refused is told to each below.
         let _ = self.resume(writer);

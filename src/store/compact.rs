@@ -70,6 +70,12 @@ impl Inner {
             }
             self.expire_under_maintenance(false)?;
             let Some(inputs) = due(self.disk_by_time()) else { return Ok(()) };
+            let size: u64 = inputs.iter().map(|disk| disk.live.segment.bytes().len() as u64).sum();
+            if let Err(problem) = self.check_room(size, self.disk_reserve) {
+                // Many segments are slower to read; a disk that is full takes no events.
+                tracing::info!(%problem, "segments are not joined");
+                return Ok(());
+            }
             match self.join(inputs) {
                 Err(_) if self.stopping.load(Ordering::Relaxed) => return Ok(()),
                 joined => joined?,
@@ -107,7 +113,9 @@ impl Inner {
             MergeError::Io(error) => io_problem("join segments", &error),
         })?;
         let mut names = Vec::new();
-        let output = self.write_segment(&Bytes::from(merged.bytes), &mut names);
+        let output = self
+            .check_room(merged.bytes.len() as u64, 0)
+            .and_then(|()| self.write_segment(&Bytes::from(merged.bytes), &mut names));
         let outcome = output.and_then(|output| {
             self.replace(&inputs, output, cutoff).map_err(|(problem, unknown)| {
                 if unknown {

@@ -17,6 +17,7 @@ mod disk_promises;
 mod disk_state;
 mod failing_operations;
 mod ledger;
+mod model;
 mod power_cuts;
 mod random;
 mod sim_disk;
@@ -105,6 +106,30 @@ fn no_damage_to_a_store_that_was_killed_is_silent() {
     let effort = Effort::from_environment(10);
     let figures = damage_everything(false, effort).unwrap_or_else(|finding| panic!("{effort:?}: {finding}"));
     println!("damage to a store that was killed: {figures}");
+}
+
+/// The seeds of the fuzzer's target `store`, and lives made up by chance.
+#[test]
+fn any_life_with_any_crashes_is_that_of_the_model() {
+    let seeds = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/store");
+    let mut figures = model::Figures::default();
+    for seed in std::fs::read_dir(seeds).expect("there are seeds") {
+        model::live(&std::fs::read(seed.unwrap().path()).unwrap(), &mut figures);
+    }
+    let effort = Effort::from_environment(10);
+    let (begun, mut random) = (std::time::Instant::now(), random::Random::new(effort.seed));
+    // Everything: as many as a night has.
+    let count_max = if effort.time_max.is_some() { usize::MAX } else { 100_000 };
+    for _ in 0..count_max {
+        if effort.time_max.is_some_and(|most| begun.elapsed() > most) {
+            break;
+        }
+        let bytes: Vec<u8> = (0..20 + random.below(180)).map(|_| random.next() as u8).collect();
+        let lived =
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| model::live(&bytes, &mut figures)));
+        lived.unwrap_or_else(|_| panic!("{effort:?}: {bytes:?}"));
+    }
+    println!("lives: {figures}, {effort:?}");
 }
 
 #[test]

@@ -140,11 +140,12 @@ pub fn last_call_index() -> usize {
     CALLS.len() - 1
 }
 
-struct Marks(u32);
+/// Counts the events that were made.
+pub struct Marks(pub u32);
 
 impl Marks {
     /// An event so many days after the start of the year, told apart by its mark and its id.
-    fn did(&mut self, user: &str, event: &str, day: i64) -> Event {
+    pub fn did(&mut self, user: &str, event: &str, day: i64) -> Event {
         self.0 += 1;
         let mut properties = vec![(MARK.to_owned(), format!("mark-{}", self.0).as_str().into())];
         if event == "purchase" {

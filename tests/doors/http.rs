@@ -135,9 +135,7 @@ fn web_pages_of_elsewhere_are_kept_out() {
 #[test]
 fn a_page_of_a_timeline_parts_no_moment() {
     let server = TestServer::start();
-    let event = |minute: u32, number: u32| {
-        json!({"event": "e", "user": "u", "time": format!("2024-03-01T09:0{minute}:00Z"), "properties": {"n": number}})
-    };
+    let event = |minute: u32, number: u32| json!({"event": "e", "user": "u", "time": format!("2024-03-01T09:0{minute}:00Z"), "properties": {"n": number}});
     let events: Vec<_> = [(0, 3), (1, 5), (2, 1)]
         .iter()
         .flat_map(|(minute, count)| (0..*count).map(move |number| event(*minute, number)))

@@ -204,3 +204,53 @@ fn new_names_past_the_bound_are_refused_and_old_ones_go_on() {
     assert_eq!(event("e0", "p3").problem(400)["path"], "/0/properties");
     assert_eq!(event("e2", "p1").status, 200);
 }
+
+/// Two bytes of text were two hundred of memory: a body of 120 kB took 13 GiB.
+#[test]
+fn what_is_made_of_a_body_takes_its_memory_from_that_of_bodies() {
+    let server = TestServer::start();
+    let times = |text: &[u8], count: usize| {
+        [b"[", &text.repeat(count)[..], text.strip_suffix(b",").unwrap(), b"]"].concat()
+    };
+    let many = |text: &[u8]| gzip(&mut &times(text, (16 << 20) / text.len())[..]);
+    let bombs = [many(b"1,"), many(b"[],"), many(b"{},"), many(b"\"\",")];
+    let fields: Vec<String> = (0..50_000).map(|name| format!("\"{name}\":null")).collect();
+    let fields = format!("{{{}}}", fields.join(","));
+    let forms = gzip(&mut "a=1&".repeat(4 << 20).replacen("a", "data", 1).as_bytes());
+    let headers = [("Content-Type", "application/json"), ("Content-Encoding", "gzip")];
+    let targets = [
+        "/v1/batch",
+        "/v1/track",
+        "/capture",
+        "/i/v1/e",
+        "/batch",
+        "/track",
+        "/import",
+        "/engage",
+        "/2/httpapi",
+        "/identify",
+        "/com.snowplowanalytics.snowplow/tp2",
+        "/v1/cloudevents",
+        "/flags",
+        "/v1/query/funnel",
+    ];
+    for target in targets {
+        for bomb in &bombs {
+            let answer = server.send("POST", target, &headers, bomb);
+            assert!([400, 413].contains(&answer.status), "{target}: {answer:?}");
+        }
+        if !target.starts_with("/v1/query") {
+            let status = server.send("POST", target, &headers, &forms).status;
+            assert!([400, 413].contains(&status), "{target}: {status}");
+        }
+        // Names are compared with one another, and not each with each.
+        for body in [
+            fields.clone(),
+            format!(r#"[{{"event":"a","type":"track","userId":"u","properties":{fields},"$set":{fields}}}]"#),
+        ] {
+            let status = server.post(target, &body).status;
+            assert!([200, 400].contains(&status), "{target}: {status}");
+        }
+    }
+    wait_for_body_memory(&server, 0);
+}

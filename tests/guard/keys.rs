@@ -203,3 +203,66 @@ fn the_command_makes_lists_and_revokes_keys_with_and_without_a_server() {
     let closed = flywheel(&data).args(["serve", "--listen", "0.0.0.0:0"]).output().unwrap();
     assert!(!closed.status.success() && stderr(&closed).contains("keys create"), "{}", stderr(&closed));
 }
+
+/// Whoever shows no key that is valid is told so before any of the body is there, unless their SDK puts it into the body;
+/// then little of it is decoded.
+#[test]
+fn an_sdk_is_told_about_its_key_before_its_body_is_read() {
+    let server = TestServer::start();
+    let (_, admin) = make(&server, "", "admin");
+    let (_, write) = make(&server, &admin, "write");
+    let (_, read) = make(&server, &admin, "read");
+    let announce = |target: &str, header: &str| {
+        let mut stream = server.connect();
+        write!(stream, "POST {target} HTTP/1.1\r\nHost: a\r\n{header}Content-Length: 100000\r\n\r\n")
+            .unwrap();
+        stream
+    };
+    let wrong = write.replace('_', "_x").replace("fw_x", "fw_").replace("write_x", "write_");
+    let targets = [
+        "/v1/batch",
+        "/v1/t",
+        "/capture",
+        "/i/v0/e",
+        "/batch",
+        "/track",
+        "/import",
+        "/engage",
+        "/2/httpapi",
+        "/v1/cloudevents",
+    ];
+    for target in targets {
+        for (key, status) in [(&wrong, 401), (&read, 403)] {
+            let told = Answer::read(&mut announce(target, &format!("Authorization: Bearer {key}\r\n")));
+            assert_eq!(told.status, status, "{target}: {told:?}");
+            let told = Answer::read(&mut announce(
+                &format!("{target}?token={key}&api_key={key}&writeKey={key}"),
+                "",
+            ));
+            let expected = if target == "/v1/cloudevents" { [401, 403] } else { [status, status] };
+            assert!(expected.contains(&told.status), "{target}: {told:?}");
+        }
+    }
+    assert_eq!(
+        Answer::read(&mut announce("/v1/cloudevents", "")).status,
+        401,
+        "its key is never in the body"
+    );
+
+    // Nobody knows yet whose it is.
+    let mut body =
+        json!({"api_key": write, "batch": [{"event": "a", "distinct_id": "u", "type": "capture"}]})
+            .to_string();
+    let gzip = |text: &str| {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(text.as_bytes()).unwrap();
+        encoder.finish().unwrap()
+    };
+    let send =
+        |headers: &[(&str, &str)], body: &str| server.send("POST", "/capture", headers, &gzip(body)).status;
+    assert_eq!(send(&[], &body), 200);
+    assert_eq!(send(&[], &body.replace("fw_write", "fw_read")), 401);
+    body += &" ".repeat(30 << 20);
+    assert_eq!(send(&[], &body), 413);
+    assert_eq!(send(&[("Authorization", &format!("Bearer {write}"))], &body), 200, "it is known whose it is");
+}

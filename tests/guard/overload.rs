@@ -45,8 +45,8 @@ impl Outcome {
 #[derive(Clone)]
 struct Request {
     text: Vec<u8>,
-    /// Where the digits of the number stand, and behind each those of the user.
-    digits: Vec<(usize, usize)>,
+    /// Where the digits of the number stand, those of the user, and those of the number again, as seconds.
+    digits: Vec<[usize; 3]>,
 }
 
 const NUMBER_DIGIT_COUNT: usize = 8;
@@ -59,9 +59,13 @@ impl Request {
             body += if index > 0 { r#",{"id": ""# } else { r#"{"id": ""# };
             let number_at = body.len();
             body += &format!("{:NUMBER_DIGIT_COUNT$}-{index}\", \"user\": \"u", "");
-            digits.push((number_at, body.len()));
+            let user_at = body.len();
+            body += &format!(r#"{:USER_DIGIT_COUNT$}", "event": "view", "time": 17"#, "");
+            digits.push([number_at, user_at, body.len()]);
+            // Each request has its second, as time goes on for everybody who sends: else users would do more and more at
+            // one moment, and a store that is asked the most at the end would have the most to look through by then.
             body += &format!(
-                r#"{:USER_DIGIT_COUNT$}", "event": "view", "time": "2024-03-01T00:00:00Z", "properties": {{"page": "/p/{}", "price": {}.5}}}}"#,
+                r#"{:NUMBER_DIGIT_COUNT$}000, "properties": {{"page": "/p/{}", "price": {}.5}}}}"#,
                 "",
                 index % 50,
                 index % 100
@@ -70,9 +74,7 @@ impl Request {
         body += "]";
         let head =
             format!("POST /v1/events HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n", body.len());
-        digits
-            .iter_mut()
-            .for_each(|(number, user)| (*number, *user) = (*number + head.len(), *user + head.len()));
+        digits.iter_mut().flatten().for_each(|place| *place += head.len());
         Request { text: (head + &body).into_bytes(), digits }
     }
 
@@ -83,9 +85,10 @@ impl Request {
                 number /= 10;
             }
         };
-        for (index, (number_at, user_at)) in self.digits.iter().enumerate() {
+        for (index, [number_at, user_at, second_at]) in self.digits.iter().enumerate() {
             write(&mut self.text[*number_at..][..NUMBER_DIGIT_COUNT], number);
             write(&mut self.text[*user_at..][..USER_DIGIT_COUNT], number * 31 + index * 7);
+            write(&mut self.text[*second_at..][..NUMBER_DIGIT_COUNT], number);
         }
         &self.text
     }
@@ -133,7 +136,10 @@ fn send(server: &TestServer, numbers: &AtomicUsize, count: usize, pause: Duratio
                                 assert!([429, 503].contains(&status), "{answer:?}");
                                 assert!(answer.header("retry-after").is_some(), "{answer:?}");
                                 part.refused.push(sent.elapsed());
-                                stream = server.connect();
+                                // A client keeps its connection if it may.
+                                if answer.header("connection") == Some("close") {
+                                    stream = server.connect();
+                                }
                             }
                         }
                     }

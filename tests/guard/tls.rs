@@ -38,6 +38,15 @@ fn a_server_with_a_certificate_speaks_tls_and_nothing_else() {
     let told_to = ask(&certificate);
     assert!(told_to.status.success(), "{}", stderr(&told_to));
     assert!(!ask(&key).status.success(), "nobody vouches for it");
+    let events = folder.path().join("events.ndjson");
+    std::fs::write(&events, r#"{"event": "a", "user": "u", "time": "2024-03-01", "id": "1"}"#).unwrap();
+    let import = |trusted: &std::path::Path| {
+        let url = server.url.replace("127.0.0.1", "localhost");
+        let mut command = flywheel(&data);
+        command.args(["import", "--url", &url]).arg(&events).env("SSL_CERT_FILE", trusted).output().unwrap()
+    };
+    let told_to = import(&certificate);
+    assert!(told_to.status.success(), "{}", stderr(&told_to));
     let mut roots = rustls::RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(&certificate).unwrap()).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());

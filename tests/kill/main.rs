@@ -41,12 +41,14 @@ fn a_killed_server_has_every_acknowledged_event_once() {
     let mut dice = Dice::new(seed());
     let directory = tempfile::tempdir().unwrap();
     let mut writers: Vec<Writer> = (0..WRITER_COUNT).map(Writer::new).collect();
+    let mut ready_times = Vec::new();
     for kill in 0..kill_count() {
         if dice.percent(20) {
             // While it opens: what recovery has done so far must do no harm to the next.
             Server::kill_while_starting(directory.path(), Duration::from_millis(dice.below(40) as u64));
         }
-        let server = Server::start(directory.path());
+        let (server, time) = Server::start_timed(directory.path());
+        ready_times.push(time);
         settle(&server, &mut writers);
         let life = Duration::from_millis(dice.between(5, 700) as u64);
         serve(server, &mut writers, &mut dice, |server| {
@@ -64,6 +66,16 @@ fn a_killed_server_has_every_acknowledged_event_once() {
     check_all(&server, &writers);
     server.stop();
     check_all(&Server::start(directory.path()), &writers);
+    ready_times.sort();
+    let at = |percent: usize| ready_times[(ready_times.len() * percent).div_ceil(100).max(1) - 1];
+    let events = writers.iter().map(Writer::event_count).sum::<u64>();
+    println!(
+        "{} kills, {events} events: 0 lost, 0 twice, 0 made up; ready again after {:?} (median), {:?} (99 %), {:?} (longest)",
+        ready_times.len(),
+        at(50),
+        at(99),
+        at(100)
+    );
 }
 
 /// Finds out what became of the requests that were under way, and sends them again.

@@ -4,7 +4,7 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -27,12 +27,19 @@ pub struct Server {
 impl Server {
     fn spawn(data: &Path) -> Child {
         let mut command = flywheel(data);
-        command.args(["serve", "--listen", "127.0.0.1:0", "--log", "error"]);
+        // However busy the machine is: it is not time that is tested here.
+        command.args(["serve", "--listen", "127.0.0.1:0", "--log", "error", "--query-timeout", "1h"]);
         command.stdout(Stdio::piped()).spawn().unwrap()
     }
 
     /// Starts a server, and returns when it is ready.
     pub fn start(data: &Path) -> Server {
+        Server::start_timed(data).0
+    }
+
+    /// As [`Server::start`], with how long it took.
+    pub fn start_timed(data: &Path) -> (Server, Duration) {
+        let begun = Instant::now();
         let mut child = Server::spawn(data);
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
@@ -40,7 +47,7 @@ impl Server {
             panic!("the server did not start: {line:?}, {:?}", child.wait());
         };
         let address = rest.split(' ').next().unwrap().parse().unwrap();
-        Server { child, address }
+        (Server { child, address }, begun.elapsed())
     }
 
     pub fn kill_while_starting(data: &Path, after: Duration) {
@@ -101,7 +108,7 @@ impl Answer {
 impl Connection {
     pub fn open(address: SocketAddr) -> io::Result<Connection> {
         let stream = TcpStream::connect(address)?;
-        stream.set_read_timeout(Some(Duration::from_secs(60)))?;
+        stream.set_read_timeout(Some(Duration::from_secs(3600)))?;
         stream.set_nodelay(true)?;
         Ok(Connection { stream: BufReader::new(stream) })
     }

@@ -25,6 +25,9 @@ from disk import Disk, DiskDirectory
 from powercut import FILE_SYSTEMS, Client, Cutter, History, Mounted, Server, batch_events, check
 
 KIND = "ext4"
+# Refusals in a row without a new thread after which each thread there is must have met its failing call: threads take
+# turns, and one that opens a log, writes the manifest and the log may fail at any of them.
+QUIET_MAX = 40
 # The calls and what each may fail with. The socket's and the runtime's own calls are left alone: only those on files
 # of the store count.
 CALLS = [
@@ -70,7 +73,7 @@ def fail(directory, folder, binary, start, call, errno, number, is_sticky):
     disk = Disk(FILE_SYSTEMS[KIND][0], dict(start))
     mount_point, data = os.path.join(folder, "mounted"), os.path.join(folder, "mounted", "data")
     mounted = Mounted(directory, f"{call}-{errno}-{number}-{is_sticky}", disk, KIND, mount_point)
-    history, refused, is_going_on = History(disk), 0, True
+    history, refused, is_going_on, quiet, threads = History(disk), 0, True, 0, set()
     try:
         before = dict(disk.pages)
         disk.is_recording = True
@@ -83,21 +86,24 @@ def fail(directory, folder, binary, start, call, errno, number, is_sticky):
             server = None  # refusing to start is fair, and told by its exit code
         if server:
             client = Client(server.port)
-            # strace counts the calls of each thread apart: as many threads may still meet theirs.
-            for batch in range(14 if is_sticky else 64):
-                if batch >= 14 and is_going_on:
+            # strace counts the calls of each thread apart. So every thread that writes may meet its failing call, and
+            # under strace, which is slow to let a thread go idle, many requests get a thread of their own.
+            for batch in itertools.count():
+                if batch >= 14 and (is_sticky or is_going_on):
                     break
+                known = len(threads)
                 try:
                     history.send(client, batch_events(None, 0, batch, 5))
                     is_going_on = True
                 except AssertionError:
                     refused, is_going_on = refused + 1, False
+                threads |= set(os.listdir(f"/proc/{server.program()}/task"))
                 if batch % 5 == 4:
                     client.ask("POST", "/v1/admin/seal")
+                quiet = 0 if len(threads) > known or is_going_on else quiet + 1
+                assert is_sticky or quiet < QUIET_MAX, f"the call fails no more, and nothing is stored: {refused} refused, {len(threads)} threads"
             assert client.ask("GET", "/healthz")[0] == 200, "it does not answer any more"
             server.kill()
-        if not is_sticky:
-            assert is_going_on, "the call fails no more, and nothing is stored"
     finally:
         disk.is_recording = False
         mounted.close()
@@ -111,7 +117,7 @@ def fail(directory, folder, binary, start, call, errno, number, is_sticky):
         finally:
             left.close()
     acknowledged = sum(entry.acknowledged is not None for entry in history.entries)
-    return acknowledged, refused
+    return acknowledged, refused, len(threads)
 
 
 def peak_bytes(process):
@@ -149,6 +155,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--flywheel", default="target/debug/flywheel", help="the program")
     parser.add_argument("--numbers", type=int, default=12, help="calls of each kind to fail, from the first on")
+    parser.add_argument("--only", metavar="CALL:ERROR:NUMBER", help="one call alone, once: write:EIO:2")
+    parser.add_argument("--times", type=int, default=1, help="how often to run each")
     parser.add_argument("--slow", type=int, metavar="SECONDS", help="a slow disk instead of a failing one")
     arguments = parser.parse_args()
     binary = os.path.abspath(arguments.flywheel)
@@ -166,15 +174,19 @@ def main():
             made = Mounted(directory, "made", disk, KIND, os.path.join(folder, "mounted"))
             made.make()
             made.close()
-            for (call, errno), number, is_sticky in itertools.product(CALLS, range(1, arguments.numbers + 1), (False, True)):
+            cases = list(itertools.product(CALLS, range(1, arguments.numbers + 1), (False, True)))
+            if arguments.only:
+                call, errno, number = arguments.only.split(":")
+                cases = [((call, errno), int(number), False)]
+            for (call, errno), number, is_sticky in cases * arguments.times:
                 runs += 1
                 try:
                     told = fail(directory, folder, binary, disk.pages, call, errno, number, is_sticky)
-                    if number % 4 == 1:
-                        print(f"{call} {errno} {number}{'+' if is_sticky else ''}: acknowledged {told[0]}, refused {told[1]}", flush=True)
-                except AssertionError as finding:
+                    if number % 4 == 1 or arguments.only:
+                        print(f"{call} {errno} {number}{'+' if is_sticky else ''}: acknowledged {told[0]}, refused {told[1]}, {told[2]} threads", flush=True)
+                except (AssertionError, OSError, IndexError) as finding:
                     findings += 1
-                    print(f"{call} {errno} {number}{'+' if is_sticky else ''}: {finding}", flush=True)
+                    print(f"{call} {errno} {number}{'+' if is_sticky else ''}: {finding!r}", flush=True)
         finally:
             directory.close()
         print(f"{runs} runs with failing calls, {findings} findings", flush=True)

@@ -7,12 +7,14 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
 use hyper::{Method, Request, StatusCode, Uri};
+use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use tokio::runtime::Runtime;
 
 use crate::api::{Json, Problem, ProblemClass};
+use crate::http::connector;
 use crate::ingest::{Said, write_event, write_identity, write_profile};
 use crate::limits::BODY_SIZE_MAX;
 use crate::model::{Entity, EventBatch};
@@ -115,7 +117,7 @@ impl Sink {
 /// A running server.
 pub(super) struct Server {
     runtime: Runtime,
-    client: Client<HttpConnector, Full<Bytes>>,
+    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
     /// The server's address without a path.
     base: String,
     key: Option<String>,
@@ -136,14 +138,14 @@ impl Server {
         let base = url.trim_end_matches('/').to_owned();
         let uri: Uri = base.parse().map_err(|error| wrong(&format!("is not valid: {error}")))?;
         match uri.scheme_str() {
-            Some("http") => {}
-            Some("https") => return Err(wrong("asks for TLS, which this client does not speak")),
+            Some("http" | "https") => {}
             _ => return Err(wrong("has no scheme")),
         }
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime =
             runtime.map_err(|e| Problem::new(ProblemClass::Io, format!("no async runtime: {e}")))?;
-        let client = Client::builder(TokioExecutor::new()).build_http();
+        let client =
+            Client::builder(TokioExecutor::new()).build(connector(uri.scheme_str() == Some("https")));
         Ok(Server { runtime, client, base, key: key.map(str::to_owned) })
     }
 

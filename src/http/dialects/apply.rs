@@ -3,14 +3,18 @@
 //! Each of the three is durable when the next begins, and doing any of them again changes nothing, so a call that broke
 //! off half way is made whole by sending it again.
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use parking_lot::Mutex;
 
-use crate::api::Problem;
+use crate::api::{Problem, ProblemClass};
 use crate::ingest::dialects::{ListChange, ProfileChange, RecentIds, Writes};
+use crate::limits::LIST_CHANGE_COUNT_MAX;
 use crate::model::{Entity, IdentityMerge, ProfileWrite, Value};
 use crate::segment::RowKind;
 use crate::store::{RefusedName, Store, profile_cells};
+
+/// What is left out of one call is told one by one up to here: a call has up to a hundred thousand things.
+const TOLD_COUNT_MAX: usize = 10;
 
 /// What the server keeps of its dealings with SDKs.
 #[derive(Debug, Default)]
@@ -22,9 +26,16 @@ pub struct DialectState {
 
 /// Stores the writes of one call.
 pub fn apply(store: &Store, state: &DialectState, writes: Writes) -> Result<(), Problem> {
-    for dropped in &writes.dropped {
+    let read_count =
+        writes.users.iter().chain(&writes.accounts).filter(|change| change.needs_reading()).count();
+    if read_count > LIST_CHANGE_COUNT_MAX {
+        let detail = format!("a request changes the lists of at most {LIST_CHANGE_COUNT_MAX} profiles");
+        return Err(Problem::new(ProblemClass::TooLarge, detail).hint("send them in several requests"));
+    }
+    for dropped in writes.dropped.iter().take(TOLD_COUNT_MAX) {
         tracing::warn!(index = dropped.index, reason = dropped.reason, "left out of what an SDK sent");
     }
+    tell_more(writes.dropped.len());
     let mut merges = writes.merges;
     merges.extend(writes.recognised.into_iter().filter(|merge| is_recognised(store, merge)));
     if !merges.is_empty() {
@@ -35,12 +46,20 @@ pub fn apply(store: &Store, state: &DialectState, writes: Writes) -> Result<(), 
     if !writes.events.is_empty() {
         // As with all that an SDK sends: what is sound is stored, for it would send the rest again and again.
         let (events, refused) = store.admissible(writes.events);
-        for RefusedName { row, problem } in refused {
+        for RefusedName { row, problem } in refused.iter().take(TOLD_COUNT_MAX) {
             tracing::warn!(row, %problem, "left out of what an SDK sent");
         }
+        tell_more(refused.len());
         store.ingest(events)?;
     }
     Ok(())
+}
+
+/// Tells how many more were left out than were told one by one.
+fn tell_more(count: usize) {
+    if count > TOLD_COUNT_MAX {
+        tracing::warn!(more = count - TOLD_COUNT_MAX, "left out of what an SDK sent");
+    }
 }
 
 /// Whether an anonymous id becomes the user's: not if it is already, and not if it is somebody else's, who shares the
@@ -68,27 +87,36 @@ fn change_profiles(
         |change: &ProfileChange| change.once.as_ref().is_none_or(|id| !state.recent.contains(&once_mark(id)));
     let changes: Vec<ProfileChange> = changes.into_iter().filter(is_new).collect();
     // Within the call, too.
-    let mut done: Vec<String> = Vec::new();
+    let mut done: HashSet<String> = HashSet::new();
     let mut waiting: Vec<ProfileWrite> = Vec::new();
+    // Whose profiles those change: what such a profile holds is known again when they are written.
+    let (snapshot, mut changed) = (store.snapshot(), HashSet::new());
+    let mut alone = None;
     for change in changes {
-        if let Some(id) = change.once.as_deref().map(once_mark) {
-            if done.contains(&id) {
-                continue;
-            }
-            done.push(id);
-        }
-        if !change.clears && change.lists.is_empty() {
-            waiting.push(change.write);
+        if let Some(id) = change.once.as_deref().map(once_mark)
+            && !done.insert(id)
+        {
             continue;
         }
-        flush(store, entity, &mut waiting)?;
-        let _alone = state.lists.lock();
-        let mut current = current_profile(store, entity, &change.write.id)?;
+        let needs_reading = change.needs_reading();
         let mut write = change.write;
+        // A new id is whose profile it will be.
+        let owner = snapshot.find(entity, &write.id).ok_or_else(|| write.id.clone());
+        if !needs_reading {
+            changed.insert(owner);
+            waiting.push(write);
+            continue;
+        }
+        alone.get_or_insert_with(|| state.lists.lock());
+        if !changed.insert(owner.clone()) {
+            flush(store, entity, &mut waiting)?;
+            changed.clear();
+            changed.insert(owner);
+        }
+        let mut current = current_profile(store, entity, &write.id)?;
         if change.clears {
             let unset = current.drain().map(|(name, _)| name).collect();
-            let cleared = ProfileWrite { id: write.id.clone(), unset, ..ProfileWrite::default() };
-            store.write_profiles(entity, vec![cleared])?;
+            waiting.push(ProfileWrite { id: write.id.clone(), unset, ..ProfileWrite::default() });
         }
         for (name, list) in &change.lists {
             let before = write.set.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone());
@@ -97,7 +125,7 @@ fn change_profiles(
             write.set.retain(|(known, _)| known != name);
             write.set.push((name.clone(), after));
         }
-        store.write_profiles(entity, vec![write])?;
+        waiting.push(write);
     }
     flush(store, entity, &mut waiting)?;
     for id in done {

@@ -25,6 +25,7 @@ use super::handlers::{App, instant, now};
 use super::respond::{Refusal, Reply};
 use crate::api::{Problem, ProblemClass};
 use crate::ingest::dialects::{ADDRESSES, Answer, Call, Endpoint};
+use crate::keys::is_key;
 
 pub(super) use apply::DialectState;
 
@@ -63,25 +64,27 @@ impl App {
                 Problem::new(ProblemClass::MethodNotAllowed, detail).hint(format!("it takes {allow}"));
             return Err(Refusal { problem, allow: Some(allow) });
         }
-        // Whoever may not write however it goes on is told before the body is read. Where keys are asked for, this one's
-        // may be in the body.
-        let (store, keeper) = (self.bridge.store(), Arc::clone(&self.doorkeeper));
-        let asks_for_key = endpoint.is_write() && keeper.asks_for_keys(store);
-        if !asks_for_key {
-            keeper.admit(store, Access::Open, parts)?;
-        }
-        if endpoint.is_write() {
-            self.bridge.check_write_room()?;
-        }
-        let received = body::read(incoming, &parts.headers, &self.bodies).await?;
         let headers = parts.headers.iter();
         let headers = headers
             .filter_map(|(name, value)| Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned())));
         // What a proxy that ends TLS says of it, this server says of its own.
         let own =
             self.settings.tls_cert.as_ref().map(|_| ("x-forwarded-proto".to_owned(), "https".to_owned()));
+        let headers: Vec<(String, String)> = own.into_iter().chain(headers).collect();
         let address = parts.uri.path_and_query().map_or("", |address| address.as_str()).to_owned();
-        let headers = own.into_iter().chain(headers).collect();
+        // Whoever may not write however it goes on is told before the body is read.
+        let keeper = Arc::clone(&self.doorkeeper);
+        let head = Call::of_head(endpoint, &address, headers.clone());
+        let key_is_in_body = match self.admit_by_head(endpoint, &head, parts) {
+            Ok(key_is_in_body) => key_is_in_body,
+            Err(problem) => return Ok(self.dialect_reply(head.refusal(&problem), Some(problem), parts)),
+        };
+        if endpoint.is_write() {
+            self.bridge.check_write_room()?;
+        }
+        let room = if key_is_in_body { self.bodies.for_unkeyed() } else { self.bodies.clone() };
+        let received = body::read(incoming, &parts.headers, &room).await?;
+        let limits = self.settings.event_limits();
         let (state, asked) = (Arc::clone(&self.dialects), parts.headers.clone());
         let arrivals = Arc::clone(&self.arrivals);
         let answered = self.bridge.write(move |store| {
@@ -95,11 +98,11 @@ impl App {
                     return Ok((answer, Some(problem)));
                 }
             };
-            let admitted = match asks_for_key {
+            let admitted = match key_is_in_body {
                 true => keeper.admit_writer(store, &asked, call.keys().iter().map(String::as_str)),
                 false => Ok(()),
             };
-            let read = admitted.and_then(|()| call.read(now(), &state.recent)).and_then(|reading| {
+            let read = admitted.and_then(|()| call.read(now(), &state.recent, limits)).and_then(|reading| {
                 let end = BatchEnd::of(&reading.writes.events);
                 apply::apply(store, &state, reading.writes)?;
                 arrivals.add(end, instant(now()));
@@ -111,17 +114,44 @@ impl App {
             })
         });
         let (answer, problem) = answered.await?;
+        Ok(self.dialect_reply(answer, problem, parts))
+    }
+
+    /// Whether a request of an SDK may go on by its head, and if so, whether its key is still to be found in its body.
+    ///
+    /// Fails if it carries no key that is valid and cannot have one in its body, or one that is not but was given by
+    /// this server: who has one of those puts no other into the body.
+    fn admit_by_head(&self, endpoint: Endpoint, head: &Call, parts: &Parts) -> Result<bool, Problem> {
+        let (store, keeper) = (self.bridge.store(), &self.doorkeeper);
+        if !endpoint.is_write() || !keeper.asks_for_keys(store) {
+            return keeper.admit(store, Access::Open, parts).map(|()| false);
+        }
+        let keys = head.keys();
+        match keeper.admit_writer(store, &parts.headers, keys.iter().map(String::as_str)) {
+            Ok(()) => Ok(false),
+            Err(_) if endpoint.may_have_key_in_body() && !keys.iter().any(|key| is_key(key)) => Ok(true),
+            Err(problem) => Err(problem),
+        }
+    }
+
+    /// The answer to an SDK, and what it was refused for.
+    fn dialect_reply(&self, answer: Answer, problem: Option<Problem>, parts: &Parts) -> Reply {
         if let Some(problem) = &problem {
             self.metrics.refused(problem);
-            tracing::warn!(%problem, path = parts.uri.path(), "an SDK sent what is not understood");
+            // Under a load that is too much there would be a line for each request.
+            match is_busy(problem) {
+                true => tracing::debug!(%problem, path = parts.uri.path(), "an SDK is told to come again"),
+                false => {
+                    tracing::warn!(%problem, path = parts.uri.path(), "an SDK sent what is not understood")
+                }
+            }
         }
         let mut reply = reply(answer);
-        let is_busy = problem.is_some_and(|problem| matches!(problem.status(), 429 | 503));
-        if is_busy {
+        if problem.as_ref().is_some_and(is_busy) {
             reply.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
         }
         share(&mut reply, &parts.headers);
-        Ok(reply)
+        reply
     }
 }
 
@@ -133,6 +163,10 @@ fn reply(answer: Answer) -> Reply {
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     reply
+}
+
+fn is_busy(problem: &Problem) -> bool {
+    matches!(problem.status(), 429 | 503)
 }
 
 /// Tells a browser that pages may send what it asks about.

@@ -6,7 +6,8 @@ use super::recent::RecentIds;
 use super::wire::{Grow, decode_base64, parse_form, percent_decode, unwrap};
 use super::writes::{Reader, Writes, text};
 use super::{amplitude, cloudevents, lenient, mixpanel, posthog, segment, snowplow};
-use crate::api::{Json, Problem};
+use crate::api::{Json, Problem, ProblemClass, TREE_VALUE_SIZE};
+use crate::ingest::event::EventLimits;
 use crate::model::TimeMs;
 
 /// A request, freed of its wrapping.
@@ -26,6 +27,11 @@ pub struct Call {
     pub(super) is_form: bool,
 }
 
+/// What a tree of so many values takes, in bytes of a body, which count twice.
+fn tree_size(value_count: usize) -> usize {
+    value_count * TREE_VALUE_SIZE / 2
+}
+
 /// What a call means, and the answer once that is stored.
 #[derive(Debug)]
 pub struct Reading {
@@ -34,8 +40,17 @@ pub struct Reading {
 }
 
 impl Call {
-    /// Reads the body, or the data in the address, which is path and query; once unwrapped it has at most `size_max` bytes, and `grow` is told how
-    /// many before they are there. `headers` have names in lower case.
+    /// A request of which only the head is read so far. `address` is path and query; `headers` have names in lower case.
+    pub fn of_head(endpoint: Endpoint, address: &str, headers: Vec<(String, String)>) -> Call {
+        let (path, query) = address.split_once('?').unwrap_or((address, ""));
+        let key = Endpoint::key_in(path).map_or_else(String::new, |key| percent_decode(key, false));
+        let fields = parse_form(query);
+        let is_form = fields.iter().any(|(name, _)| endpoint.data_fields().contains(&name.as_str()));
+        Call { endpoint, key, fields, headers, document: Json::Null, body_size: 0, is_form }
+    }
+
+    /// Reads the body, or the data in the address; once unwrapped it has at most `size_max` bytes, and `grow` is told how
+    /// many before they are there. The rest is as of [`Call::of_head`].
     pub fn new(
         endpoint: Endpoint,
         address: &str,
@@ -44,32 +59,34 @@ impl Call {
         size_max: usize,
         grow: Grow<'_>,
     ) -> Result<Call, Box<(Answer, Problem)>> {
-        let (path, query) = address.split_once('?').unwrap_or((address, ""));
-        let mut fields = parse_form(query);
-        let mut call = Call {
-            endpoint,
-            key: Endpoint::key_in(path).map_or_else(String::new, |key| percent_decode(key, false)),
-            fields: Vec::new(),
-            headers,
-            document: Json::Null,
-            body_size: body.len(),
-            is_form: false,
-        };
+        let mut call = Call { body_size: body.len(), ..Call::of_head(endpoint, address, headers) };
+        let mut fields = std::mem::take(&mut call.fields);
+        call.is_form = false;
         if endpoint == Endpoint::Ignored {
             // It is thrown away, whatever it is.
             return Ok(call);
         }
         if endpoint == Endpoint::CloudEvents && call.header("ce-specversion").is_some() {
             // Only here may the body be no JSON.
-            call.document = cloudevents::binary_document(&call, body);
-            return Ok(call);
+            return match cloudevents::binary_document(&call, body, &mut |count| {
+                grow(body.len() + tree_size(count))
+            }) {
+                Ok(document) => {
+                    call.document = document;
+                    Ok(call)
+                }
+                Err(problem) => Err(Box::new((call.refusal(&problem), problem))),
+            };
         }
         let in_address = fields.iter().position(|(name, _)| endpoint.data_fields().contains(&name.as_str()));
         let in_address = in_address.map(|at| fields.remove(at).1).filter(|_| body.is_empty());
         let payload = in_address.as_deref().map_or(body, str::as_bytes);
         let unwrapped = unwrap(payload, endpoint.data_fields(), size_max, grow).and_then(|unwrapped| {
+            let size = unwrapped.payload.len();
             let is_empty = unwrapped.payload.trim_ascii().is_empty();
-            let document = if is_empty { Ok(Json::Null) } else { lenient::parse(&unwrapped.payload) };
+            let mut room = |count| grow(size + tree_size(count));
+            let document =
+                if is_empty { Ok(Json::Null) } else { lenient::parse_within(&unwrapped.payload, &mut room) };
             Ok((unwrapped.fields, document?))
         });
         match unwrapped {
@@ -123,6 +140,14 @@ impl Call {
         }
     }
 
+    /// How many things there may be in the body, whatever it is read as.
+    fn item_count_max(&self) -> usize {
+        let lists =
+            ["events", "batch", "data", "identification"].iter().filter_map(|list| self.document.get(list));
+        let count = |json: &Json| if let Json::Array(items) = json { items.len() } else { 1 };
+        lists.chain([&self.document]).map(count).max().unwrap_or(0)
+    }
+
     /// The keys that it carries, wherever its SDK puts them.
     pub fn keys(&self) -> Vec<String> {
         let all = [self.key_in_headers(), self.key_in_fields(), self.key_in_document()];
@@ -170,8 +195,13 @@ impl Call {
     /// Reads what it means. Without a time, things happened when `recent` first saw their ids, or `now`.
     ///
     /// Fails if the call as a whole means nothing; a single thing that does not is left out.
-    pub fn read(&self, now: TimeMs, recent: &RecentIds) -> Result<Reading, Problem> {
-        let mut reader = Reader { writes: Writes::default(), now, recent };
+    pub fn read(&self, now: TimeMs, recent: &RecentIds, limits: EventLimits) -> Result<Reading, Problem> {
+        let count_max = limits.batch_event_count_max;
+        if self.item_count_max() > count_max {
+            let detail = format!("a request holds at most {count_max} events");
+            return Err(Problem::new(ProblemClass::TooLarge, detail).hint("send them in several requests"));
+        }
+        let mut reader = Reader { writes: Writes::default(), now, recent, limits };
         let answer = match self.endpoint {
             Endpoint::SegmentBatch => segment::read(self, None, &mut reader),
             Endpoint::SegmentCall(kind) => segment::read(self, Some(kind), &mut reader),

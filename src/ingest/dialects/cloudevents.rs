@@ -6,12 +6,12 @@ use super::flat::Flat;
 use super::lenient;
 use super::wire::percent_decode;
 use super::writes::{Draft, Reader, text, time};
-use crate::api::{Json, Problem};
+use crate::api::{Json, Problem, ProblemClass, TreeRoom};
 use crate::ingest::event::missing;
 use crate::ingest::fault::Fault;
 
 /// An event in binary mode as it would be in structured mode: its attributes are headers, its data the body.
-pub(super) fn binary_document(call: &Call, body: &[u8]) -> Json {
+pub(super) fn binary_document(call: &Call, body: &[u8], room: TreeRoom<'_>) -> Result<Json, Problem> {
     let attribute = |(name, value): &(String, String)| {
         let name = name.strip_prefix("ce-")?;
         Some((name.to_owned(), Json::String(percent_decode(value, false))))
@@ -19,11 +19,15 @@ pub(super) fn binary_document(call: &Call, body: &[u8]) -> Json {
     let mut fields: Vec<(String, Json)> = call.headers.iter().filter_map(attribute).collect();
     let is_json = call.header("content-type").is_none_or(|kind| kind.contains("json"));
     if !body.is_empty() {
-        let parsed = is_json.then(|| lenient::parse(body).ok()).flatten();
-        let data = parsed.unwrap_or_else(|| Json::String(String::from_utf8_lossy(body).into_owned()));
+        let parsed = is_json.then(|| lenient::parse_within(body, room));
+        let data = match parsed {
+            Some(Ok(data)) => data,
+            Some(Err(problem)) if problem.class != ProblemClass::Invalid => return Err(problem),
+            _ => Json::String(String::from_utf8_lossy(body).into_owned()),
+        };
         fields.push(("data".to_owned(), data));
     }
-    Json::Object(fields)
+    Ok(Json::Object(fields))
 }
 
 pub(super) fn read(call: &Call, reader: &mut Reader<'_>) -> Result<Answer, Problem> {

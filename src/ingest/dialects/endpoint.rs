@@ -176,6 +176,11 @@ impl Endpoint {
         }
     }
 
+    /// Whether SDKs may put their key into what they send here, rather than into its head.
+    pub fn may_have_key_in_body(self) -> bool {
+        self.dialect() != Dialect::CloudEvents
+    }
+
     /// The methods of HTTP that it takes.
     pub fn methods(self) -> &'static [&'static str] {
         match self {

@@ -4,6 +4,7 @@ use super::recent::RecentIds;
 use super::writes::{Reader, Writes};
 use super::{amplitude, lenient, mixpanel, posthog};
 use crate::api::{Json, Problem};
+use crate::ingest::event::EventLimits;
 use crate::ingest::fault::Fault;
 use crate::model::{IdentityMerge, TimeMs};
 
@@ -52,7 +53,8 @@ impl ForeignItems {
     /// Reads an item, which must say when it happened, or changes nothing.
     pub fn read(&mut self, item: &Json) -> Result<(), Problem> {
         let writes = std::mem::take(&mut self.writes);
-        let mut reader = Reader { writes, now: self.now, recent: &self.recent };
+        let mut reader =
+            Reader { writes, now: self.now, recent: &self.recent, limits: EventLimits::default() };
         reader.writes.item_count += 1;
         let read: Result<(), Fault> = match (item, self.product) {
             (Json::Object(_), ExportedBy::Mixpanel) => mixpanel::read_event(&mut reader, item),

@@ -1,6 +1,7 @@
 //! The properties of one event or profile: flattened, and cut where they pass a limit.
 
 use crate::api::Json;
+use crate::ingest::event::EventLimits;
 use crate::limits::{
     EVENT_SIZE_MAX, LIST_ELEMENT_COUNT_MAX, NESTING_DEPTH_MAX, PROPERTY_COUNT_MAX, PROPERTY_NAME_SIZE_MAX,
     STRING_VALUE_SIZE_MAX,
@@ -13,6 +14,9 @@ const TRUNCATED: &str = "$truncated";
 const TEXT_SIZE_MAX: usize = EVENT_SIZE_MAX / 2;
 /// Names that it tells.
 const TRUNCATED_COUNT_MAX: usize = 50;
+/// Values of an event that are looked at, most of which are there twice or are no properties: each is compared with those
+/// that were taken.
+const LOOKED_AT_COUNT_MAX: usize = 16 * PROPERTY_COUNT_MAX;
 
 /// Properties as they are taken in. Of a name that comes twice the last value holds.
 #[derive(Debug, Default)]
@@ -24,6 +28,8 @@ pub(super) struct Flat {
     truncated: Vec<String>,
     /// Bytes of texts taken in.
     text_size: usize,
+    /// Values that were looked at.
+    looked_at_count: usize,
 }
 
 impl Flat {
@@ -48,6 +54,9 @@ impl Flat {
 
     /// Takes a value if there is none of that name.
     pub fn put_missing(&mut self, name: &str, json: &Json) {
+        if self.looked_at_count > LOOKED_AT_COUNT_MAX {
+            return;
+        }
         if !self.values.iter().any(|(known, _)| known == name) {
             self.put(name, json);
         }
@@ -57,8 +66,9 @@ impl Flat {
         if name.is_empty() {
             return;
         }
-        if name.len() > PROPERTY_NAME_SIZE_MAX {
-            return self.truncated.push(cut(name, 64).to_owned());
+        self.looked_at_count += 1;
+        if name.len() > PROPERTY_NAME_SIZE_MAX || self.looked_at_count > LOOKED_AT_COUNT_MAX {
+            return self.leave_out(cut(name, 64));
         }
         let value = match json {
             Json::Object(fields) if depth < NESTING_DEPTH_MAX => {
@@ -69,14 +79,14 @@ impl Flat {
             }
             Json::Null => {
                 self.values.retain(|(known, _)| known != name);
-                if !self.nulls.iter().any(|known| known == name) {
+                if !self.nulls.iter().any(|known| known == name) && self.nulls.len() < PROPERTY_COUNT_MAX {
                     self.nulls.push(name.to_owned());
                 }
                 return;
             }
             Json::Array(items) => {
                 if items.len() > LIST_ELEMENT_COUNT_MAX {
-                    self.truncated.push(name.to_owned());
+                    self.leave_out(name);
                 }
                 let items = items.iter().filter(|item| **item != Json::Null).take(LIST_ELEMENT_COUNT_MAX);
                 Value::List(items.map(|item| self.scalar(name, item)).collect())
@@ -87,7 +97,7 @@ impl Flat {
         match self.values.iter().position(|(known, _)| known == name) {
             Some(at) => self.values[at].1 = value,
             // One place is kept for the names of what was cut.
-            None if self.values.len() + 1 == PROPERTY_COUNT_MAX => self.truncated.push(name.to_owned()),
+            None if self.values.len() + 1 == PROPERTY_COUNT_MAX => self.leave_out(name),
             None => self.values.push((name.to_owned(), value)),
         }
     }
@@ -106,9 +116,41 @@ impl Flat {
         let kept = cut(text, STRING_VALUE_SIZE_MAX.min(TEXT_SIZE_MAX - self.text_size));
         self.text_size += kept.len();
         if kept.len() < text.len() && self.truncated.last().is_none_or(|last| last != name) {
-            self.truncated.push(name.to_owned());
+            self.leave_out(name);
         }
         kept.into()
+    }
+
+    /// Cuts to less than what the limits of limits.rs are, where an operator wants less.
+    fn cut_to(&mut self, limits: EventLimits) {
+        if limits
+            == (EventLimits { batch_event_count_max: limits.batch_event_count_max, ..EventLimits::default() })
+        {
+            return;
+        }
+        let mut values = std::mem::take(&mut self.values);
+        for (name, _) in values.drain(values.len().min(limits.property_count_max - 1)..) {
+            self.leave_out(&name);
+        }
+        let mut text_size = 0;
+        for (name, value) in &mut values {
+            let Some(text) = value.as_str() else { continue };
+            let kept =
+                cut(text, limits.value_size_max.min((limits.event_size_max / 2).saturating_sub(text_size)));
+            text_size += kept.len();
+            if kept.len() < text.len() {
+                *value = kept.into();
+                self.leave_out(name);
+            }
+        }
+        self.values = values;
+    }
+
+    /// Notes that something of this name is cut or left out.
+    fn leave_out(&mut self, name: &str) {
+        if self.truncated.len() < TRUNCATED_COUNT_MAX {
+            self.truncated.push(name.to_owned());
+        }
     }
 
     /// Values and the names of nulls, for a profile.
@@ -116,10 +158,10 @@ impl Flat {
         (self.values, self.nulls)
     }
 
-    /// The values, for an event, with the names of what was cut as the last of them.
-    pub fn into_values(mut self) -> Vec<(String, Value)> {
+    /// The values, for an event within these limits, with the names of what was cut as the last of them.
+    pub fn into_values(mut self, limits: EventLimits) -> Vec<(String, Value)> {
+        self.cut_to(limits);
         if !self.truncated.is_empty() {
-            self.truncated.truncate(TRUNCATED_COUNT_MAX);
             let names = self.truncated.iter().map(|name| name.as_str().into()).collect();
             self.values.retain(|(name, _)| name != TRUNCATED);
             self.values.push((TRUNCATED.to_owned(), Value::List(names)));
@@ -139,7 +181,7 @@ mod tests {
     use super::*;
 
     fn values(json: &str) -> Vec<(String, Value)> {
-        Flat::object(Some(&lenient::parse(json.as_bytes()).unwrap())).into_values()
+        Flat::object(Some(&lenient::parse(json.as_bytes()).unwrap())).into_values(EventLimits::default())
     }
 
     #[test]

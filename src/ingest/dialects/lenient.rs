@@ -4,10 +4,7 @@
 //! out in the world: half a surrogate becomes U+FFFD, a number out of bounds and what is nested too deep become their
 //! own text.
 
-use serde::de::{Deserializer as _, MapAccess, Visitor};
-use serde_json::value::RawValue;
-
-use crate::api::{Json, Problem};
+use crate::api::{Json, Leaves, Problem, TreeBuilder, TreeRoom, check_grammar};
 use crate::limits::NESTING_DEPTH_MAX;
 use crate::model::Number;
 
@@ -16,15 +13,23 @@ const ENVELOPE_DEPTH: usize = 4;
 
 /// Parses one JSON value, or lines of them as a list.
 pub(super) fn parse(body: &[u8]) -> Result<Json, Problem> {
+    parse_within(body, &mut |_| Ok(()))
+}
+
+/// As [`parse`], as far as there is room for the tree.
+pub(super) fn parse_within(body: &[u8], room: TreeRoom<'_>) -> Result<Json, Problem> {
     let text = String::from_utf8_lossy(body);
     let text = text.trim_start_matches('\u{FEFF}').trim();
-    match serde_json::from_str::<&RawValue>(text) {
-        Ok(raw) => Ok(read(raw.get(), 0)),
+    let mut builder = TreeBuilder::new(Kept, room);
+    match check_grammar(text) {
+        Ok(()) => builder.build(text, 0),
         Err(error) if text.contains('\n') => {
             let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-            let read = |line| serde_json::from_str::<&RawValue>(line).map(|raw| read(raw.get(), 1));
-            let lines: Result<Vec<Json>, _> = lines.map(read).collect();
-            lines.map(Json::Array).map_err(|_| not_json(&error))
+            let read = |line: &str| {
+                check_grammar(line).map_err(|_| not_json(&error))?;
+                builder.build(line, 1)
+            };
+            lines.map(read).collect::<Result<_, _>>().map(Json::Array)
         }
         Err(error) => Err(not_json(&error)),
     }
@@ -34,44 +39,24 @@ fn not_json(error: &serde_json::Error) -> Problem {
     Problem::invalid(format!("the body is not valid JSON: {error}"))
 }
 
-/// Reads a value whose grammar is known to be right.
-fn read(raw: &str, depth: usize) -> Json {
-    const RIGHT: &str = "the grammar was checked";
-    match raw.as_bytes()[0] {
-        b'n' => Json::Null,
-        b't' => Json::Bool(true),
-        b'f' => Json::Bool(false),
-        b'"' => Json::String(unquote(raw)),
-        b'[' | b'{' if depth > NESTING_DEPTH_MAX + ENVELOPE_DEPTH => Json::String(raw.to_owned()),
-        b'[' => {
-            let items: Vec<&RawValue> = serde_json::from_str(raw).expect(RIGHT);
-            Json::Array(items.into_iter().map(|item| read(item.get(), depth + 1)).collect())
-        }
-        b'{' => {
-            let mut fields = Vec::new();
-            serde_json::Deserializer::from_str(raw).deserialize_map(FieldsVisitor(&mut fields)).expect(RIGHT);
-            let read = |(name, value): (&str, &str)| (unquote(name), read(value, depth + 1));
-            Json::Object(fields.into_iter().map(read).collect())
-        }
-        _ => Number::parse(raw).map_or_else(|_| Json::String(raw.to_owned()), Json::Number),
-    }
-}
+/// Keeps what can be kept of every value.
+struct Kept;
 
-/// Collects names and values of an object as they are written.
-struct FieldsVisitor<'a, 'de>(&'a mut Vec<(&'de str, &'de str)>);
-
-impl<'de> Visitor<'de> for FieldsVisitor<'_, 'de> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("an object")
+impl Leaves for Kept {
+    fn number(&mut self, raw: &str) -> Result<Json, Problem> {
+        Ok(Number::parse(raw).map_or_else(|_| Json::String(raw.to_owned()), Json::Number))
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        while let Some((name, value)) = map.next_entry::<&'de RawValue, &'de RawValue>()? {
-            self.0.push((name.get(), value.get()));
-        }
-        Ok(())
+    fn text(&mut self, raw: &str) -> Result<String, Problem> {
+        Ok(unquote(raw))
+    }
+
+    fn nested(&mut self, raw: &dyn Fn() -> String, depth: usize) -> Result<Option<Json>, Problem> {
+        Ok((depth > NESTING_DEPTH_MAX + ENVELOPE_DEPTH).then(|| Json::String(raw())))
+    }
+
+    fn takes_repeated_names(&self) -> bool {
+        true
     }
 }
 

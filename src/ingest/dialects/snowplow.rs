@@ -11,6 +11,7 @@ use super::writes::{Draft, Reader, text, time};
 use crate::api::{Json, Problem};
 use crate::ingest::event::missing;
 use crate::ingest::fault::Fault;
+use crate::limits::EVENT_SIZE_MAX;
 
 /// Short names of the protocol that have a longer one here. The others keep theirs.
 const LONG_NAMES: [(&str, &str); 24] = [
@@ -115,6 +116,13 @@ fn read_event(reader: &mut Reader<'_>, item: &Json) -> Result<(), Fault> {
 /// The JSON that is in a field as it is, or in another as base64.
 fn document(item: &Json, plain: &str, encoded: &str) -> Result<Option<Json>, Fault> {
     let wrong = |field: &str| Fault::new("it is no JSON").at(field);
+    // The tree of a text that is no larger than an event needs no room of its own.
+    let is_large = [plain, encoded]
+        .iter()
+        .any(|name| text(item.get(name)).is_some_and(|text| text.len() > EVENT_SIZE_MAX));
+    if is_large {
+        return Err(Fault::new(format!("it has more than {EVENT_SIZE_MAX} bytes")).at(plain));
+    }
     if let Some(text) = text(item.get(plain)) {
         return lenient::parse(text.as_bytes()).map(Some).map_err(|_| wrong(plain));
     }

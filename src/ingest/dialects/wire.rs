@@ -10,6 +10,7 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
 use crate::api::Problem;
 use crate::ingest::decode::{decode_body, decode_zlib};
+use crate::limits::FORM_FIELD_COUNT_MAX;
 
 /// A form in a compressed body, base64 in the form, compressed bytes in that: as deep as any SDK goes, and one more.
 const WRAPPING_DEPTH_MAX: usize = 5;
@@ -23,7 +24,7 @@ pub(super) struct Unwrapped<'a> {
     pub fields: Vec<(String, String)>,
 }
 
-/// Who is told how large a body becomes before it does, and may refuse.
+/// Who is told how many bytes a body, and what is made of it, becomes before it does, and may refuse.
 pub type Grow<'a> = &'a mut dyn FnMut(usize) -> Result<(), Problem>;
 
 /// Undoes compression, forms and base64 until JSON is left, of at most `size_max` bytes. In forms it is a field of one of
@@ -37,6 +38,10 @@ pub(super) fn unwrap<'b>(
     let mut fields = Vec::new();
     let mut payload = Cow::Borrowed(body);
     for _ in 0..WRAPPING_DEPTH_MAX {
+        // What it is unwrapped from stays as long as what comes out is being made.
+        let wrapped_size = if let Cow::Owned(bytes) = &payload { bytes.len() } else { 0 };
+        let mut grow = |size: usize| grow(wrapped_size + size);
+        let grow: Grow<'_> = &mut grow;
         let start = payload.trim_ascii_start();
         let is_json =
             matches!(start.first(), None | Some(b'{' | b'[' | b'"')) || start.starts_with(b"\xEF\xBB\xBF");
@@ -49,12 +54,18 @@ pub(super) fn unwrap<'b>(
         } else if is_zlib(&payload) {
             Cow::Owned(decode_zlib(&payload, size_max, grow)?)
         } else if let Some(text) = std::str::from_utf8(&payload).ok().filter(|text| is_form(text, data)) {
+            if memchr::memchr_iter(b'&', text.as_bytes()).count() >= FORM_FIELD_COUNT_MAX {
+                let detail = format!("the form has more than {FORM_FIELD_COUNT_MAX} fields");
+                return Err(Problem::invalid(detail));
+            }
+            grow(text.len())?;
             let mut content = String::new();
             for (name, value) in parse_form(text) {
                 if data.contains(&name.as_str()) { content = value } else { fields.push((name, value)) }
             }
             Cow::Owned(content.into_bytes())
         } else {
+            grow(payload.len())?;
             Cow::Owned(decode_base64(&payload).ok_or_else(not_understood)?)
         };
     }

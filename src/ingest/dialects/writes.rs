@@ -2,12 +2,17 @@
 
 use std::borrow::Cow;
 
+use hashbrown::HashSet;
+
 use super::flat::Flat;
 use super::recent::RecentIds;
 use crate::api::Json;
-use crate::ingest::event::check_size;
+use crate::ingest::event::{EventLimits, check_size};
 use crate::ingest::fault::Fault;
-use crate::limits::{BATCH_EVENT_COUNT_MAX, ENTITY_ID_SIZE_MAX, EVENT_ID_SIZE_MAX, EVENT_NAME_SIZE_MAX};
+use crate::limits::{
+    BATCH_EVENT_COUNT_MAX, ENTITY_ID_SIZE_MAX, EVENT_ID_SIZE_MAX, EVENT_NAME_SIZE_MAX,
+    LIST_ELEMENT_COUNT_MAX, PROPERTY_COUNT_MAX,
+};
 use crate::model::{
     EventBatch, IdentityMerge, Number, ProfileWrite, SECOND_MS, TimeMs, Value, checked_time, parse_time,
 };
@@ -22,6 +27,8 @@ pub struct Writes {
     pub merges: Vec<IdentityMerge>,
     /// An anonymous id and the user whose it turned out to be: a merge, unless the id was somebody else's already.
     pub recognised: Vec<IdentityMerge>,
+    /// The anonymous ids of those.
+    pub recognised_ids: HashSet<String>,
     pub users: Vec<ProfileChange>,
     pub accounts: Vec<ProfileChange>,
     pub events: EventBatch,
@@ -42,7 +49,15 @@ pub struct ProfileChange {
     pub once: Option<String>,
 }
 
-/// A change to the list that a property holds. A value that is no list is a list of one; none is an empty one.
+impl ProfileChange {
+    /// Whether what it does depends on what the profile holds.
+    pub fn needs_reading(&self) -> bool {
+        self.clears || !self.lists.is_empty()
+    }
+}
+
+/// A change to the list that a property holds. A value that is no list is a list of one; none is an empty one. What a
+/// list is too long for is left out at its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ListChange {
     Append(Vec<Value>),
@@ -72,6 +87,7 @@ impl ListChange {
             ListChange::PrependMissing(values) => drop(list.splice(..0, missing(&list, values))),
             ListChange::Remove(values) => list.retain(|known| !values.contains(known)),
         }
+        list.truncate(LIST_ELEMENT_COUNT_MAX);
         list
     }
 }
@@ -106,6 +122,7 @@ pub(super) struct Reader<'a> {
     pub writes: Writes,
     pub now: TimeMs,
     pub recent: &'a RecentIds,
+    pub limits: EventLimits,
 }
 
 impl Reader<'_> {
@@ -120,9 +137,6 @@ impl Reader<'_> {
             let index = self.writes.item_count;
             self.writes.item_count += 1;
             let done = match item {
-                _ if index >= BATCH_EVENT_COUNT_MAX => {
-                    Err(Fault::new(format!("a request holds at most {BATCH_EVENT_COUNT_MAX} events")))
-                }
                 Json::Object(_) => read(self, item),
                 _ => Err(Fault::new("expected an object")),
             };
@@ -151,7 +165,7 @@ impl Reader<'_> {
         batch
             .push_event(event, user, time, id.as_deref(), account)
             .map_err(|error| Fault::new(error.to_string()))?;
-        for (name, value) in properties.into_values() {
+        for (name, value) in properties.into_values(self.limits) {
             batch.push_property(&name, &value).expect("names are checked as they are taken in");
         }
         Ok(())
@@ -161,6 +175,9 @@ impl Reader<'_> {
     pub fn merge(&mut self, from: &str, into: &str) -> Result<(), Fault> {
         check_user(from)?;
         check_user(into)?;
+        if self.writes.merges.len() == BATCH_EVENT_COUNT_MAX {
+            return Err(Fault::new(format!("a request merges at most {BATCH_EVENT_COUNT_MAX} pairs of ids")));
+        }
         if from != into {
             self.writes.merges.push(IdentityMerge { from: from.to_owned(), into: into.to_owned() });
         }
@@ -171,10 +188,9 @@ impl Reader<'_> {
     pub fn recognise(&mut self, from: &str, into: &str) -> Result<(), Fault> {
         check_user(from)?;
         check_user(into)?;
-        let known = &mut self.writes.recognised;
         // Of an id that two users had in one request the first one's it is.
-        if from != into && !known.iter().any(|merge| merge.from == from) {
-            known.push(IdentityMerge { from: from.to_owned(), into: into.to_owned() });
+        if from != into && self.writes.recognised_ids.insert(from.to_owned()) {
+            self.writes.recognised.push(IdentityMerge { from: from.to_owned(), into: into.to_owned() });
         }
         Ok(())
     }
@@ -216,6 +232,8 @@ fn push_change(changes: &mut Vec<ProfileChange>, id: &str, mut change: ProfileCh
     let is_empty = set.is_empty() && set_once.is_empty() && add.is_empty() && unset.is_empty();
     if !is_empty || change.clears || !change.lists.is_empty() {
         change.write.id = id.to_owned();
+        change.write.unset.truncate(PROPERTY_COUNT_MAX);
+        change.lists.truncate(PROPERTY_COUNT_MAX);
         changes.push(change);
     }
 }

@@ -327,7 +327,8 @@ fn a_profile_is_taken_from_beside_the_event_and_from_within_it() {
 #[test]
 fn an_event_of_posthogs_is_known_by_what_it_has_at_mixpanels_address() {
     let server = TestServer::start();
-    let event = r#"[{"event":"e","timestamp":"2024-06-01T10:00:00Z","uuid":"1","properties":{"distinct_id":"u"}}]"#;
+    let event =
+        r#"[{"event":"e","timestamp":"2024-06-01T10:00:00Z","uuid":"1","properties":{"distinct_id":"u"}}]"#;
     assert_eq!(server.post("/track/", event).json(), json!({"status": "Ok"}));
     assert_eq!(server.get("/v1/users/u").json()["first_seen"], json!("2024-06-01T10:00:00Z"));
 }

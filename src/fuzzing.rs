@@ -265,6 +265,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
+    use crate::dice::Dice;
 
     /// Changes a few bytes, cuts, doubles a part, or puts in a number that lies at an edge.
     fn mutate(bytes: &mut Vec<u8>, random: &mut impl FnMut(usize) -> usize) {
@@ -297,11 +298,8 @@ mod tests {
     fn replay(target: &str, read: impl Fn(&[u8])) {
         let cases = std::env::var("FLYWHEEL_CASES").map_or(300, |text| text.parse().expect("it is a number"));
         let seed = std::env::var("FLYWHEEL_SEED").map_or(1, |text| text.parse().expect("it is a number"));
-        let mut state: u64 = seed;
-        let mut random = |end: usize| {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (state >> 33) as usize % end
-        };
+        let mut dice = Dice(seed);
+        let mut random = |end: usize| dice.below(end as u64) as usize;
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
         let mut seeds: Vec<_> =
             std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();

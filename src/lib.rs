@@ -6,6 +6,8 @@
 pub mod api;
 pub mod cli;
 pub mod demo;
+#[cfg(test)]
+mod dice;
 pub mod export;
 pub mod format;
 #[cfg(any(test, feature = "fuzzing"))]
@@ -16,6 +18,7 @@ pub mod ingest;
 pub mod io;
 pub mod keys;
 pub mod limits;
+pub mod memory;
 pub mod model;
 pub mod query;
 pub mod segment;

@@ -13,7 +13,7 @@ const KEPT_MS: std::ffi::c_long = 10_000;
 /// `mi_option_purge_delay` in mimalloc.h, to which the bindings give no name.
 const PURGE_DELAY: libmimalloc_sys::mi_option_t = 15;
 
-/// Gives memory that is free back to the system.
+/// Gives memory that this thread freed back to the system.
 fn return_memory() {
     // SAFETY: it takes no pointer, and frees nothing that is in use (mimalloc.h).
     unsafe { libmimalloc_sys::mi_collect(true) }
@@ -22,6 +22,6 @@ fn return_memory() {
 fn main() -> ExitCode {
     // SAFETY: it sets a number that the allocator reads when memory is freed (mimalloc.h).
     unsafe { libmimalloc_sys::mi_option_set(PURGE_DELAY, KEPT_MS) }
-    flywheeldb::http::return_memory_by(return_memory);
+    flywheeldb::memory::return_memory_by(return_memory);
     flywheeldb::cli::main()
 }

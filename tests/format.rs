@@ -3,7 +3,7 @@
 //! The page prints a whole small store; here it is written again from the same events and compared, and the
 //! printed bytes are opened and read. `tests/golden/v1` is a store of format version 1 with everything that the
 //! format can hold, and `tests/golden/v1.txt` what it must read as; so are `v2`, the first with a manifest of version 2, and
-//! `v3`, the first with segments of version 2. While they are not released, a change to bytes is followed by
+//! `v3` and `v4`, the first with segments of versions 2 and 3. While they are not released, a change to bytes is followed by
 //!
 //! ```sh
 //! cargo test --test format -- --ignored
@@ -249,7 +249,7 @@ fn the_printed_bytes_read_back() {
 }
 
 /// The formats that there ever were, each with another version of some kind of file.
-const VERSIONS: [&str; 3] = ["v1", "v2", "v3"];
+const VERSIONS: [&str; 4] = ["v1", "v2", "v3", "v4"];
 
 /// The golden store of the version that is written.
 fn golden() -> PathBuf {

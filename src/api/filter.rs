@@ -57,6 +57,42 @@ pub enum Op {
     IsNotSet,
 }
 
+/// How an operator's operand is written.
+#[derive(Clone, Copy)]
+enum Form {
+    Scalar(fn(Value) -> Op),
+    Values(fn(ValueSet) -> Op),
+    Text(fn(String) -> Op),
+    Between,
+    Matches,
+    None(fn() -> Op),
+}
+
+/// What the operators are called.
+const OPS: [(&str, Form); 16] = [
+    ("eq", Form::Scalar(Op::Eq)),
+    ("ne", Form::Scalar(Op::Ne)),
+    ("in", Form::Values(Op::In)),
+    ("not_in", Form::Values(Op::NotIn)),
+    ("lt", Form::Scalar(Op::Lt)),
+    ("lte", Form::Scalar(Op::Lte)),
+    ("gt", Form::Scalar(Op::Gt)),
+    ("gte", Form::Scalar(Op::Gte)),
+    ("between", Form::Between),
+    ("contains", Form::Text(Op::Contains)),
+    ("not_contains", Form::Text(Op::NotContains)),
+    ("starts_with", Form::Text(Op::StartsWith)),
+    ("ends_with", Form::Text(Op::EndsWith)),
+    ("matches", Form::Matches),
+    ("is_set", Form::None(|| Op::IsSet)),
+    ("is_not_set", Form::None(|| Op::IsNotSet)),
+];
+
+/// What requests call the operators.
+pub(crate) fn op_words() -> impl Iterator<Item = &'static str> {
+    OPS.iter().map(|(word, _)| *word)
+}
+
 /// Distinct values, to be searched in.
 #[derive(Clone, Debug)]
 pub struct ValueSet(Vec<Value>);
@@ -110,34 +146,7 @@ impl Op {
     }
 
     fn parse(fields: &mut Fields<'_>) -> Result<Op, Problem> {
-        /// How the operand is written.
-        #[derive(Clone, Copy)]
-        enum Form {
-            Scalar(fn(Value) -> Op),
-            Values(fn(ValueSet) -> Op),
-            Text(fn(String) -> Op),
-            Between,
-            Matches,
-            None(fn() -> Op),
-        }
-        let form = fields.required("op")?.word(&[
-            ("eq", Form::Scalar(Op::Eq)),
-            ("ne", Form::Scalar(Op::Ne)),
-            ("in", Form::Values(Op::In)),
-            ("not_in", Form::Values(Op::NotIn)),
-            ("lt", Form::Scalar(Op::Lt)),
-            ("lte", Form::Scalar(Op::Lte)),
-            ("gt", Form::Scalar(Op::Gt)),
-            ("gte", Form::Scalar(Op::Gte)),
-            ("between", Form::Between),
-            ("contains", Form::Text(Op::Contains)),
-            ("not_contains", Form::Text(Op::NotContains)),
-            ("starts_with", Form::Text(Op::StartsWith)),
-            ("ends_with", Form::Text(Op::EndsWith)),
-            ("matches", Form::Matches),
-            ("is_set", Form::None(|| Op::IsSet)),
-            ("is_not_set", Form::None(|| Op::IsNotSet)),
-        ])?;
+        let form = fields.required("op")?.word(&OPS)?;
         if let Form::None(op) = form {
             return Ok(op());
         }

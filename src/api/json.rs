@@ -230,11 +230,13 @@ impl<'a> Fields<'a> {
     /// The value of a field that must be there.
     pub fn required(&mut self, name: &'static str) -> Result<Node<'a>, Problem> {
         self.optional(name).ok_or_else(|| {
-            let problem = self.node.problem(format!("the field {name:?} is missing"));
             let misspelt = self.fields.iter().map(|(known, _)| known.as_str());
-            match nearest(name, misspelt).filter(|word| *word != name && !self.known.contains(word)) {
-                Some(word) => problem.hint(format!("did you mean it by {word:?}?")),
-                None => problem,
+            // Who slips seldom slips at the first letter; a field that is asked for later may be near, too.
+            let is_meant =
+                |word: &&str| *word != name && word.starts_with(&name[..1]) && !self.known.contains(word);
+            match nearest(name, misspelt).filter(is_meant) {
+                Some(word) => unknown_field(&self.node, word, &[name]),
+                None => self.node.problem(format!("the field {name:?} is missing")),
             }
         })
     }
@@ -246,16 +248,21 @@ impl<'a> Fields<'a> {
 
     /// Refuses fields that nobody asked for.
     pub fn finish(self) -> Result<(), Problem> {
-        for (name, value) in self.fields {
+        for (name, _) in self.fields {
             if !self.known.contains(&name.as_str()) {
-                let problem = self.node.child(name, value).problem(format!("unknown field {name:?}"));
-                return Err(match nearest(name, self.known.iter().copied()) {
-                    Some(known) => problem.hint(format!("did you mean {known:?}?")),
-                    None => problem.hint(format!("known fields: {}", self.known.join(", "))),
-                });
+                return Err(unknown_field(&self.node, name, &self.known));
             }
         }
         Ok(())
+    }
+}
+
+/// The problem of a field of an object that is none of those known.
+fn unknown_field(object: &Node<'_>, name: &str, known: &[&str]) -> Problem {
+    let problem = object.child(name, &Json::Null).problem(format!("unknown field {name:?}"));
+    match nearest(name, known.iter().copied()) {
+        Some(nearest) => problem.hint(format!("did you mean {nearest:?}?")),
+        None => problem.hint(format!("known fields: {}", known.join(", "))),
     }
 }
 

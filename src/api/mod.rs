@@ -36,6 +36,7 @@ pub use breakdown::{Attribution, Breakdown, BreakdownSource};
 pub use cohort::{CohortExpr, CohortQuery, CohortSelect, ResultCell};
 pub use drivers::{DriverOutcome, DriversQuery};
 pub use encode::{Format, decode, encode};
+pub(crate) use filter::op_words;
 pub use filter::{Filter, On, Op, ValueSet};
 pub use formula::{Formula, Operator};
 pub use funnel::{FunnelCount, FunnelExclusion, FunnelHistogram, FunnelOrder, FunnelQuery, FunnelStep};

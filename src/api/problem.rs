@@ -102,6 +102,30 @@ impl Problem {
         }
     }
 
+    /// The class in one word, for programs.
+    fn code(&self) -> &'static str {
+        match self.class {
+            ProblemClass::Invalid => "invalid",
+            ProblemClass::Unauthorized => "unauthorized",
+            ProblemClass::Forbidden => "forbidden",
+            ProblemClass::NotFound => "not_found",
+            ProblemClass::MethodNotAllowed => "method_not_allowed",
+            ProblemClass::NotAcceptable => "not_acceptable",
+            ProblemClass::Conflict => "conflict",
+            ProblemClass::TooLarge => "too_large",
+            ProblemClass::HeadTooLarge => "head_too_large",
+            ProblemClass::UnsupportedMediaType => "unsupported_media_type",
+            ProblemClass::TooSlow => "too_slow",
+            ProblemClass::Busy => "busy",
+            ProblemClass::Unavailable => "unavailable",
+            ProblemClass::Timeout => "timeout",
+            ProblemClass::Corrupt => "damaged",
+            ProblemClass::Io => "storage_failed",
+            ProblemClass::ReadOnly => "read_only",
+            ProblemClass::Bug => "bug",
+        }
+    }
+
     fn title(&self) -> &'static str {
         match self.class {
             ProblemClass::Invalid => "The request is not valid",
@@ -132,6 +156,7 @@ impl Problem {
             r#type: &'static str,
             title: &'static str,
             status: u16,
+            code: &'static str,
             detail: &'a str,
             #[serde(skip_serializing_if = "Option::is_none")]
             path: Option<&'a str>,
@@ -142,6 +167,7 @@ impl Problem {
             r#type: "about:blank",
             title: self.title(),
             status: self.status(),
+            code: self.code(),
             detail: &self.detail,
             path: self.path.as_deref(),
             hint: self.hint.as_deref(),

@@ -141,9 +141,11 @@ mod tests {
         assert_eq!(path(r#"{"event": "a", "were": {}}"#).as_deref(), Some("/were"));
         assert_eq!(path(r#"{"any_of": ["a"], "where": {}}"#).as_deref(), Some("/where"));
         assert_eq!(parse("17").unwrap_err().path.as_deref(), Some(""));
+        let misspelt = parse(r#"{"evnt": "a"}"#).unwrap_err();
         assert_eq!(
-            parse(r#"{"evnt": "a"}"#).unwrap_err().hint.as_deref(),
-            Some("did you mean it by \"evnt\"?")
+            (misspelt.path.as_deref(), misspelt.detail.as_str()),
+            (Some("/evnt"), "unknown field \"evnt\"")
         );
+        assert_eq!(misspelt.hint.as_deref(), Some("did you mean \"event\"?"));
     }
 }

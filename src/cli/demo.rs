@@ -13,6 +13,7 @@ use crate::api::{Cell, Json, Problem, ProblemClass};
 use crate::demo::{DemoPlan, DemoProfiles, GROWTH_MODEL, generate, profiles};
 use crate::http::Server;
 use crate::io::{Directory, Disk, publish};
+use crate::memory::return_memory;
 use crate::model::Entity;
 use crate::settings::{ServerSettings, Settings};
 use crate::store::Store;
@@ -48,7 +49,7 @@ pub(super) fn run(args: DemoArgs, settings: &Settings) -> Result<(), Problem> {
     load_once(&store, &plan, data)?;
     growth_model::keep(&store, settings)?;
     // What the load took is this thread's, which does nothing more than wait for the server.
-    crate::http::return_memory();
+    return_memory();
     let Some(server) = server else { return store.close() };
     let lines = ready_line(&server, data) + &lines_to_try(&server.url());
     server.run(store, || output::print(lines.as_bytes()))

@@ -17,7 +17,8 @@ const NO_EVENT: &str = "profile";
 
 type Cells = BTreeMap<String, (TimeMs, Option<Value>)>;
 
-/// Hands out the profiles of users or accounts, by ordinal; of each the values that are set.
+/// Hands out the profiles of users or accounts, by ordinal; of each the values that are set, and of one whose values were all
+/// unset an empty list for each.
 pub(super) fn each_batch(
     snapshot: &Snapshot<'_>,
     entity: Entity,
@@ -34,12 +35,19 @@ pub(super) fn each_batch(
         }
         let mut batch = EventBatch::new();
         for (owner, cells) in owners {
-            let set = || cells.iter().filter_map(|(name, (_, value))| Some((name, value.as_ref()?)));
-            let (Some(name), Some(_)) = (snapshot.name(entity, owner), set().next()) else { continue };
+            let Some(name) = snapshot.name(entity, owner) else { continue };
             let stored = "it was stored, so it is valid";
             batch.push_event(NO_EVENT, &name, 0, None, None).expect(stored);
-            for (property, value) in set() {
-                batch.push_property(property, value).expect(stored);
+            let is_empty = cells.values().all(|(_, value)| value.is_none());
+            for (property, (_, value)) in cells {
+                match value {
+                    Some(value) => batch.push_property(&property, &value).expect(stored),
+                    // Of whom nothing is set any more it is known that they are there: an empty list is null.
+                    None if is_empty => {
+                        batch.push_property(&property, &Value::List(Vec::new())).expect(stored)
+                    }
+                    None => {}
+                }
             }
         }
         if !batch.is_empty() {

@@ -279,15 +279,11 @@ impl<'a, 'p> Cursor<'a, 'p> {
 mod tests {
     use super::super::ints::{encode_ints, encode_sorted_ints};
     use super::*;
+    use crate::dice::Dice;
 
     fn random(len: usize, below: u64, seed: u64) -> Vec<u64> {
-        let mut state = seed;
-        (0..len)
-            .map(|_| {
-                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-                (state >> 33) % below
-            })
-            .collect()
+        let mut dice = Dice(seed);
+        (0..len).map(|_| dice.below(below)).collect()
     }
 
     fn sorted(len: usize, below: u64, seed: u64) -> Vec<u64> {

@@ -351,15 +351,11 @@ fn offset_at(offsets: &[u8], index: usize) -> usize {
 mod tests {
     use super::super::IntColumn;
     use super::*;
+    use crate::dice::Dice;
 
     fn random(len: usize, bits: u32, seed: u64) -> Vec<u64> {
-        let mut state = seed;
-        (0..len)
-            .map(|_| {
-                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-                if bits == 0 { 7 } else { state >> (64 - bits) }
-            })
-            .collect()
+        let mut dice = Dice(seed);
+        (0..len).map(|_| if bits == 0 { 7 } else { dice.next() >> (64 - bits) }).collect()
     }
 
     #[test]

@@ -4,7 +4,8 @@
 //! connection it comes. The key is looked at before any of the body is read or decoded. Whoever has no valid key is
 //! told 401 and nothing else; whoever has one of another scope is told 403, whether there is what they ask for or not.
 //!
-//! Without keys the server is for its own machine alone, and `origin` keeps web pages out.
+//! Without keys the server is for its own machine alone: pages may send what happens, as with a public write key, and
+//! `origin` keeps them out of all else.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -102,7 +103,10 @@ impl Doorkeeper {
     /// Lets a request pass, or says why not.
     pub fn admit(&self, store: &Store, access: Access, parts: &Parts) -> Result<(), Problem> {
         if !self.asks_for_keys(store) {
-            return origin::check(&parts.headers, &|origin| self.is_listed(origin));
+            return match access {
+                Access::Open | Access::Key(Scope::Write) => origin::check_host(&parts.headers),
+                Access::Key(_) => origin::check(&parts.headers, &|origin| self.is_listed(origin)),
+            };
         }
         match access {
             Access::Open => Ok(()),
@@ -126,7 +130,7 @@ impl Doorkeeper {
         carried: impl IntoIterator<Item = &'a str>,
     ) -> Result<(), Problem> {
         if !self.asks_for_keys(store) {
-            return origin::check(headers, &|origin| self.is_listed(origin));
+            return origin::check_host(headers);
         }
         let basic = basic_user(headers);
         let known = bearer(headers).into_iter().chain(basic.as_deref());

@@ -18,6 +18,7 @@ use tokio::sync::{Semaphore, oneshot};
 
 use crate::api::{Problem, ProblemClass};
 use crate::limits::EXPORT_COUNT_MAX;
+use crate::memory::{IDLE_TIME, return_memory};
 use crate::query::step_back;
 use crate::store::{Health, Store};
 
@@ -135,7 +136,7 @@ impl Bridge {
                     if lane == Lane::Slow {
                         step_back();
                     }
-                    for job in jobs {
+                    while let Some(job) = next_job(&jobs) {
                         running.fetch_add(1, Ordering::Relaxed);
                         job(&store);
                         running.fetch_sub(1, Ordering::Relaxed);
@@ -274,6 +275,18 @@ impl ReadThreads {
     /// Waits for the threads to end. Returns whether they did in time.
     pub fn wait(&self, time_max: Duration) -> bool {
         self.ended.recv_timeout(time_max) == Err(RecvTimeoutError::Disconnected)
+    }
+}
+
+/// The next job of a thread that has just done one. A thread that waits for long gives back what the last one took.
+fn next_job(jobs: &Receiver<Job>) -> Option<Job> {
+    match jobs.recv_timeout(IDLE_TIME) {
+        Ok(job) => Some(job),
+        Err(RecvTimeoutError::Disconnected) => None,
+        Err(RecvTimeoutError::Timeout) => {
+            return_memory();
+            jobs.recv().ok()
+        }
     }
 }
 

@@ -54,6 +54,4 @@ pub(crate) use framing::Framing;
 pub use handlers::{QUERY_KINDS, now};
 pub use keys::fresh_random;
 pub(crate) use parameters::percent_encode;
-pub(crate) use process::return_memory;
-pub use process::return_memory_by;
 pub use server::Server;

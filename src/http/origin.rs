@@ -2,25 +2,30 @@
 //!
 //! The server listens on the loopback only, but a browser on the same machine reaches that too, and would
 //! send a request on behalf of any page it shows. Two headers that pages cannot forge tell them apart: `Host`
-//! is the page's own when it had its name resolve to the loopback, and `Origin` names the page that writes.
+//! is the page's own when it had its name resolve to the loopback, and `Origin` names the page that asks.
 
 use std::net::IpAddr;
 
-use hyper::header::{HOST, HeaderMap, ORIGIN};
+use hyper::header::{HOST, HeaderMap, HeaderName, ORIGIN};
 
 use crate::api::{Problem, ProblemClass};
 
+/// Lets the request pass if it is addressed to this machine.
+pub(super) fn check_host(headers: &HeaderMap) -> Result<(), Problem> {
+    let Some(host) = text(headers, HOST).filter(|host| !is_loopback(host)) else { return Ok(()) };
+    let detail = format!("the request is addressed to {host:?}, and this server is only for its own machine");
+    Err(Problem::new(ProblemClass::Forbidden, detail)
+        .hint("address it as localhost or 127.0.0.1; serving others needs keys: flywheel keys create --scope admin makes the first"))
+}
+
+fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
+    headers.get(name).map(|value| value.to_str().unwrap_or_default())
+}
+
 /// Lets the request pass if no foreign web page can be behind it, or only one of an origin that is listed.
 pub(super) fn check(headers: &HeaderMap, is_listed: &dyn Fn(&str) -> bool) -> Result<(), Problem> {
-    let text = |name| headers.get(name).map(|value| value.to_str().unwrap_or_default());
-    let host = text(HOST);
-    if let Some(host) = host.filter(|host| !is_loopback(host)) {
-        let detail =
-            format!("the request is addressed to {host:?}, and this server is only for its own machine");
-        return Err(Problem::new(ProblemClass::Forbidden, detail)
-            .hint("address it as localhost or 127.0.0.1; serving others needs keys: flywheel keys create --scope admin makes the first"));
-    }
-    let origin = text(ORIGIN);
+    check_host(headers)?;
+    let (host, origin) = (text(headers, HOST), text(headers, ORIGIN));
     let is_foreign = |origin: &str| {
         let is_own = host.is_some() && origin.split_once("://").map(|(_, authority)| authority) == host;
         !is_own && !is_listed(origin)

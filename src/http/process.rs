@@ -2,7 +2,6 @@
 
 use std::io::Read;
 use std::path::Path;
-use std::sync::OnceLock;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -20,22 +19,6 @@ pub(super) fn connection_count_max() -> usize {
     }
     let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     usize::try_from(files.saturating_sub(FILE_RESERVE_COUNT).max(1)).unwrap_or(usize::MAX)
-}
-
-static RETURN_MEMORY: OnceLock<fn()> = OnceLock::new();
-
-/// Says how the allocator of the program gives free memory back to the system, which a server asks it to do when it is
-/// idle. The first one told holds.
-pub fn return_memory_by(how: fn()) {
-    RETURN_MEMORY.get_or_init(|| how);
-}
-
-/// Gives memory that is free back to the system. An allocator keeps what a load of events or a large query took and left, a
-/// few hundred megabytes after the demo's.
-pub(crate) fn return_memory() {
-    if let Some(how) = RETURN_MEMORY.get() {
-        how();
-    }
 }
 
 /// Tells the metrics that every process has. What the system does not tell is left out.

@@ -175,7 +175,10 @@ impl Routes {
 
 fn no_such_path(path: &str) -> Problem {
     let problem = Problem::new(ProblemClass::NotFound, format!("there is nothing at {path}"));
-    match nearest(path, ROUTES.iter().map(|route| route.path)) {
+    if path.trim_end_matches('/') == "/v1/query" {
+        return problem.hint("the kind is part of the address, as in /v1/query/funnel");
+    }
+    match nearest(path, ROUTES.iter().map(|route| route.path).filter(|known| *known != "/")) {
         Some(known) => problem.hint(format!("did you mean {known}?")),
         None => {
             problem.hint("addresses start with /v1/events, /v1/query/, /v1/users, /v1/accounts or /v1/schema")

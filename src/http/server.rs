@@ -42,6 +42,8 @@ use super::validator::Validator;
 use super::{process, tls};
 use crate::api::{Problem, ProblemClass};
 use crate::limits::REQUEST_HEAD_SIZE_MAX;
+use crate::memory::{IDLE_TIME, return_memory};
+use crate::query::return_memory_of_queries;
 use crate::settings::Settings;
 use crate::store::Store;
 
@@ -207,9 +209,6 @@ impl Server {
     }
 }
 
-/// How long nothing happens before a server counts as idle; longer than people look at an answer before they ask on.
-const IDLE_TIME: Duration = Duration::from_secs(15);
-
 /// Time for queries to see that nobody waits for them any more.
 const LAST_WAIT: Duration = Duration::from_secs(1);
 
@@ -256,7 +255,8 @@ async fn accept(
     stopping
 }
 
-/// Gives free memory back to the system once nothing was asked and nothing changed for a while.
+/// Gives free memory back to the system once nothing was asked and nothing changed for a while. The threads of the bridge do
+/// it themselves.
 async fn return_memory_when_idle(app: Arc<App>) {
     let (mut before, mut returned) = (None, None);
     loop {
@@ -264,8 +264,9 @@ async fn return_memory_when_idle(app: Arc<App>) {
         let answered = app.metrics.answered_while_idle();
         let now = answered.map(|answered| (answered, app.bridge.store().snapshot().number));
         if now.is_some() && now == before && now != returned {
+            return_memory_of_queries();
             // Whatever became of it, there is nothing more to be done about it.
-            let _ = tokio::task::spawn_blocking(process::return_memory).await;
+            let _ = tokio::task::spawn_blocking(return_memory).await;
             returned = now;
         }
         before = now;

@@ -5,7 +5,7 @@ use std::io::Read;
 use super::events::BodyForm;
 use super::files::{InputFile, InputFormat};
 use super::lines::{Block, Lines};
-use super::profiles::{parse_identities, parse_profiles};
+use super::profiles::{parse_identities, parse_profiles, unset_empty_lists};
 use super::rows::{Chunk, RejectedRow, RowOptions, RowReader, shown};
 use crate::api::{Problem, ProblemClass};
 use crate::limits::EVENT_SIZE_MAX;
@@ -139,7 +139,10 @@ impl ChangeReader {
                     let id = row.user().to_owned();
                     let write = || {
                         let set = row.properties().map(|p| (p.name().to_owned(), p.value().to_value()));
-                        ProfileWrite { id: id.clone(), set: set.collect(), ..ProfileWrite::default() }
+                        let mut write =
+                            ProfileWrite { id: id.clone(), set: set.collect(), ..ProfileWrite::default() };
+                        unset_empty_lists(&mut write.set, &mut write.unset);
+                        write
                     };
                     match self.kind {
                         ChangeKind::Profiles(Entity::User) => chunk.said.users.push(write()),

@@ -146,7 +146,7 @@ impl<'de> EventReader<'de> {
                 Some(fault) => fault,
                 // All other values are taken as they are, so only this one can be of a wrong type.
                 None if error.is_data() => Fault::new(syntax_message(&error)).at("properties"),
-                None => Fault::syntax(&error),
+                None => Fault::syntax(&error, text.as_bytes()),
             });
         }
         self.limits.check(&self.properties)?;
@@ -204,11 +204,13 @@ impl<'de> Visitor<'de> for EventVisitor<'_, 'de> {
 }
 
 fn not_an_object(text: &str) -> Fault {
+    if let Err(error) = serde_json::from_str::<&RawValue>(text) {
+        return Fault::syntax(&error, text.as_bytes());
+    }
     let fault = Fault::new(format!("expected an event object, found {}", kind_of(text)));
     match text.as_bytes().first() {
         Some(b'[') => fault.hint("an array of events is sent as application/json, not as lines"),
-        Some(b'"' | b't' | b'f' | b'n' | b'-' | b'0'..=b'9') => fault,
-        _ => Fault::new("not valid JSON: expected an event object"),
+        _ => fault,
     }
 }
 

@@ -239,7 +239,8 @@ pub(super) fn each_json<'de>(
         }
         None => Err(Problem::invalid(format!("the body is empty; expected {thing} objects"))),
         Some(_) => {
-            let found = std::str::from_utf8(&body[..body.len().min(40)]).map_or("bytes".into(), kind_of);
+            let raw = serde_json::from_slice::<&RawValue>(body).map_err(|error| not_json(&error))?;
+            let found = kind_of(raw.get());
             Err(Problem::invalid(format!("expected one {thing} object or an array of them, found {found}")))
         }
     }
@@ -488,13 +489,27 @@ mod tests {
         assert_eq!(told, [(2, "/2"), (4, "/4/user")]);
         assert_eq!(
             parsed.rejected[0].detail,
-            "line 3: not valid JSON: EOF while parsing an object at column 19"
+            r#"line 3: not valid JSON: EOF while parsing an object at column 19, near "{\"event\":\"b\",\"user\"""#
         );
         assert!(parsed.rejected[1].detail.ends_with("found the number 7; send ids as strings"));
         let problem = ndjson(body, OnError::Reject).unwrap_err();
         assert_eq!(problem.path.as_deref(), Some("/2"));
         // A skipped event leaves no trace, not even its names.
         assert_eq!(parsed.batch.names().collect::<Vec<_>>(), ["a"]);
+    }
+
+    /// A line of text was told as "found null", because it began with the letter n.
+    #[test]
+    fn what_is_no_json_is_told_as_that_with_its_place_and_what_stands_there() {
+        let told = |body: &str| ndjson(body.as_bytes(), OnError::Reject).unwrap_err().detail;
+        assert_eq!(told("not json"), "line 1: not valid JSON: expected ident at column 2, near \"not json\"");
+        assert_eq!(told("\n;"), "line 2: not valid JSON: expected value at column 1, near \";\"");
+        assert_eq!(told("null"), "line 1: expected an event object, found null");
+        let long = format!("{{\"event\": {}é oops {}}}", " ".repeat(40), "é".repeat(40));
+        let told = told(&long);
+        assert!(told.contains("expected value at column 51, near \"é oops ééééééééé\""), "{told}");
+        let whole = json("nonsense").unwrap_err().detail;
+        assert_eq!(whole, "the body is not valid JSON: expected ident at line 1 column 2");
     }
 
     #[test]

@@ -4,6 +4,9 @@ use std::borrow::Cow;
 
 use serde::de::{Deserialize, Deserializer, Visitor};
 
+/// Bytes that are told of a text before and behind a place where it is wrong.
+const NEAR_SIZE: usize = 24;
+
 /// Why one event, profile or row cannot be taken. Cold, so it owns its texts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Fault {
@@ -37,10 +40,11 @@ impl Fault {
         self
     }
 
-    /// The fault of a text that is not JSON.
-    pub fn syntax(error: &serde_json::Error) -> Fault {
+    /// The fault of a text that is not JSON, with what stands around the place.
+    pub fn syntax(error: &serde_json::Error, text: &[u8]) -> Fault {
         let (what, column) = (syntax_message(error), error.column());
-        Fault::new(format!("not valid JSON: {what} at column {column}"))
+        let near = around(text, error.line(), column);
+        Fault::new(format!("not valid JSON: {what} at column {column}, near {near:?}"))
     }
 
     /// The detail with the hint, in one sentence.
@@ -75,6 +79,18 @@ pub(crate) fn kind_of(raw: &str) -> Cow<'static, str> {
         Some(_) => format!("the number {}", excerpt(raw)).into(),
         None => "nothing".into(),
     }
+}
+
+/// What stands around a place of a text, lines and columns from 1.
+fn around(text: &[u8], line: usize, column: usize) -> Cow<'_, str> {
+    let before = text.split_inclusive(|byte| *byte == b'\n').take(line.saturating_sub(1)).map(<[u8]>::len);
+    let at = (before.sum::<usize>() + column).min(text.len());
+    let (start, end) = (at.saturating_sub(NEAR_SIZE), (at + NEAR_SIZE).min(text.len()));
+    // What is cut at either end may have been a letter of several bytes.
+    let is_cut = |byte: &u8| (*byte as i8) < -64;
+    let start = start + text[start..at].iter().take_while(|byte| is_cut(byte)).count();
+    let end = end + text[end..].iter().take_while(|byte| is_cut(byte)).count();
+    String::from_utf8_lossy(text[start..end].trim_ascii())
 }
 
 /// The start of a text, short enough for a message.

@@ -47,7 +47,7 @@ impl ObjectReader {
         if text.len() > EVENT_SIZE_MAX {
             return Err(super::rows::overlong());
         }
-        let raw: &RawValue = serde_json::from_slice(text).map_err(|error| Fault::syntax(&error))?;
+        let raw: &RawValue = serde_json::from_slice(text).map_err(|error| Fault::syntax(&error, text))?;
         properties.clear();
         properties.read(raw.get())?;
 

@@ -11,9 +11,9 @@ use super::fault::{Fault, Text, excerpt, kind_of, noted};
 use super::properties::{Properties, check_name};
 use crate::api::{Problem, nearest};
 use crate::limits::{BATCH_EVENT_COUNT_MAX, ENTITY_ID_SIZE_MAX, EVENT_SIZE_MAX, PROPERTY_COUNT_MAX};
-use crate::model::{Entity, IdentityMerge, Number, ProfileWrite};
+use crate::model::{Entity, IdentityMerge, Number, ProfileWrite, Value};
 
-/// Reads the changes of a decoded body, all or nothing. A null in `set` unsets the property.
+/// Reads the changes of a decoded body, all or nothing. A null or an empty list in `set` unsets the property.
 pub fn parse_profiles(body: &[u8], form: BodyForm, entity: Entity) -> Result<Vec<ProfileWrite>, Problem> {
     read_all(body, form, "profile", |text| read_profile(text, entity))
 }
@@ -48,7 +48,7 @@ fn read_all<T>(
             for (index, line) in lines(body) {
                 let place = Place::Line(index);
                 let raw: &RawValue =
-                    serde_json::from_slice(line).map_err(|e| place.problem(Fault::syntax(&e)))?;
+                    serde_json::from_slice(line).map_err(|e| place.problem(Fault::syntax(&e, line)))?;
                 take(place, raw.get())?;
             }
         }
@@ -70,8 +70,8 @@ fn read_profile(text: &str, entity: Entity) -> Result<ProfileWrite, Fault> {
             _ if is_null && ["set", "set_once", "add", "unset"].contains(&name) => {}
             "set" => {
                 properties.read(raw)?;
-                write.set = properties.take_values();
-                nulls = properties.take_nulls();
+                (write.set, nulls) = (properties.take_values(), properties.take_nulls());
+                unset_empty_lists(&mut write.set, &mut nulls);
             }
             "set_once" => {
                 properties.read(raw)?;
@@ -89,6 +89,13 @@ fn read_profile(text: &str, entity: Entity) -> Result<ProfileWrite, Fault> {
     nulls.retain(|name| !write.unset.contains(name));
     write.unset.extend(nulls);
     Ok(ProfileWrite { id: id.into_owned(), ..write })
+}
+
+/// An empty list is null, and a null unsets.
+pub(super) fn unset_empty_lists(set: &mut Vec<(String, Value)>, unset: &mut Vec<String>) {
+    let is_null =
+        |(_, value): &mut (String, Value)| matches!(value, Value::List(elements) if elements.is_empty());
+    unset.extend(set.extract_if(.., is_null).map(|(name, _)| name));
 }
 
 fn read_identity(text: &str) -> Result<IdentityMerge, Fault> {
@@ -183,7 +190,7 @@ fn each_field<'de>(
     let mut fault = None;
     let visitor = FieldsVisitor { take, fault: &mut fault };
     let read = serde_json::Deserializer::from_str(text).deserialize_map(visitor);
-    read.map_err(|error| fault.unwrap_or_else(|| Fault::syntax(&error)))
+    read.map_err(|error| fault.unwrap_or_else(|| Fault::syntax(&error, text.as_bytes())))
 }
 
 #[cfg(test)]

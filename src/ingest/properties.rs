@@ -114,7 +114,7 @@ impl<'de> Properties<'de> {
         let mut deserializer = serde_json::Deserializer::from_str(raw);
         let seed = PropertiesSeed { properties: self, prefix, depth };
         seed.deserialize(&mut deserializer)
-            .map_err(|error| self.take_fault().unwrap_or_else(|| Fault::syntax(&error)))
+            .map_err(|error| self.take_fault().unwrap_or_else(|| Fault::syntax(&error, raw.as_bytes())))
     }
 
     /// Takes one field of an object in, whose full name is `name`.
@@ -245,7 +245,7 @@ fn read_list(raw: &str) -> Result<Parsed<'_>, Fault> {
     let (mut elements, mut fault) = (Vec::new(), None);
     serde_json::Deserializer::from_str(raw)
         .deserialize_seq(ListVisitor { elements: &mut elements, fault: &mut fault })
-        .map_err(|error| fault.unwrap_or_else(|| Fault::syntax(&error)))?;
+        .map_err(|error| fault.unwrap_or_else(|| Fault::syntax(&error, raw.as_bytes())))?;
     Ok(Parsed::List(elements))
 }
 

@@ -347,7 +347,8 @@ impl Plan {
 
 /// Adds the properties of a JSON object to the last event.
 pub(super) fn push_object(text: &str, batch: &mut EventBatch) -> Result<(), Fault> {
-    let raw: &RawValue = serde_json::from_str(text).map_err(|error| Fault::syntax(&error))?;
+    let raw: &RawValue =
+        serde_json::from_str(text).map_err(|error| Fault::syntax(&error, text.as_bytes()))?;
     let mut properties = Properties::default();
     properties.read(raw.get())?;
     properties.push_to(batch).map_err(|error| Fault::new(error.to_string()))

@@ -76,20 +76,23 @@ pub(super) type Label<'a> = (bool, Option<&'a Value>);
 /// The rows of the result that an event belongs to, in their order, by their names. Who is in none of the cohorts of a
 /// breakdown is in no row, but the values of its other properties are counted: they order it all the same.
 pub(super) fn combinations<'a>(row: usize, codes: &[Codes], labels: &[&'a [Value]]) -> Vec<Vec<Label<'a>>> {
-    let mut combinations: Vec<Vec<Label<'a>>> = vec![Vec::new()];
-    for (codes, labels) in codes.iter().zip(labels) {
-        let label = |code: &u32| (*code == NULL_CODE, labels.get(*code as usize));
-        let mut of_row: Vec<Label<'a>> = codes.of(row).iter().map(label).collect();
-        if of_row.is_empty() {
-            of_row.push((true, None));
-        }
-        combinations = combinations
-            .iter()
-            .flat_map(|start| of_row.iter().map(move |label| start.iter().copied().chain([*label]).collect()))
-            .collect();
-    }
+    let of_property = |(codes, labels): (&Codes, &&'a [Value])| -> Vec<Label<'a>> {
+        codes.of(row).iter().map(|code| (*code == NULL_CODE, labels.get(*code as usize))).collect()
+    };
+    let mut combinations = combined(codes.iter().zip(labels).map(of_property), (true, None));
     combinations.sort_unstable();
     combinations
+}
+
+/// One of each list, in every way, in the order of the lists; an empty list counts as one of `nowhere`.
+pub(super) fn combined<T: Copy>(lists: impl IntoIterator<Item: AsRef<[T]>>, nowhere: T) -> Vec<Vec<T>> {
+    lists.into_iter().fold(vec![Vec::new()], |combinations, list| {
+        let list = if list.as_ref().is_empty() { &[nowhere] } else { list.as_ref() };
+        let longer = |combination: &Vec<T>| -> Vec<Vec<T>> {
+            list.iter().map(|value| [combination.as_slice(), &[*value]].concat()).collect()
+        };
+        combinations.iter().flat_map(longer).collect()
+    })
 }
 
 /// The memberships of the users of a task: in which cohort, and where the cells of that cohort start.

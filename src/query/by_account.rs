@@ -2,8 +2,7 @@
 //!
 //! Segments are in the order of users, and an account's events are those that carry it, whoever sent them. So the
 //! rows of a selection are read user by user once, with all conditions on users in their place, dealt out to tasks of
-//! accounts, and sorted there. That is linear in the rows read; an index of rows in account order would save the
-//! sort, and cost as many bytes again as the times do (docs/architecture.md, "Accounts").
+//! accounts, and sorted there. That is linear in the rows read (docs/architecture.md, "Accounts are found in two ways").
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -117,36 +117,18 @@ impl Calendar {
     }
 
     /// Calls `f` with the place of each moment and its bucket, which there is.
-    pub fn for_each_bucket(&self, times: impl Iterator<Item = TimeMs>, mut f: impl FnMut(usize, usize)) {
-        match &self.lookup {
-            Lookup::Uniform(width) => {
-                let start = self.starts[0];
-                times
-                    .enumerate()
-                    .for_each(|(place, time)| f(place, width.divide((time - start) as u64) as usize));
-            }
-            Lookup::Table { .. } => times.enumerate().for_each(|(place, time)| {
-                f(place, self.bucket_of(time).expect("the moment lies in the calendar"));
-            }),
-        }
-    }
-
-    /// The same for those of the moments that lie in a range, which the calendar spans.
     #[inline]
-    pub fn for_each_bucket_in(
+    pub fn for_each_bucket(
         &self,
-        range: &Range<TimeMs>,
-        times: impl Iterator<Item = TimeMs>,
+        moments: impl Iterator<Item = (usize, TimeMs)>,
         mut f: impl FnMut(usize, usize),
     ) {
-        let size = (range.end - range.start) as u64;
-        let inside = times.enumerate().filter(|(_, time)| (time.wrapping_sub(range.start) as u64) < size);
         match &self.lookup {
             Lookup::Uniform(width) => {
                 let start = self.starts[0];
-                inside.for_each(|(place, time)| f(place, width.divide((time - start) as u64) as usize));
+                moments.for_each(|(place, time)| f(place, width.divide((time - start) as u64) as usize));
             }
-            Lookup::Table { .. } => inside.for_each(|(place, time)| {
+            Lookup::Table { .. } => moments.for_each(|(place, time)| {
                 f(place, self.bucket_of(time).expect("the moment lies in the calendar"));
             }),
         }

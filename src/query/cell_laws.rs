@@ -4,16 +4,14 @@ use super::bound::Bound;
 use super::{Binder, Scan, TASK_USER_COUNT, Task, TaskSet};
 use crate::Store;
 use crate::api::{Cell, Json, Problem, QueryRequest, Table};
+use crate::dice::Dice;
 use crate::model::{DAY_MS, Entity, Event, EventBatch, HOUR_MS, Number, ProfileWrite, Value};
 
 /// Users who came on many days, some with a plan, and some of whom wrote from a country.
 fn store(path: &std::path::Path) -> Store {
     let store = Store::open(path).unwrap();
-    let mut state = 0x2545_f491_4f6c_dd1d_u64;
-    let mut below = |bound: u64| {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (state >> 33) % bound
-    };
+    let mut dice = Dice(0x2545_f491_4f6c_dd1d);
+    let mut below = |bound: u64| dice.below(bound);
     let mut batch = EventBatch::new();
     for user in 0..40_u64 {
         for _ in 0..below(30) {

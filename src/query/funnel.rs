@@ -234,7 +234,7 @@ impl Funnel {
             count: query.count,
             exclusions,
             every_event: matches!(query.count, FunnelCount::Sessions { .. })
-                .then(|| Selection::every_event(scan)),
+                .then(|| scan.every_event().clone()),
             hold: hold.collect::<Result<_, _>>()?,
             starts: scope.seen(scope.range.clone()),
             watched: followers.start..scope.history().end.max(followers.start),

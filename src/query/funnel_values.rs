@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 
+use super::births::combined;
 use super::funnel_any::can_be;
 use super::funnel_rules::{Hit, Moments, Rules, Run, Told, bits};
 use super::funnel_seats::{Matching, are_covered};
@@ -22,14 +23,7 @@ fn compare(a: &Values, b: &Values) -> Ordering {
 /// The rows that values make. Who is in none of the cohorts of a breakdown is in no row, but the values of its other
 /// properties are counted: they order it all the same.
 fn combinations(values: &Values) -> Vec<Vec<u32>> {
-    const NOWHERE: &[u32] = &[u32::MAX];
-    values.iter().fold(vec![Vec::new()], |combinations, of_property| {
-        let of_property = if of_property.is_empty() { NOWHERE } else { of_property };
-        let longer = |combination: &Vec<u32>| -> Vec<Vec<u32>> {
-            of_property.iter().map(|value| [combination.as_slice(), &[*value]].concat()).collect()
-        };
-        combinations.iter().flat_map(longer).collect()
-    })
+    combined(values, u32::MAX)
 }
 
 /// The values that two have in common. `None` if of one property there are none.

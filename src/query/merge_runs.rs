@@ -123,18 +123,13 @@ fn gather<T: Copy>(values: &[T], pieces: &[Range<usize>]) -> Vec<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dice::Dice;
 
     /// Runs of values below 50, of these lengths.
     fn runs(lengths: &[usize], seed: u64) -> (Vec<u64>, Vec<usize>) {
-        let (mut state, mut values, mut ends) = (seed, Vec::new(), Vec::new());
+        let (mut dice, mut values, mut ends) = (Dice(seed), Vec::new(), Vec::new());
         for length in lengths {
-            let mut run: Vec<u64> = (0..*length)
-                .map(|_| {
-                    state =
-                        state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-                    state >> 33 & 63
-                })
-                .collect();
+            let mut run: Vec<u64> = (0..*length).map(|_| dice.below(64)).collect();
             run.sort_unstable();
             values.extend(run);
             ends.push(values.len());

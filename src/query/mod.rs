@@ -109,7 +109,7 @@ pub use retention_cells::RetentionCell;
 pub use revenue::{Revenue, RevenueCell, RevenueTotals, Statements};
 pub use revenue_book::Statement;
 pub use scan::Scan;
-pub(crate) use scan::step_back;
+pub(crate) use scan::{return_memory_of_queries, step_back};
 pub use segmentation::Segmentation;
 pub use segmentation_cells::SegmentationCell;
 pub use segmentation_totals::SegmentationTotals;

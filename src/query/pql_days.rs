@@ -55,7 +55,7 @@ impl Days {
             calendar,
             as_of: scope.as_of,
             behaviours: Vec::new(),
-            every_event: Selection::every_event(scan),
+            every_event: scan.every_event().clone(),
         };
         for (index, signal) in signals.iter().enumerate() {
             let behaviour = match &signal.source {

@@ -10,9 +10,10 @@ use super::budget::Meter;
 use super::by_account::AccountRows;
 use super::columns::KnownNumbers;
 use super::weight::weigh;
-use super::{Analysis, Budget, Charge, Partial, TASK_USER_COUNT, Task};
+use super::{Analysis, Budget, Charge, Partial, Selection, TASK_USER_COUNT, Task};
 use crate::api::Problem;
 use crate::limits::SLOW_QUERY_NICENESS;
+use crate::memory::return_memory;
 use crate::model::{Entity, TimeMs};
 use crate::segment::{Column, Damage, Group, RowKind};
 use crate::store::{LiveSegment, Snapshot};
@@ -30,6 +31,9 @@ pub struct Scan<'s> {
     ignored: OnceLock<u64>,
     by_account: Arc<AccountRows>,
     numbers_by_code: Arc<KnownNumbers>,
+    every_event: OnceLock<Selection>,
+    /// The events of segments whose days of accounts have to be found from their rows.
+    without_account_days: OnceLock<Selection>,
     meter: Meter,
 }
 
@@ -43,6 +47,8 @@ impl<'s> Scan<'s> {
             ignored: OnceLock::new(),
             by_account: Arc::default(),
             numbers_by_code: Arc::default(),
+            every_event: OnceLock::new(),
+            without_account_days: OnceLock::new(),
             meter: Meter::default(),
         }
     }
@@ -62,6 +68,8 @@ impl<'s> Scan<'s> {
             ignored: OnceLock::new(),
             by_account: Arc::clone(&self.by_account),
             numbers_by_code: Arc::clone(&self.numbers_by_code),
+            every_event: self.every_event.clone(),
+            without_account_days: self.without_account_days.clone(),
             meter: self.meter.clone(),
         }
     }
@@ -123,6 +131,17 @@ impl<'s> Scan<'s> {
             .enumerate()
             .filter(move |(_, live)| live.segment.kind() == kind)
             .map(|(i, l)| (i as u32, l))
+    }
+
+    /// Every event, without conditions.
+    pub(super) fn every_event(&self) -> &Selection {
+        self.every_event.get_or_init(|| Selection::every_event_of(self, |_| true))
+    }
+
+    /// Every event of the segments whose days of accounts do not hold: whose events are gone is not in them.
+    pub(super) fn without_account_days(&self) -> &Selection {
+        let is_without = |live: &LiveSegment| !live.knows_account_days();
+        self.without_account_days.get_or_init(|| Selection::every_event_of(self, is_without))
     }
 
     pub(super) fn group(&self, segment: u32, group: u32) -> Group<'s> {
@@ -208,10 +227,18 @@ impl<'s> Scan<'s> {
     }
 }
 
+static POOLS: [OnceLock<rayon::ThreadPool>; 2] = [OnceLock::new(), OnceLock::new()];
+
+/// Has each of those threads give back what it freed, as soon as it has nothing else to do.
+pub(crate) fn return_memory_of_queries() {
+    for pool in POOLS.iter().filter_map(OnceLock::get) {
+        pool.spawn_broadcast(|_| return_memory());
+    }
+}
+
 /// The threads that queries share: one for each core, and as many again for queries that make way. Were they the same,
 /// a quick query would wait for the tasks of a slow one.
 fn pool(makes_way: bool) -> &'static rayon::ThreadPool {
-    static POOLS: [OnceLock<rayon::ThreadPool>; 2] = [OnceLock::new(), OnceLock::new()];
     POOLS[usize::from(makes_way)].get_or_init(|| {
         let word = if makes_way { "slow" } else { "query" };
         let threads =

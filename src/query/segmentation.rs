@@ -230,13 +230,10 @@ impl Segmentation {
             return self.observe_days(task, series, stretch, &mut counted.tally);
         }
         let needs_refs = self.needs_refs(series);
-        let mut count = |rows: &Rows| {
-            let slots = series.split.slots(self.codes(task, rows)?);
-            self.count(task, &series.measure, stretch, rows, slots.as_ref(), counted)
-        };
         match series.measure {
             Measure::Users | Measure::PerUser | Measure::FirstTimeUsers => {
-                count(&self.rows(task, series, stretch.looked_at(), needs_refs)?)
+                let rows = self.rows(task, series, stretch.looked_at(), needs_refs)?;
+                self.count_all(task, series, stretch, &rows, counted)
             }
             Measure::Events if task.scan().entity() == Entity::User && !task.is_clipped() => {
                 for bound in &series.selection.groups {
@@ -246,14 +243,28 @@ impl Segmentation {
                     };
                     if !is_counted {
                         let rows = task.piece(bound, &stretch.looked_at(), needs_refs)?;
-                        let slots = series.split.slots(self.codes(task, &rows)?);
-                        self.count(task, &series.measure, stretch, &rows, slots.as_ref(), counted)?;
+                        self.count_all(task, series, stretch, &rows, counted)?;
                     }
                 }
                 Ok(())
             }
-            _ => task.for_each_piece(&series.selection, stretch.looked_at(), needs_refs, &mut count),
+            _ => task.for_each_piece(&series.selection, stretch.looked_at(), needs_refs, &mut |rows| {
+                self.count_all(task, series, stretch, rows, counted)
+            }),
         }
+    }
+
+    /// Counts rows of a series in the slots of their values.
+    fn count_all(
+        &self,
+        task: &Task<'_>,
+        series: &Series,
+        stretch: &Stretch,
+        rows: &Rows,
+        counted: &mut Counted,
+    ) -> Result<(), Problem> {
+        let slots = series.split.slots(self.codes(task, rows)?);
+        self.count(task, &series.measure, stretch, rows, slots.as_ref(), counted)
     }
 
     /// Counts the events of a group by its columns as they are, without making rows of them. Whether that could be done.
@@ -283,6 +294,7 @@ impl Segmentation {
             return Ok(true);
         }
         let times = group.times()?;
+        task.scan().count_rows(rows.rows.len());
         let counting = NeighbourCounting { calendar: &stretch.calendar, first, range };
         match codes {
             None => counting.count(&times, rows.rows, grid)?,

@@ -58,7 +58,7 @@ impl Counting<'_> {
     }
 
     pub fn count_events(&self, grid: &mut Grid<u64>) -> Result<(), Problem> {
-        let times = self.keys.iter().map(|key| key_time(*key));
+        let times = self.keys.iter().map(|key| key_time(*key)).enumerate();
         let Some(slots) = self.slots else {
             let start = grid.row_start(0)?;
             let cells = &mut grid.cells_mut()[start..];
@@ -207,9 +207,11 @@ impl NeighbourCounting<'_> {
 
     /// Calls `f` with the place and the bucket of each of these times that is in the range.
     #[inline]
-    fn for_each_bucket(&self, times: &[u64], mut f: impl FnMut(usize, usize)) {
-        let (first, range) = (self.first, &self.range);
-        self.calendar.for_each_bucket_in(range, times.iter().map(|time| first + *time as i64), &mut f);
+    fn for_each_bucket(&self, times: &[u64], f: impl FnMut(usize, usize)) {
+        let size = (self.range.end - self.range.start) as u64;
+        let moments = times.iter().map(|time| self.first + *time as i64).enumerate();
+        let inside = moments.filter(|(_, time)| (time.wrapping_sub(self.range.start) as u64) < size);
+        self.calendar.for_each_bucket(inside, f);
     }
 }
 

@@ -22,7 +22,7 @@ use crate::api::{
 use crate::limits::{COHORT_DEPTH_MAX, COHORT_PART_COUNT_MAX};
 use crate::model::{DocumentKind, Entity, Number, Value};
 use crate::segment::{Column, Group, RowKind};
-use crate::store::Document;
+use crate::store::{Document, LiveSegment};
 
 /// The events that a selector and the query's `where` mean, in one snapshot.
 #[derive(Clone, Debug)]
@@ -109,16 +109,17 @@ impl Selection {
         shared
     }
 
-    /// Every event of a snapshot.
-    pub(super) fn every_event(scan: &Scan<'_>) -> Selection {
-        let groups = scan.segments(RowKind::Events).flat_map(|(segment, live)| {
+    /// Every event of the segments of a snapshot that are wanted.
+    pub(super) fn every_event_of(scan: &Scan<'_>, is_wanted: impl Fn(&LiveSegment) -> bool) -> Selection {
+        let wanted = scan.segments(RowKind::Events).filter(|(_, live)| is_wanted(live));
+        let groups = wanted.flat_map(|(segment, live)| {
             (0..live.segment.groups().len() as u32).map(move |group| BoundGroup {
                 segment,
                 group,
                 filter: None,
             })
         });
-        Selection { groups: groups.collect(), is_every_event: scan.entity() == Entity::User, id: next_id() }
+        Selection { groups: groups.collect(), is_every_event: true, id: next_id() }
     }
 
     /// The rows of one group.
@@ -126,7 +127,7 @@ impl Selection {
         Selection { groups: vec![group], is_every_event: false, id: next_id() }
     }
 
-    /// Whether it is every event, without conditions, and day sets tell who did it: those are of users.
+    /// Whether it is every event, without conditions, so that day sets tell who did it.
     pub fn is_every_event(&self) -> bool {
         self.is_every_event
     }
@@ -282,10 +283,35 @@ impl<'a> Binder<'a> {
                 }
             }
         }
+        // What no event was held against is still to be right: whether a query is does not depend on the data.
+        let is_bound = |name: &EventName| {
+            self.scan.segments(RowKind::Events).any(|(_, live)| match name {
+                EventName::Any => live.segment.groups().next().is_some(),
+                EventName::Named(name) => live.segment.group(name).is_some(),
+            })
+        };
+        let (bound, unbound): (Vec<_>, Vec<_>) =
+            selector.any_of.iter().partition(|part| is_bound(&part.event));
+        let unused = unbound.into_iter().filter_map(|part| part.filter.as_ref());
+        for filter in unused.chain(filter.filter(|_| bound.is_empty())) {
+            self.check_cohorts(filter)?;
+        }
         let has_any =
             selector.any_of.iter().any(|part| part.event == EventName::Any && part.filter.is_none());
-        let is_every_event = has_any && filter.is_none() && self.scan.entity() == Entity::User;
+        let is_every_event = has_any && filter.is_none();
         Ok(Selection { groups, is_every_event, id: next_id() })
+    }
+
+    /// Fails if a cohort of the filter cannot be found.
+    fn check_cohorts(&mut self, filter: &Filter) -> Result<(), Problem> {
+        match filter {
+            Filter::All(list) | Filter::Any(list) => {
+                list.iter().try_for_each(|filter| self.check_cohorts(filter))
+            }
+            Filter::Not(filter) => self.check_cohorts(filter),
+            Filter::Cohort(cohort) => self.cohort(cohort).map(drop),
+            Filter::Property { .. } => Ok(()),
+        }
     }
 
     fn row_filter(&mut self, filter: &Filter, place: (u32, u32)) -> Result<RowFilter, Problem> {

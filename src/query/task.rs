@@ -196,7 +196,6 @@ impl<'a> Task<'a> {
         let group = self.scan.group(bound.segment, bound.group);
         let end = u64::from(self.user_base()) + u64::from(TASK_USER_COUNT);
         let rows = group.user_rows(&group.users()?, self.user_base(), end);
-        self.scan.count_rows(rows.len());
         Ok(Some(GroupRows::neighbours(bound.segment, bound.group, rows)))
     }
 
@@ -295,9 +294,8 @@ impl<'a> Task<'a> {
         ordinals.range(self.ordinals()).map(|ordinal| (ordinal - base) as u16).collect()
     }
 
-    /// Users active on days of UTC since 1970, any event. Days ascend; a user comes once for a day.
+    /// Users, or accounts, active on days of UTC since 1970, any event. Days ascend; each comes once for a day.
     pub fn active_days(&self, days: Range<i32>, f: &mut dyn FnMut(i32, &[u16])) -> Result<(), Problem> {
-        debug_assert!(self.entity == Entity::User, "day sets are of users");
         debug_assert!(!self.is_clipped(), "day sets are of all events");
         let expired_before = self.scan.snapshot().expired_before;
         if expired_before > i64::from(days.start) * DAY_MS {
@@ -305,7 +303,7 @@ impl<'a> Task<'a> {
             let cut_day = expired_before.div_euclid(DAY_MS);
             if cut_day < i64::from(days.end) {
                 let rest = expired_before..(cut_day + 1) * DAY_MS;
-                let rows = self.rows(&Selection::every_event(self.scan), rest, false)?;
+                let rows = self.rows(self.scan.every_event(), rest, false)?;
                 let mut users: Vec<u16> = rows.keys.iter().map(|key| key_user(*key)).collect();
                 users.dedup();
                 if !users.is_empty() {
@@ -318,10 +316,15 @@ impl<'a> Task<'a> {
         let mut entries: Vec<u32> = Vec::new();
         let mut ends = Vec::new();
         for (_, live) in self.scan.segments(RowKind::Events) {
-            let Some(activity) = live.segment.activity()? else { continue };
+            let activity = match self.entity {
+                Entity::User => live.segment.activity()?,
+                Entity::Account if live.knows_account_days() => live.segment.account_activity()?,
+                Entity::Account => None,
+            };
+            let Some(activity) = activity else { continue };
             let before = entries.len();
             activity.read(self.index, days.clone(), &mut entries);
-            if !live.dead.is_empty() {
+            if self.entity == Entity::User && !live.dead.is_empty() {
                 let dead = self.set_of(&live.dead);
                 let mut kept = before;
                 for at in before..entries.len() {
@@ -334,7 +337,21 @@ impl<'a> Task<'a> {
                 ends.push(entries.len());
             }
         }
-        if ends.len() > 1 {
+        let rest = self.scan.without_account_days();
+        if self.entity == Entity::Account && !rest.groups.is_empty() {
+            let range = i64::from(days.start) * DAY_MS..i64::from(days.end) * DAY_MS;
+            let rows = self.rows(rest, range, false)?;
+            let before = entries.len();
+            entries.extend(rows.keys.iter().map(|key| {
+                let day = key_time(*key).div_euclid(DAY_MS) as i32 - days.start;
+                day as u32 * TASK_USER_COUNT + u32::from(key_user(*key))
+            }));
+            entries[before..].sort_unstable();
+            if entries.len() > before {
+                ends.push(entries.len());
+            }
+        }
+        if !ends.is_empty() {
             merge_runs(&mut entries, &ends);
             entries.dedup();
         }
@@ -373,17 +390,14 @@ impl<'a> Task<'a> {
             return Task::new(self.scan, self.index).known_users();
         }
         let mut known = TaskSet::new();
-        let every_event = Selection::every_event(self.scan);
         let mut from_rows = self.scan.history();
-        if self.entity == Entity::User {
-            let last_day = (from_rows.end - 1).div_euclid(DAY_MS);
-            let first_day = from_rows.start.div_euclid(DAY_MS);
-            self.active_days(first_day as i32..last_day as i32, &mut |_, users| {
-                users.iter().for_each(|user| known.insert(*user));
-            })?;
-            from_rows.start = last_day * DAY_MS;
-        }
-        let rows = self.rows(&every_event, from_rows, false)?;
+        let last_day = (from_rows.end - 1).div_euclid(DAY_MS);
+        let first_day = from_rows.start.div_euclid(DAY_MS);
+        self.active_days(first_day as i32..last_day as i32, &mut |_, users| {
+            users.iter().for_each(|user| known.insert(*user));
+        })?;
+        from_rows.start = last_day * DAY_MS;
+        let rows = self.rows(self.scan.every_event(), from_rows, false)?;
         rows.keys.iter().for_each(|key| known.insert(key_user(*key)));
         let base = u64::from(self.user_base());
         for (_, live) in self.scan.segments(self.profile_kind()) {

@@ -4,6 +4,7 @@ use hashbrown::HashMap;
 
 use crate::Store;
 use crate::api::{Json, Problem};
+use crate::limits::TIMELINE_EVENT_COUNT_MAX;
 use crate::model::{Entity, TimeMs, Value};
 use crate::segment::RowKind;
 use crate::store::{FullRow, Snapshot, profile_cells, rows_of};
@@ -38,7 +39,8 @@ fn told_user(
         last = last.into_iter().chain(times.last().copied()).max();
         // Times rise: what is before the page's end, and of that the newest.
         let end = before.map_or(times.len(), |before| times.partition_point(|time| *time < before));
-        let page = rows.slice(end.saturating_sub(limit)..end);
+        let start = page_start(&times[..end], limit);
+        let page = rows.slice(start..end);
         events.extend(page.read()?.into_iter().map(|row| (row.time, rows.group.name().to_owned(), row)));
     }
     if count == 0 && cells.is_empty() {
@@ -71,6 +73,14 @@ fn told_user(
         ("last_seen".to_owned(), instant(last)),
         ("events".to_owned(), Json::Array(events)),
     ])))
+}
+
+/// Where a page of the newest `limit` of rising times begins: with all events of its first moment, up to as many as a page
+/// may have at the most.
+fn page_start(times: &[TimeMs], limit: usize) -> usize {
+    let start = times.len().saturating_sub(limit);
+    let first = times.get(start).map_or(0, |first| times.partition_point(|time| time < first));
+    first.max(times.len().saturating_sub(limit.max(TIMELINE_EVENT_COUNT_MAX)))
 }
 
 /// A moment in UTC.

@@ -92,19 +92,24 @@ pub fn build<W: Write>(
         property_count += 1;
     }
 
-    let mut activity = Vec::new();
-    if kind == RowKind::Events {
-        activity.extend(rows.iter().map(|row| activity_key(row.user, row.time.div_euclid(DAY_MS) as i32)));
+    let activity = |of: &dyn Fn(&BatchRow) -> Option<u32>| {
+        let key = |row: &BatchRow| Some(activity_key(of(row)?, row.time.div_euclid(DAY_MS) as i32));
+        let mut keys: Vec<u64> = rows.iter().filter_map(key).collect();
         // Neighbours in order of arrival are often of one user and day.
-        activity.dedup();
-        activity.sort_unstable();
-        activity.dedup();
-    }
+        keys.dedup();
+        keys.sort_unstable();
+        keys.dedup();
+        keys
+    };
+    let (activity, account_activity) = match kind {
+        RowKind::Events => (activity(&|row| Some(row.user)), activity(&|row| row.account.checked_sub(1))),
+        _ => Default::default(),
+    };
     let groups = names.sorted.iter().zip(events).filter_map(|(name, event)| {
         event.map(|event| Ok::<_, io::Error>(event.into_group((*name).to_owned(), &properties)))
     });
     write_groups(&mut writer, rows.len() as u64, groups)?;
-    writer.finish(&activity)
+    writer.finish(&activity, &account_activity)
 }
 
 /// The least and the largest user of rows.

@@ -4,7 +4,7 @@ use super::RowKind;
 use crate::format::{ByteReader, ByteWriter, DecodeError, FileKind};
 
 pub(super) const FILE_KIND: FileKind =
-    FileKind { magic: b"FLYSEGMT", version: 2, structure: "segment header" };
+    FileKind { magic: b"FLYSEGMT", version: 3, structure: "segment header" };
 /// Directory's offset (8), size (8), checksum (4), and the end's magic (4).
 pub(super) const TRAILER_SIZE: usize = 24;
 pub(super) const TRAILER_MAGIC: u32 = 0x5445_4753;
@@ -85,6 +85,9 @@ pub(super) struct Directory {
     /// Sorted [activity keys](super::activity_key) of events.
     pub activity: Option<SectionIndex>,
     pub activity_count: u64,
+    /// The same of the accounts of events, by the accounts' ordinals.
+    pub account_activity: Option<SectionIndex>,
+    pub account_activity_count: u64,
     /// What rows count their times from. Without them, groups have users and times of their own.
     pub anchors: Option<SectionIndex>,
     pub anchor_count: u64,
@@ -153,6 +156,10 @@ impl Directory {
             out.varint(self.anchor_count);
             option(&mut out, self.accounts_by_user);
         }
+        if self.version >= 3 {
+            option(&mut out, self.account_activity);
+            out.varint(self.account_activity_count);
+        }
         out.into_bytes()
     }
 
@@ -193,6 +200,13 @@ impl Directory {
         if anchor_count > row_count || (anchor_count == 0) != anchors.is_none() {
             return Err(decoder.reader.malformed("the anchors do not fit the events"));
         }
+        let (account_activity, account_activity_count) = match version {
+            1 | 2 => (None, 0),
+            _ => (decoder.option()?, decoder.reader.varint()?),
+        };
+        if account_activity_count > row_count {
+            return Err(decoder.reader.malformed("there is more activity of accounts than events"));
+        }
         decoder.reader.finish()?;
         Ok(Directory {
             kind,
@@ -201,6 +215,8 @@ impl Directory {
             groups,
             activity,
             activity_count,
+            account_activity,
+            account_activity_count,
             anchors,
             anchor_count,
             accounts_by_user,

@@ -98,7 +98,11 @@ pub fn merge<W: Write>(
     });
     let row_count = sources.iter().map(|source| source.segment.row_count()).sum();
     write_groups(&mut writer, row_count, groups.map(|group| group.map_err(MergeError::from)))?;
-    Ok(writer.finish(&merged_activity(sources)?)?)
+    let (activity, account_activity) = match kind {
+        RowKind::Events => (merged_activity(sources)?, merged_account_activity(sources)?),
+        _ => Default::default(),
+    };
+    Ok(writer.finish(&activity, &account_activity)?)
 }
 
 /// The least and the largest user that the sources have rows of.
@@ -643,6 +647,50 @@ fn add_cut_day(source: &MergeSource<'_>, out: &mut Vec<u64>) -> Result<i32, Dama
         }
     }
     Ok(day)
+}
+
+fn merged_account_activity(sources: &[MergeSource<'_>]) -> Result<Vec<u64>, Damage> {
+    let mut merged = Vec::new();
+    for source in sources {
+        match source.segment.account_activity()? {
+            // Whose events they were is not in the keys.
+            Some(activity) if !source.loses_rows() => {
+                activity.keys().read(0..activity.keys().len(), &mut merged)
+            }
+            _ => add_account_days(source, &mut merged)?,
+        }
+    }
+    merged.sort();
+    merged.dedup();
+    Ok(merged)
+}
+
+/// Adds the days of accounts that the rows of a source tell.
+fn add_account_days(source: &MergeSource<'_>, out: &mut Vec<u64>) -> Result<(), Damage> {
+    let names: Vec<&str> = source.segment.groups().map(|group| group.name()).collect();
+    for name in names {
+        for part in Part::all(std::slice::from_ref(source), name)? {
+            let Some(column) = part.group.accounts()? else { continue };
+            let mut accounts = Vec::new();
+            column.read_u32(0..column.len(), &mut accounts);
+            let is_live = |row: usize| {
+                let user = part.users[row];
+                part.time(row) >= part.from && (part.dead.is_empty() || !part.dead.contains(user))
+            };
+            let before = out.len();
+            for (row, account) in accounts.iter().enumerate().filter(|(row, _)| is_live(*row)) {
+                let Some(account) = account.checked_sub(1) else { continue };
+                let key = activity_key(account, part.time(row).div_euclid(DAY_MS) as i32);
+                // Neighbours are of one user, so mostly of one account.
+                if out[before..].last() != Some(&key) {
+                    out.push(key);
+                }
+            }
+        }
+    }
+    out.sort_unstable();
+    out.dedup();
+    Ok(())
 }
 
 fn activity_day(key: u64) -> i32 {

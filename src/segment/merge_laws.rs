@@ -4,19 +4,11 @@ use bytes::Bytes;
 use roaring::RoaringBitmap;
 
 use super::{BatchRow, Bounds, Column, Form, MergeSource, RowKind, Segment, SegmentPart, build, merge};
+use crate::dice::Dice;
 use crate::model::{DAY_MS, EventBatch, TimeMs, Value};
 
 /// A row as readers see it: event, user, time, account, codes as values.
 type Told = (String, u64, TimeMs, u64, Vec<(String, Option<Value>)>);
-
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, count: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % count
-    }
-}
 
 /// Users in sittings of a few minutes, of one country each, on a plan that some change once.
 fn segment(dice: &mut Dice, rows_per_user: u64) -> Segment {

@@ -2,6 +2,7 @@
 //!
 //! Reading relies on less, so that it stays fast and total. This finds what was wrong before it was written.
 
+use super::reader::Activity;
 use super::{Column, Damage, Group, RowKind, Segment, activity_key};
 use crate::format::{DecodeError, IntColumn};
 use crate::limits::{TIME_MAX_MS, TIME_MIN_MS};
@@ -13,6 +14,13 @@ pub struct Bounds {
     pub user_count: u32,
     pub account_count: u32,
     pub next_arrival: u64,
+}
+
+/// Activity keys of the rows that were read.
+#[derive(Default)]
+struct Active {
+    users: Vec<u64>,
+    accounts: Vec<u64>,
 }
 
 impl Segment {
@@ -33,19 +41,26 @@ impl Segment {
                 .all(|(users, starts)| (users[0], starts[0]) < (users[1], starts[1]));
             self.require(is_ordered, "anchors are not in order of user and time")?;
         }
-        let mut active = Vec::new();
+        let mut active = Active::default();
         for group in self.groups() {
             self.prove_group(group, bounds, &mut active)?;
         }
-        active.sort_unstable();
-        active.dedup();
-        if let Some(activity) = self.activity()? {
-            let keys = all(&activity.keys());
-            self.require(keys == active, "the activity is not that of the rows")?;
-        } else {
-            self.require(active.is_empty(), "there are events and no activity")?;
+        self.prove_activity(active.users, self.activity()?)?;
+        if self.knows_account_days() {
+            self.prove_activity(active.accounts, self.account_activity()?)?;
         }
         self.check_mapped()
+    }
+
+    fn prove_activity(&self, mut active: Vec<u64>, activity: Option<Activity<'_>>) -> Result<(), Damage> {
+        active.sort_unstable();
+        active.dedup();
+        match activity {
+            Some(activity) => {
+                self.require(all(&activity.keys()) == active, "the activity is not that of the rows")
+            }
+            None => self.require(active.is_empty(), "there are events and no activity"),
+        }
     }
 
     fn require(&self, holds: bool, what: &'static str) -> Result<(), Damage> {
@@ -55,7 +70,7 @@ impl Segment {
         }
     }
 
-    fn prove_group(&self, group: Group<'_>, bounds: Bounds, active: &mut Vec<u64>) -> Result<(), Damage> {
+    fn prove_group(&self, group: Group<'_>, bounds: Bounds, active: &mut Active) -> Result<(), Damage> {
         let meta = group.meta();
         let owner_count = match self.kind() {
             RowKind::Events | RowKind::UserProfiles => bounds.user_count,
@@ -102,7 +117,10 @@ impl Segment {
             self.require(is_in_range, "a time is out of range")?;
             let day = |time: &u64| meta.time_min.wrapping_add(*time as i64).div_euclid(DAY_MS) as i32;
             let keys = users.iter().zip(&times).map(|(user, time)| activity_key(*user as u32, day(time)));
-            active.extend(keys);
+            active.users.extend(keys);
+            let accounts = group.accounts()?.map(|accounts| all(&accounts)).unwrap_or_default();
+            let known = accounts.iter().zip(&times).filter(|(account, _)| **account > 0);
+            active.accounts.extend(known.map(|(account, time)| activity_key(*account as u32 - 1, day(time))));
         }
         Ok(())
     }

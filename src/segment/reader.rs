@@ -242,6 +242,18 @@ impl Segment {
         Ok(Some(Activity { keys: self.ints(section, self.directory.activity_count)?.into() }))
     }
 
+    /// The same of accounts: the days on which each had an event. `None` if none had any, or if nobody noted it: see
+    /// [`Segment::knows_account_days`].
+    pub fn account_activity(&self) -> Result<Option<Activity<'_>>, Damage> {
+        let Some(section) = self.directory.account_activity else { return Ok(None) };
+        Ok(Some(Activity { keys: self.ints(section, self.directory.account_activity_count)?.into() }))
+    }
+
+    /// Whether [`Segment::account_activity`] tells of all accounts: before version 3 it did not.
+    pub fn knows_account_days(&self) -> bool {
+        self.directory.version >= 3 || self.groups().all(|group| !group.has_accounts())
+    }
+
     /// Whether rows count their times from anchors.
     pub fn has_anchors(&self) -> bool {
         self.directory.anchors.is_some()

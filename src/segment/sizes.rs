@@ -52,6 +52,7 @@ impl Segment {
             }
         }
         add(SegmentPart::Activity, directory.activity);
+        add(SegmentPart::Activity, directory.account_activity);
         add(SegmentPart::Anchors, directory.anchors);
         add(SegmentPart::Accounts, directory.accounts_by_user);
         let told: u64 = sizes.iter().map(|(_, size)| size).sum();

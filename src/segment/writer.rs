@@ -39,6 +39,8 @@ impl<W: Write> SegmentWriter<W> {
             groups: Vec::new(),
             activity: None,
             activity_count: 0,
+            account_activity: None,
+            account_activity_count: 0,
             anchors: None,
             anchor_count: 0,
             accounts_by_user: None,
@@ -184,13 +186,12 @@ impl<W: Write> SegmentWriter<W> {
         })
     }
 
-    /// Adds the sorted activity keys of a segment of events, writes the directory, and gives the sink back.
-    pub(super) fn finish(mut self, activity: &[u64]) -> io::Result<W> {
-        if !activity.is_empty() {
-            debug_assert!(activity.is_sorted_by(|a, b| a < b), "activity keys are sorted and distinct");
-            self.directory.activity = Some(self.section(&encode_sorted_ints(activity))?);
-            self.directory.activity_count = activity.len() as u64;
-        }
+    /// Adds the sorted activity keys of a segment of events, by users and by accounts, writes the directory, and gives
+    /// the sink back.
+    pub(super) fn finish(mut self, activity: &[u64], account_activity: &[u64]) -> io::Result<W> {
+        (self.directory.activity, self.directory.activity_count) = self.activity(activity)?;
+        (self.directory.account_activity, self.directory.account_activity_count) =
+            self.activity(account_activity)?;
         if let Some(span) = self.directory.user_span() {
             for (property, table) in std::mem::take(&mut self.by_user).into_iter().enumerate() {
                 self.directory.properties[property].by_user = self.user_table(table, span)?;
@@ -211,6 +212,12 @@ impl<W: Write> SegmentWriter<W> {
         self.sink.write_all(&directory)?;
         self.sink.write_all(trailer.as_slice())?;
         Ok(self.sink)
+    }
+
+    fn activity(&mut self, keys: &[u64]) -> io::Result<(Option<SectionIndex>, u64)> {
+        debug_assert!(keys.is_sorted_by(|a, b| a < b), "activity keys are sorted and distinct");
+        let section = if keys.is_empty() { None } else { Some(self.section(&encode_sorted_ints(keys))?) };
+        Ok((section, keys.len() as u64))
     }
 
     fn user_table(&mut self, table: Option<UserTable>, span: (u32, u32)) -> io::Result<Option<SectionIndex>> {

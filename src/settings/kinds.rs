@@ -141,12 +141,12 @@ impl Kind for Document {
     type Value = Option<String>;
     const VALUE_NAME: &'static str = "FILE|JSON";
 
-    fn parse(text: &str, _: RangeInclusive<u64>) -> Result<Option<String>, String> {
-        Ok((!text.is_empty()).then(|| text.to_owned()))
+    fn parse(text: &str, bounds: RangeInclusive<u64>) -> Result<Option<String>, String> {
+        MaybeText::parse(text, bounds)
     }
 
     fn show(value: &Option<String>) -> String {
-        value.clone().unwrap_or_default()
+        MaybeText::show(value)
     }
 }
 

@@ -45,6 +45,7 @@ use roaring::RoaringBitmap;
 use crate::api::{Problem, ProblemClass};
 use crate::io::{Directory, Disk};
 use crate::limits::{DISK_RESERVE_SIZE, EXPIRY_PAUSE};
+use crate::memory::return_memory;
 use crate::model::{DocumentKind, Entity, EventBatch, IdentityMerge, ProfileWrite, TimeMs};
 use crate::segment::Form;
 use crate::wal::LogWriter;
@@ -376,6 +377,7 @@ impl Inner {
             if let Err(problem) = sealed.and_then(|()| self.compact_where_due()) {
                 tracing::error!(%problem, "background work failed and will be tried again");
             }
+            return_memory();
             // With the lock, so that nobody who saw memory full misses this before waiting.
             let _waiting = self.sealed.0.lock();
             self.sealed.1.notify_all();

@@ -254,7 +254,8 @@ impl Inner {
                 dictionary.install(Arc::clone(file));
             }
         }
-        writer.frozen_marks.clear();
+        // With its memory: after a load of a million events that is 36 MB.
+        writer.frozen_marks = HashSet::new();
         self.frozen_size.store(0, Ordering::Relaxed);
         writer.older_logs.retain(|name| !freeze.logs.contains(name));
         self.remove_unnamed(&writer);

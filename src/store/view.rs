@@ -23,6 +23,11 @@ impl LiveSegment {
         LiveSegment { segment: Arc::new(segment), dead: Arc::default() }
     }
 
+    /// Whether the days on which accounts had events are those that the segment tells.
+    pub fn knows_account_days(&self) -> bool {
+        self.dead.is_empty() && self.segment.knows_account_days()
+    }
+
     pub fn as_source(&self) -> MergeSource<'_> {
         MergeSource { segment: &self.segment, dead: &self.dead, from: TimeMs::MIN }
     }

@@ -122,10 +122,47 @@ fn requests_follow_one_another_on_a_connection() {
 #[test]
 fn web_pages_of_elsewhere_are_kept_out() {
     let server = TestServer::start();
-    server.send("POST", "/v1/events", &[("Origin", "https://evil.example")], b"[]").problem(403);
+    let page = [("Origin", "https://shop.example")];
+    server.send("POST", "/v1/query/funnel", &page, b"{}").problem(403);
+    server.send("POST", "/v1/admin/seal", &page, b"").problem(403);
+    let written = server.send("POST", "/v1/events", &page, b"[]");
+    assert_eq!((written.status, written.header("access-control-allow-origin")), (200, Some("*")));
     let mut stream = server.connect();
     write!(stream, "GET /healthz HTTP/1.1\r\nHost: evil.example\r\n\r\n").unwrap();
     Answer::read(&mut stream).problem(403);
+}
+
+#[test]
+fn a_page_of_a_timeline_parts_no_moment() {
+    let server = TestServer::start();
+    let event = |minute: u32, number: u32| json!({"event": "e", "user": "u", "time": format!("2024-03-01T09:0{minute}:00Z"), "properties": {"n": number}});
+    let events: Vec<_> = [(0, 3), (1, 5), (2, 1)]
+        .iter()
+        .flat_map(|(minute, count)| (0..*count).map(move |number| event(*minute, number)))
+        .collect();
+    server.post("/v1/events", &json!(events).to_string());
+    let page = |before: &str| server.get(&format!("/v1/users/u?limit=2{before}")).json()["events"].clone();
+    let first = page("");
+    assert_eq!(first.as_array().unwrap().len(), 6);
+    assert_eq!(page("&before=2024-03-01T09:01:00Z").as_array().unwrap().len(), 3);
+}
+
+/// Whether a query is right depended on whether there were events to hold it against.
+#[test]
+fn a_cohort_that_is_not_stored_is_told_of_an_empty_store_too() {
+    let server = TestServer::start();
+    for events in ["[]", r#"[{"event": "a", "user": "u"}]"#] {
+        server.post("/v1/events", events);
+        for query in [
+            r#"{"series": [{"event": "a"}], "where": {"cohort": "none"}}"#,
+            r#"{"series": [{"event": "other"}], "where": {"all": [{"not": {"cohort": "none"}}]}}"#,
+            r#"{"series": [{"event": {"event": "other", "where": {"cohort": "none"}}}]}"#,
+        ] {
+            let problem = server.post("/v1/query/segmentation", query).problem(400);
+            assert_eq!(problem["code"], "invalid", "{query}");
+            assert!(problem["detail"].as_str().unwrap().contains("no stored cohort \"none\""), "{problem}");
+        }
+    }
 }
 
 #[test]

@@ -71,10 +71,10 @@ impl App {
         let own =
             self.settings.tls_cert.as_ref().map(|_| ("x-forwarded-proto".to_owned(), "https".to_owned()));
         let headers: Vec<(String, String)> = own.into_iter().chain(headers).collect();
-        let query = parts.uri.query().unwrap_or_default().to_owned();
+        let address = parts.uri.path_and_query().map_or("", |address| address.as_str()).to_owned();
         // Whoever may not write however it goes on is told before the body is read.
         let keeper = Arc::clone(&self.doorkeeper);
-        let head = Call::of_head(endpoint, &query, headers.clone());
+        let head = Call::of_head(endpoint, &address, headers.clone());
         let key_is_in_body = match self.admit_by_head(endpoint, &head, parts) {
             Ok(key_is_in_body) => key_is_in_body,
             Err(problem) => return Ok(self.dialect_reply(head.refusal(&problem), Some(problem), parts)),
@@ -89,7 +89,7 @@ impl App {
         let arrivals = Arc::clone(&self.arrivals);
         let answered = self.bridge.write(move |store| {
             let call = received.as_it_came(|body, size_max, grow| {
-                Call::new(endpoint, &query, headers, body, size_max, grow)
+                Call::new(endpoint, &address, headers, body, size_max, grow)
             });
             let call = match call {
                 Ok(call) => call,

@@ -77,6 +77,7 @@ fn in_address(name: &str, about: &str, example: Value) -> Value {
 
 fn answer(endpoint: Endpoint) -> Value {
     match endpoint {
+        Endpoint::PostHogConfigScript => json!({"text/javascript": {"schema": {"type": "string"}}}),
         Endpoint::SnowplowPixel => json!({"image/gif": {"schema": {"type": "string", "format": "binary"}}}),
         Endpoint::MixpanelTrack
         | Endpoint::MixpanelImport
@@ -135,7 +136,7 @@ fn describe(endpoint: Endpoint) -> About {
             "Feature flags, of which there are none",
             json!({"api_key": "phc_key", "distinct_id": "ada"}),
         ),
-        Endpoint::PostHogConfig => {
+        Endpoint::PostHogConfig | Endpoint::PostHogConfigScript => {
             about(posthog, "What PostHog's browser SDK is to do: no more than send", Value::Null)
         }
         Endpoint::Batch => about(

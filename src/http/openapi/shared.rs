@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::schema::*;
+use crate::api::op_words;
 use crate::keys::Scope;
 use crate::limits::*;
 
@@ -59,24 +60,7 @@ fn selecting() -> Vec<(&'static str, Value)> {
     let event = sized_text("The event's name; * for any.", EVENT_NAME_SIZE_MAX);
     let label = text("What results call it.");
     let filters = || list(reference("Filter"), 0, FILTER_VALUE_COUNT_MAX);
-    let ops = [
-        "eq",
-        "ne",
-        "in",
-        "not_in",
-        "lt",
-        "lte",
-        "gt",
-        "gte",
-        "between",
-        "contains",
-        "not_contains",
-        "starts_with",
-        "ends_with",
-        "matches",
-        "is_set",
-        "is_not_set",
-    ];
+    let ops: Vec<&str> = op_words().collect();
     let operand = json!({
         "description": "What the property is compared with: a list for in, not_in and between (its two ends), a \
             string for those that look into texts, and left out for is_set and is_not_set.",
@@ -404,6 +388,7 @@ fn answers() -> Vec<(&'static str, Value)> {
                     ("type", text("A name of the kind of problem.")),
                     ("title", text("The kind of problem.")),
                     ("status", integer("The HTTP status.", 400, 599)),
+                    ("code", text("The kind of problem in one word, for programs.")),
                     ("detail", text("What is wrong here.")),
                     ("path", text("A JSON pointer into the body.")),
                     ("hint", text("What would help.")),

@@ -3,7 +3,6 @@
 use super::answer::{Answer, number, object, string};
 use super::call::Call;
 use super::flat::Flat;
-use super::lenient;
 use super::mixpanel::{additions, values};
 use super::writes::{Draft, Dropped, ListChange, ProfileChange, Reader, account_of, text, time};
 use crate::api::{Json, Problem};
@@ -14,6 +13,16 @@ use crate::model::{ProfileWrite, Value};
 /// Reads events. One that is wrong fails them all: the SDK leaves out those that the answer names and sends the rest.
 pub(super) fn read_events(call: &Call, reader: &mut Reader<'_>) -> Result<Answer, Problem> {
     let now = reader.now;
+    if matches!(call.document, Json::Null)
+        || (call.document.get("api_key").is_some() && call.document.get("events").is_none())
+    {
+        let fields = [
+            ("code", number(400)),
+            ("error", string("Request missing required field")),
+            ("missing_field", string("events")),
+        ];
+        return Ok(Answer::json(400, &object(fields)));
+    }
     reader.each(call.items("events"), "insert_id", read_event);
     let writes = &mut reader.writes;
     if !writes.dropped.is_empty() {
@@ -79,15 +88,7 @@ fn read_identifications(
     reader: &mut Reader<'_>,
     read: impl FnMut(&mut Reader<'_>, &Json) -> Result<(), Fault>,
 ) -> Result<Answer, Problem> {
-    let document = match call.field("identification") {
-        Some(text) => lenient::parse(text.as_bytes())?,
-        None => call.document.get("identification").unwrap_or(&call.document).clone(),
-    };
-    let items = match &document {
-        Json::Array(items) => items.as_slice(),
-        one => std::slice::from_ref(one),
-    };
-    reader.each(items, "", read);
+    reader.each(call.items("identification"), "", read);
     match reader.writes.dropped.first() {
         Some(first) => Err(Problem::invalid(first.reason.clone())),
         None => Ok(Answer::json(200, &object([("code", number(200))]))),

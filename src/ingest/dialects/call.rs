@@ -3,7 +3,7 @@
 use super::answer::{self, Answer, MixpanelForm};
 use super::endpoint::{Dialect, Endpoint};
 use super::recent::RecentIds;
-use super::wire::{Grow, decode_base64, parse_form, unwrap};
+use super::wire::{Grow, decode_base64, parse_form, percent_decode, unwrap};
 use super::writes::{Reader, Writes, text};
 use super::{amplitude, cloudevents, lenient, mixpanel, posthog, segment, snowplow};
 use crate::api::{Json, Problem, ProblemClass, TREE_VALUE_SIZE};
@@ -14,6 +14,8 @@ use crate::model::TimeMs;
 #[derive(Debug)]
 pub struct Call {
     pub endpoint: Endpoint,
+    /// The key in the path; empty if there is none.
+    pub(super) key: String,
     /// The fields of the address and of forms, in order.
     pub(super) fields: Vec<(String, String)>,
     /// Names in lower case.
@@ -38,31 +40,32 @@ pub struct Reading {
 }
 
 impl Call {
-    /// A request of which only the head is read so far.
-    pub fn of_head(endpoint: Endpoint, query: &str, headers: Vec<(String, String)>) -> Call {
-        let (document, is_form) = (Json::Null, query.contains("data="));
-        Call { endpoint, fields: parse_form(query), headers, document, body_size: 0, is_form }
+    /// A request of which only the head is read so far. `address` is path and query; `headers` have names in lower case.
+    pub fn of_head(endpoint: Endpoint, address: &str, headers: Vec<(String, String)>) -> Call {
+        let (path, query) = address.split_once('?').unwrap_or((address, ""));
+        let key = Endpoint::key_in(path).map_or_else(String::new, |key| percent_decode(key, false));
+        let fields = parse_form(query);
+        let is_form = fields.iter().any(|(name, _)| endpoint.data_fields().contains(&name.as_str()));
+        Call { endpoint, key, fields, headers, document: Json::Null, body_size: 0, is_form }
     }
 
     /// Reads the body, or the data in the address; once unwrapped it has at most `size_max` bytes, and `grow` is told how
-    /// many before they are there. `headers` have names in lower case.
+    /// many before they are there. The rest is as of [`Call::of_head`].
     pub fn new(
         endpoint: Endpoint,
-        query: &str,
+        address: &str,
         headers: Vec<(String, String)>,
         body: &[u8],
         size_max: usize,
         grow: Grow<'_>,
     ) -> Result<Call, Box<(Answer, Problem)>> {
-        let mut fields = parse_form(query);
-        let mut call = Call {
-            endpoint,
-            fields: Vec::new(),
-            headers,
-            document: Json::Null,
-            body_size: body.len(),
-            is_form: false,
-        };
+        let mut call = Call { body_size: body.len(), ..Call::of_head(endpoint, address, headers) };
+        let mut fields = std::mem::take(&mut call.fields);
+        call.is_form = false;
+        if endpoint == Endpoint::Ignored {
+            // It is thrown away, whatever it is.
+            return Ok(call);
+        }
         if endpoint == Endpoint::CloudEvents && call.header("ce-specversion").is_some() {
             // Only here may the body be no JSON.
             return match cloudevents::binary_document(&call, body, &mut |count| {
@@ -75,10 +78,10 @@ impl Call {
                 Err(problem) => Err(Box::new((call.refusal(&problem), problem))),
             };
         }
-        let in_address = fields.iter().position(|(name, _)| name == "data");
+        let in_address = fields.iter().position(|(name, _)| endpoint.data_fields().contains(&name.as_str()));
         let in_address = in_address.map(|at| fields.remove(at).1).filter(|_| body.is_empty());
         let payload = in_address.as_deref().map_or(body, str::as_bytes);
-        let unwrapped = unwrap(payload, size_max, grow).and_then(|unwrapped| {
+        let unwrapped = unwrap(payload, endpoint.data_fields(), size_max, grow).and_then(|unwrapped| {
             let size = unwrapped.payload.len();
             let is_empty = unwrapped.payload.trim_ascii().is_empty();
             let mut room = |count| grow(size + tree_size(count));
@@ -95,7 +98,7 @@ impl Call {
                 if endpoint == Endpoint::Batch && call.document.get("events").is_none() {
                     call.endpoint = Endpoint::PostHogCapture;
                 }
-                if endpoint == Endpoint::MixpanelTrack && call.document.get("api_key").is_some() {
+                if endpoint == Endpoint::MixpanelTrack && posthog::is_own(&call.document) {
                     call.endpoint = Endpoint::PostHogCapture;
                 }
                 Ok(call)
@@ -208,6 +211,7 @@ impl Call {
             Endpoint::PostHogCaptureV1 => posthog::read_v1(self, &mut reader),
             Endpoint::PostHogFlags => Ok(posthog::flags()),
             Endpoint::PostHogConfig => Ok(posthog::config()),
+            Endpoint::PostHogConfigScript => Ok(posthog::config_script(self)),
             Endpoint::MixpanelTrack | Endpoint::MixpanelImport => mixpanel::read_events(self, &mut reader),
             Endpoint::MixpanelEngage => mixpanel::read_users(self, &mut reader),
             Endpoint::MixpanelGroups => mixpanel::read_accounts(self, &mut reader),

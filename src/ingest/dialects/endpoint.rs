@@ -19,6 +19,8 @@ pub enum Endpoint {
     PostHogFlags,
     /// What PostHog's browser SDK asks for before it sends.
     PostHogConfig,
+    /// The same, as a script.
+    PostHogConfigScript,
     /// Events of Amplitude or of PostHog: only the body tells.
     Batch,
     MixpanelTrack,
@@ -53,7 +55,7 @@ pub(super) enum Dialect {
 /// The addresses of SDKs, which may also end in a slash; `{key}` stands for one segment.
 ///
 /// `POST /v1/events` is not among them: it is an SDK's only when the headers say that it is a CloudEvent.
-pub const ADDRESSES: [(&str, Endpoint); 43] = [
+pub const ADDRESSES: [(&str, Endpoint); 44] = [
     ("/v1/batch", Endpoint::SegmentBatch),
     ("/v1/b", Endpoint::SegmentBatch),
     ("/v1/import", Endpoint::SegmentBatch),
@@ -82,6 +84,7 @@ pub const ADDRESSES: [(&str, Endpoint); 43] = [
     ("/flags", Endpoint::PostHogFlags),
     ("/decide", Endpoint::PostHogFlags),
     ("/array/{key}/config", Endpoint::PostHogConfig),
+    ("/array/{key}/config.js", Endpoint::PostHogConfigScript),
     ("/s", Endpoint::Ignored),
     ("/batch", Endpoint::Batch),
     ("/track", Endpoint::MixpanelTrack),
@@ -111,10 +114,19 @@ impl Endpoint {
             return is_cloud_event.then_some(Endpoint::CloudEvents);
         }
         let is_at = |address: &str| match address.split_once("{key}") {
-            Some((start, end)) => is_between(path, start, end),
+            Some((start, end)) => between(path, start, end).is_some(),
             None => path == address,
         };
         ADDRESSES.iter().find(|(address, _)| is_at(address)).map(|(_, endpoint)| *endpoint)
+    }
+
+    /// The key that a path of an endpoint has in it, as it stands there.
+    pub(super) fn key_in(path: &str) -> Option<&str> {
+        let path = path.strip_suffix('/').unwrap_or(path);
+        ADDRESSES.iter().find_map(|(address, _)| {
+            let (start, end) = address.split_once("{key}")?;
+            between(path, start, end)
+        })
     }
 
     pub(super) fn dialect(self) -> Dialect {
@@ -127,6 +139,7 @@ impl Endpoint {
             | Endpoint::PostHogCaptureV1
             | Endpoint::PostHogFlags
             | Endpoint::PostHogConfig
+            | Endpoint::PostHogConfigScript
             | Endpoint::Ignored => Dialect::PostHog,
             Endpoint::MixpanelTrack
             | Endpoint::MixpanelImport
@@ -149,8 +162,18 @@ impl Endpoint {
                 | Endpoint::RudderStackSettings
                 | Endpoint::PostHogFlags
                 | Endpoint::PostHogConfig
+                | Endpoint::PostHogConfigScript
                 | Endpoint::Ignored
         )
+    }
+
+    /// The fields of a form, or of the address, that carry what is sent.
+    pub(super) fn data_fields(self) -> &'static [&'static str] {
+        match self {
+            Endpoint::AmplitudeEvents => &["data", "event"],
+            Endpoint::AmplitudeIdentify | Endpoint::AmplitudeGroupIdentify => &["data", "identification"],
+            _ => &["data"],
+        }
     }
 
     /// Whether SDKs may put their key into what they send here, rather than into its head.
@@ -164,6 +187,7 @@ impl Endpoint {
             Endpoint::SegmentSettings
             | Endpoint::RudderStackSettings
             | Endpoint::PostHogConfig
+            | Endpoint::PostHogConfigScript
             | Endpoint::SnowplowPixel => &["GET"],
             Endpoint::PostHogCapture
             | Endpoint::MixpanelTrack
@@ -177,10 +201,10 @@ impl Endpoint {
     }
 }
 
-/// Whether a path is `start`, one segment, and `end`.
-fn is_between(path: &str, start: &str, end: &str) -> bool {
+/// The segment between `start` and `end`, if a path is made of these three.
+fn between<'a>(path: &'a str, start: &str, end: &str) -> Option<&'a str> {
     let segment = path.strip_prefix(start).and_then(|rest| rest.strip_suffix(end));
-    segment.is_some_and(|segment| !segment.is_empty() && !segment.contains('/'))
+    segment.filter(|segment| !segment.is_empty() && !segment.contains('/'))
 }
 
 #[cfg(test)]

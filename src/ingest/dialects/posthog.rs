@@ -36,6 +36,17 @@ pub(super) fn read_v1(call: &Call, reader: &mut Reader<'_>) -> Result<Answer, Pr
     Ok(Answer::json(200, &object([("results", Json::Object(results))])))
 }
 
+/// Whether what came to an address that is Mixpanel's, too, is PostHog's: a key beside the event, or an event with more than
+/// its name and its properties.
+pub(super) fn is_own(document: &Json) -> bool {
+    let first = match document {
+        Json::Array(items) => items.first(),
+        one => Some(one),
+    };
+    let has = |name: &str| first.is_some_and(|event| event.get(name).is_some());
+    ["api_key", "uuid", "timestamp", "distinct_id"].into_iter().any(has)
+}
+
 fn read_items(call: &Call, reader: &mut Reader<'_>) {
     let sent_at = call.document.get("sent_at");
     let sent_at = time("sent_at", sent_at).ok().flatten();
@@ -119,11 +130,18 @@ fn is_envelope(name: &str) -> bool {
 
 /// What an event says of its user, beside the event or in its properties.
 fn profile_change(item: &Json, properties: Option<&Json>) -> ProfileChange {
-    let part = |name: &str| item.get(name).or_else(|| properties?.get(name));
-    let (set, mut unset) = Flat::object(part("$set")).into_profile();
-    let (set_once, _) = Flat::object(part("$set_once")).into_profile();
-    if let Some(Json::Array(names)) = part("$unset") {
-        unset.extend(names.iter().filter_map(|name| text(Some(name)).map(Into::into)));
+    // What stands beside the event holds where both say something.
+    let parts = |name: &str| [properties.and_then(|properties| properties.get(name)), item.get(name)];
+    let both = |name: &str| {
+        let mut flat = Flat::default();
+        parts(name).into_iter().for_each(|part| flat.put_all(part, |_| true));
+        flat.into_profile()
+    };
+    let ((set, mut unset), (set_once, _)) = (both("$set"), both("$set_once"));
+    for part in parts("$unset") {
+        if let Some(Json::Array(names)) = part {
+            unset.extend(names.iter().filter_map(|name| text(Some(name)).map(Into::into)));
+        }
     }
     let write = ProfileWrite { set, set_once, unset, ..ProfileWrite::default() };
     ProfileChange { write, ..ProfileChange::default() }
@@ -150,10 +168,24 @@ pub(super) fn flags() -> Answer {
     Answer::json(200, &body)
 }
 
-/// What the browser's SDK may do: send events, and nothing of its own accord that is not kept here.
+/// The same as a script, as which the browser's SDK asks for it first.
+pub(super) fn config_script(call: &Call) -> Answer {
+    let (key, config) = (string(&call.key), remote_config());
+    let script = format!(
+        "(window._POSTHOG_REMOTE_CONFIG = window._POSTHOG_REMOTE_CONFIG || {{}})[{key}] = {{config: {config}, siteApps: []}};\n"
+    );
+    Answer { status: 200, content_type: "text/javascript; charset=utf-8", body: script.into_bytes() }
+}
+
+/// What the browser's SDK may do.
 pub(super) fn config() -> Answer {
+    Answer::json(200, &remote_config())
+}
+
+/// Send events, and nothing of its own accord that is not kept here.
+fn remote_config() -> Json {
     let off = || Json::Bool(false);
-    let body = object([
+    object([
         ("supportedCompression", Json::Array(vec![string("gzip-js"), string("gzip")])),
         ("hasFeatureFlags", off()),
         ("sessionRecording", off()),
@@ -167,6 +199,5 @@ pub(super) fn config() -> Answer {
         ("siteApps", Json::Array(Vec::new())),
         ("analytics", object([("endpoint", string("/e/"))])),
         ("version", number(1)),
-    ]);
-    Answer::json(200, &body)
+    ])
 }

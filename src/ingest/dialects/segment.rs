@@ -92,6 +92,7 @@ fn read_call(
 pub(super) fn settings(call: &Call) -> Answer {
     let host = call.header("host").unwrap_or("localhost");
     let destination = object([
+        ("apiKey", string(&call.key)),
         ("apiHost", string(format!("{host}/v1"))),
         ("protocol", string(if call.is_from_https() { "https" } else { "http" })),
         ("retryQueue", Json::Bool(true)),

@@ -20,15 +20,21 @@ const WRAPPING_DEPTH_MAX: usize = 5;
 pub(super) struct Unwrapped<'a> {
     /// What is left, to be parsed; nothing of an empty body.
     pub payload: Cow<'a, [u8]>,
-    /// The fields of the forms around it, `data` apart.
+    /// The other fields of the forms around it.
     pub fields: Vec<(String, String)>,
 }
 
 /// Who is told how many bytes a body, and what is made of it, becomes before it does, and may refuse.
 pub type Grow<'a> = &'a mut dyn FnMut(usize) -> Result<(), Problem>;
 
-/// Undoes compression, forms and base64 until JSON is left, of at most `size_max` bytes.
-pub(super) fn unwrap<'b>(body: &'b [u8], size_max: usize, grow: Grow<'_>) -> Result<Unwrapped<'b>, Problem> {
+/// Undoes compression, forms and base64 until JSON is left, of at most `size_max` bytes. In forms it is a field of one of
+/// the names `data`.
+pub(super) fn unwrap<'b>(
+    body: &'b [u8],
+    data: &[&str],
+    size_max: usize,
+    grow: Grow<'_>,
+) -> Result<Unwrapped<'b>, Problem> {
     let mut fields = Vec::new();
     let mut payload = Cow::Borrowed(body);
     for _ in 0..WRAPPING_DEPTH_MAX {
@@ -47,17 +53,17 @@ pub(super) fn unwrap<'b>(body: &'b [u8], size_max: usize, grow: Grow<'_>) -> Res
             Cow::Owned(decode_body(Some("zstd"), &payload, size_max, grow)?.into_owned())
         } else if is_zlib(&payload) {
             Cow::Owned(decode_zlib(&payload, size_max, grow)?)
-        } else if let Some(text) = std::str::from_utf8(&payload).ok().filter(|text| is_form(text)) {
+        } else if let Some(text) = std::str::from_utf8(&payload).ok().filter(|text| is_form(text, data)) {
             if memchr::memchr_iter(b'&', text.as_bytes()).count() >= FORM_FIELD_COUNT_MAX {
                 let detail = format!("the form has more than {FORM_FIELD_COUNT_MAX} fields");
                 return Err(Problem::invalid(detail));
             }
             grow(text.len())?;
-            let mut data = String::new();
+            let mut content = String::new();
             for (name, value) in parse_form(text) {
-                if name == "data" { data = value } else { fields.push((name, value)) }
+                if data.contains(&name.as_str()) { content = value } else { fields.push((name, value)) }
             }
-            Cow::Owned(data.into_bytes())
+            Cow::Owned(content.into_bytes())
         } else {
             grow(payload.len())?;
             Cow::Owned(decode_base64(&payload).ok_or_else(not_understood)?)
@@ -76,8 +82,8 @@ fn is_zlib(bytes: &[u8]) -> bool {
     matches!(bytes, [0x78, flags, ..] if (0x7800 + u16::from(*flags)) % 31 == 0)
 }
 
-fn is_form(text: &str) -> bool {
-    text.starts_with("data=") || text.contains("&data=")
+fn is_form(text: &str, data: &[&str]) -> bool {
+    text.split('&').any(|pair| pair.split_once('=').is_some_and(|(name, _)| data.contains(&name)))
 }
 
 /// Splits `a=1&b=2`, in order. What is no escape, or no UTF-8 once it is undone, stays or becomes U+FFFD.
@@ -135,7 +141,7 @@ mod tests {
     use super::*;
 
     fn unwrap(body: &[u8]) -> Result<Unwrapped<'_>, Problem> {
-        super::unwrap(body, 1 << 20, &mut |_| Ok(()))
+        super::unwrap(body, &["data"], 1 << 20, &mut |_| Ok(()))
     }
 
     fn unwrapped(body: &[u8]) -> String {
@@ -147,7 +153,7 @@ mod tests {
         let bomb = zstd::encode_all(&vec![b' '; (1 << 20) + 1][..], 3).unwrap();
         assert_eq!(unwrap(&bomb).unwrap_err().status(), 413);
         let no_room = |_| Err(Problem::new(crate::api::ProblemClass::Busy, "full"));
-        assert_eq!(super::unwrap(&bomb, 1 << 30, &mut { no_room }).unwrap_err().status(), 429);
+        assert_eq!(super::unwrap(&bomb, &["data"], 1 << 30, &mut { no_room }).unwrap_err().status(), 429);
     }
 
     const EVENT: &str = r#"{"event":"a?>~ü"}"#;

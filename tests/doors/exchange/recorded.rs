@@ -278,7 +278,72 @@ fn pages_of_any_origin_may_send_with_a_key() {
         (answer.status, answer.header("access-control-allow-origin")),
         (200, Some("https://shop.example"))
     );
-    // Without keys the server is for its own machine, and no page of elsewhere may use it.
+    // A page under development sends to its own machine without one.
     let open = TestServer::start();
-    assert_eq!(open.send("POST", "/e/", &[page], body.as_bytes()).status, 403);
+    let answer = open.send("POST", "/e/", &[page], body.as_bytes());
+    assert_eq!((answer.status, answer.header("access-control-allow-origin")), (200, Some(page.1)));
+}
+
+/// As older SDKs send them: JSON in a field of a form, which is not called `data` here.
+#[test]
+fn the_forms_of_amplitudes_first_protocol_are_read() {
+    let server = TestServer::start();
+    let form = [("Content-Type", "application/x-www-form-urlencoded")];
+    let send = |path: &str, body: &str| server.send("POST", path, &form, body.as_bytes()).status;
+    let one = "%7B%22user_id%22%3A%22ada%22%2C%22event_type%22%3A%22e%22%2C%22time%22%3A1717236000000%7D";
+    assert_eq!(send("/httpapi", &format!("api_key=k&event={one}")), 200);
+    assert_eq!(send("/httpapi", &format!("api_key=k&event=%5B{one}%2C{}%5D", one.replace("ada", "bo"))), 200);
+    let set = "%22%24set%22%3A%7B%22plan%22%3A%22free%22%7D";
+    let user = format!("%5B%7B%22user_id%22%3A%22ada%22%2C%22user_properties%22%3A%7B{set}%7D%7D%5D");
+    assert_eq!(send("/identify", &format!("api_key=k&identification={user}")), 200);
+    let group = format!("%5B%7B%22group_value%22%3A%22acme%22%2C%22group_properties%22%3A%7B{set}%7D%7D%5D");
+    assert_eq!(send("/groupidentify", &format!("api_key=k&identification={group}")), 200);
+    assert_eq!(server.get("/v1/users/ada").json()["profile"], json!({"plan": "free"}));
+    assert_eq!(server.get("/v1/accounts/acme").json()["profile"], json!({"plan": "free"}));
+    let count = |user: &str| server.get(&format!("/v1/users/{user}")).json()["event_count"].clone();
+    assert_eq!((count("ada"), count("bo")), (json!(2), json!(1)));
+    let told = server.post("/2/httpapi", r#"{"api_key":"k"}"#);
+    assert_eq!((told.status, &told.json()["missing_field"]), (400, &json!("events")));
+}
+
+#[test]
+fn what_is_thrown_away_is_not_read_first() {
+    let server = TestServer::start();
+    for path in ["/s/", "/record/?ip=1", "/v1/m"] {
+        let answer = server.send("POST", path, &[], b"\x00 no JSON");
+        assert_eq!((answer.status, answer.json()), (200, json!({})), "{path}");
+    }
+}
+
+#[test]
+fn a_profile_is_taken_from_beside_the_event_and_from_within_it() {
+    let server = TestServer::start();
+    let event = r#"{"api_key":"k","batch":[{"event":"e","distinct_id":"ada","$set":{"a":1,"b":1},"$unset":["x"],
+        "properties":{"$set":{"b":2,"c":3,"x":1},"$set_once":{"d":4},"$unset":["y"]}}]}"#;
+    assert_eq!(server.post("/batch/", event).status, 200);
+    assert_eq!(server.get("/v1/users/ada").json()["profile"], json!({"a": 1, "b": 1, "c": 3, "d": 4}));
+}
+
+#[test]
+fn an_event_of_posthogs_is_known_by_what_it_has_at_mixpanels_address() {
+    let server = TestServer::start();
+    let event =
+        r#"[{"event":"e","timestamp":"2024-06-01T10:00:00Z","uuid":"1","properties":{"distinct_id":"u"}}]"#;
+    assert_eq!(server.post("/track/", event).json(), json!({"status": "Ok"}));
+    assert_eq!(server.get("/v1/users/u").json()["first_seen"], json!("2024-06-01T10:00:00Z"));
+}
+
+#[test]
+fn browsers_are_told_how_to_behave() {
+    let server = TestServer::start();
+    let settings = server.get("/v1/projects/my%20key/settings").json();
+    let own = &settings["integrations"]["Segment.io"];
+    assert_eq!((&own["apiKey"], &own["protocol"]), (&json!("my key"), &json!("http")));
+    let config = server.get("/array/phc_1/config").json();
+    let script = server.get("/array/phc_1/config.js");
+    assert_eq!(script.header("content-type"), Some("text/javascript; charset=utf-8"));
+    let (start, rest) = script.text().split_once("{config: ").unwrap();
+    assert!(start.contains("window._POSTHOG_REMOTE_CONFIG") && start.contains(r#"["phc_1"]"#), "{start}");
+    let told: Value = serde_json::from_str(rest.strip_suffix(", siteApps: []};\n").unwrap()).unwrap();
+    assert_eq!(told, config);
 }

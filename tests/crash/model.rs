@@ -47,7 +47,7 @@ impl fmt::Display for Figures {
 }
 
 /// Who did what, the plain way.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Model {
     /// The user of each event that is there, by its mark.
     events: BTreeMap<String, String>,
@@ -98,9 +98,9 @@ impl Model {
         }
     }
 
-    fn after(&self, call: Option<&Call>) -> Model {
+    fn after(&self, call: &Call) -> Model {
         let mut after = self.clone();
-        call.into_iter().for_each(|call| after.apply(call));
+        after.apply(call);
         after
     }
 
@@ -145,7 +145,8 @@ impl Bytes<'_> {
 struct Life<'a> {
     disk: SimDisk,
     store: Option<Store>,
-    model: Model,
+    /// One, but where a change in doubt is none that can be seen yet: two ids without events became one user, or not.
+    models: Vec<Model>,
     /// A change that failed so that nobody knows whether it is on the disk.
     in_doubt: Option<Call>,
     figures: &'a mut Figures,
@@ -157,7 +158,7 @@ impl Life<'_> {
         self.figures.calls += 1;
         match store.call(&call) {
             Ok(()) if call.writes() => {
-                self.model.apply(&call);
+                self.models.iter_mut().for_each(|model| model.apply(&call));
                 // It was written behind, or to another log: what was in doubt would be seen by now.
                 self.in_doubt = None;
             }
@@ -171,21 +172,27 @@ impl Life<'_> {
         }
     }
 
+    /// Finds what there must be in the open store.
+    fn look(&mut self) {
+        let Some(store) = &self.store else { return };
+        let found = store.marks_by_user().expect("nothing that reads fails");
+        let expected: Vec<MarksByUser> = self.models.iter().map(Model::marks_by_user).collect();
+        self.models.retain(|model| model.marks_by_user() == found);
+        self.models.dedup();
+        assert!(!self.models.is_empty(), "there is {found:?}, expected {expected:?}");
+    }
+
     /// Opens the store on its disk. Fails only if an operation does.
     fn open(&mut self) -> bool {
         let opened = open_store(Arc::new(self.disk.clone()));
         match opened {
             Ok(store) => {
-                let found = store.marks_by_user().expect("it was just opened");
-                let expected = [self.model.after(None), self.model.after(self.in_doubt.as_ref())];
-                let Some(survived) = expected.into_iter().find(|model| model.marks_by_user() == found) else {
-                    panic!(
-                        "there is {found:?}, expected {:?}, in doubt {:?}",
-                        self.model.marks_by_user(),
-                        self.in_doubt
-                    );
-                };
-                (self.model, self.in_doubt, self.store) = (survived, None, Some(store));
+                if let Some(call) = self.in_doubt.take() {
+                    let done: Vec<Model> = self.models.iter().map(|model| model.after(&call)).collect();
+                    self.models.extend(done);
+                }
+                self.store = Some(store);
+                self.look();
                 true
             }
             Err(_) => false,
@@ -225,7 +232,7 @@ pub fn live(bytes: &[u8], figures: &mut Figures) {
     figures.lives += 1;
     let mut bytes = Bytes(bytes);
     let mut life =
-        Life { disk: SimDisk::new(), store: None, model: Model::default(), in_doubt: None, figures };
+        Life { disk: SimDisk::new(), store: None, models: vec![Model::default()], in_doubt: None, figures };
     assert!(life.open(), "an empty disk cannot be opened");
     for _ in 0..STEP_COUNT_MAX {
         let Some(step) = bytes.next() else { break };
@@ -274,11 +281,8 @@ pub fn live(bytes: &[u8], figures: &mut Figures) {
                 life.recover(&mut bytes);
             }
         }
-        if let Some(store) = &life.store
-            && !life.disk.fails_reads()
-        {
-            let found = store.marks_by_user().expect("nothing that reads fails");
-            assert_eq!(found, life.model.marks_by_user(), "of an open store");
+        if !life.disk.fails_reads() {
+            life.look();
         }
     }
     life.disk.heal();

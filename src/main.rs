@@ -1,4 +1,5 @@
 //! The `flywheel` program: see `flywheel --help`.
+#![allow(unsafe_code, reason = "the allocator's own functions have no other door")]
 
 use std::process::ExitCode;
 

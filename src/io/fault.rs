@@ -10,6 +10,7 @@
 //! compares the sizes of the files with those that were mapped, and finds that too.
 //!
 //! Faults outside of the mappings noted here go to the handler that was there before.
+#![allow(unsafe_code, reason = "maps files, and answers a signal of the system")]
 #![allow(clippy::disallowed_types, reason = "a mapping keeps its file open to see its size")]
 
 use std::fs::File;

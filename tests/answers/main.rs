@@ -7,5 +7,6 @@ mod agreement;
 mod budget;
 mod conformance;
 mod laws;
+mod merges;
 mod scale;
 mod snapshots;

@@ -10,6 +10,7 @@
 mod dice;
 mod import;
 mod program;
+mod recovery;
 mod writer;
 
 use std::sync::atomic::{AtomicBool, Ordering};

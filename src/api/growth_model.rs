@@ -349,7 +349,10 @@ mod tests {
         assert_eq!(path(r#"{"activate": {"event": "a", "within": "1mo"}}"#), "/activate/within");
         assert_eq!(path(r#"{"accept": {"event": "a"}}"#), "/accept");
         assert_eq!(path(r#"{"subscription": {"event": "a", "mrr": ""}}"#), "/subscription/mrr");
-        assert_eq!(path(r#"{"subscription": {"event": {"evnt": "a"}, "mrr": "m"}}"#), "/subscription/event");
+        assert_eq!(
+            path(r#"{"subscription": {"event": {"evnt": "a"}, "mrr": "m"}}"#),
+            "/subscription/event/evnt"
+        );
         assert_eq!(path(r#"{"feature": {"event": "a"}}"#), "/feature");
         assert_eq!(
             path(r#"{"limit": {"usage": {"event": "a", "per": "total"}, "allowance": {"property": "b"}}}"#),

@@ -18,6 +18,9 @@ use crate::segment::Damage;
 const STRUCTURE: &str = "ids";
 const FILE_KIND: FileKind = FileKind { magic: b"FLYWHIDS", version: 1, structure: STRUCTURE };
 
+/// Ids that are looked for together: as many as memory answers at once, and some more.
+const LOOKUP_GROUP_SIZE: usize = 32;
+
 /// Slots of a file's hash table for each id, in quarters: a load of four fifths keeps probes short.
 const SLOTS_PER_FOUR_IDS: usize = 5;
 
@@ -79,7 +82,20 @@ impl Fresh {
     }
 }
 
+/// An id that is looked for, and what was found.
+struct Wanted<'i> {
+    id: &'i [u8],
+    hash: u64,
+    ordinal: Option<u32>,
+}
+
 impl State {
+    /// An id, looked for among those that are in no file.
+    fn wanted<'i>(&self, id: &'i [u8]) -> Wanted<'i> {
+        let hash = hash_of(id);
+        Wanted { id, hash, ordinal: self.fresh.find(id, hash, &self.deleted) }
+    }
+
     fn find(&self, id: &[u8]) -> Option<u32> {
         let hash = hash_of(id);
         // The newest ordinal of an id is the only one that is not deleted.
@@ -107,18 +123,28 @@ impl Dictionary {
     }
 
     /// The ordinals of ids, new ones given in order. `None` if there are no ordinals left.
-    pub fn resolve<'i>(&self, ids: impl Iterator<Item = &'i str>, out: &mut Vec<u32>) -> Option<()> {
+    pub fn resolve(&self, ids: &[&str]) -> Option<Vec<u32>> {
         let mut state = self.state.write();
-        for id in ids {
-            let ordinal = match state.find(id.as_bytes()) {
-                Some(ordinal) => ordinal,
-                // The last ordinal stays free, so that one more than any ordinal is a u32.
-                None if state.fresh.end() == u32::MAX - 1 => return None,
-                None => state.fresh.insert(id.as_bytes(), hash_of(id.as_bytes())),
-            };
-            out.push(ordinal);
+        let mut ordinals = Vec::with_capacity(ids.len());
+        let mut files = state.files.clone();
+        // Most ids are in the largest file.
+        files.sort_by_key(|file| std::cmp::Reverse(file.count()));
+        for group in ids.chunks(LOOKUP_GROUP_SIZE) {
+            let mut wanted = group.iter().map(|id| state.wanted(id.as_bytes())).collect::<Vec<_>>();
+            for file in &files {
+                file.find_group(&mut wanted, &state.deleted);
+            }
+            for Wanted { id, hash, ordinal } in wanted {
+                // The one before in the group may have been the first of its id.
+                ordinals.push(match ordinal.or_else(|| state.fresh.find(id, hash, &state.deleted)) {
+                    Some(ordinal) => ordinal,
+                    // The last ordinal stays free, so that one more than any ordinal is a u32.
+                    None if state.fresh.end() == u32::MAX - 1 => return None,
+                    None => state.fresh.insert(id, hash),
+                });
+            }
         }
-        Some(())
+        Some(ordinals)
     }
 
     /// The id of an ordinal; `None` if it is deleted or was never given.
@@ -309,25 +335,68 @@ impl IdFile {
     }
 
     fn find(&self, id: &[u8], hash: u64, deleted: &RoaringBitmap) -> Option<u32> {
+        let mut candidates = self.candidates(hash);
+        let is_it = |index: &u32| !deleted.contains(self.first + index) && self.id(*index) == Some(id);
+        candidates.find(is_it).map(|index| self.first + index)
+    }
+
+    /// The ids that may have a hash, by index.
+    fn candidates(&self, hash: u64) -> impl Iterator<Item = u32> {
         let table = &self.bytes[self.table.clone()];
         let slots = Slots::new(self.count, table.len() / 4);
-        let mut slot = slots.start(hash);
-        for _ in 0..slots.count {
-            let entry = u32::from_le_bytes(table[slot * 4..slot * 4 + 4].try_into().expect("four bytes"));
-            if entry == 0 {
-                return None;
-            }
-            if let Some(index) = slots.index(entry, hash)
-                && index < self.count
-                && !deleted.contains(self.first + index)
-                && self.id(index) == Some(id)
-            {
-                return Some(self.first + index);
-            }
-            slot = if slot + 1 == slots.count { 0 } else { slot + 1 };
-        }
-        None
+        let start = slots.start(hash);
+        let around = (start..slots.count).chain(0..start);
+        let entries = around.map(|slot| entry_at(table, slot)).take_while(|entry| *entry != 0);
+        entries.filter_map(move |entry| slots.index(entry, hash)).filter(|index| *index < self.count)
     }
+
+    /// Finds those of the ids that are here and not found yet.
+    ///
+    /// A lookup waits for memory three times: for the table, for where the id lies, and for the id. So all of a group take
+    /// each step before any takes the next, and wait at the same time.
+    fn find_group(&self, wanted: &mut [Wanted<'_>], deleted: &RoaringBitmap) {
+        debug_assert!(wanted.len() <= LOOKUP_GROUP_SIZE);
+        let Ok(ends) = PackedInts::reopen(&self.bytes[self.ends.clone()], self.count as usize) else {
+            return;
+        };
+        let (table, text) = (&self.bytes[self.table.clone()], &self.bytes[self.text.clone()]);
+        let slots = Slots::new(self.count, table.len() / 4);
+        let mut first_entries = [0; LOOKUP_GROUP_SIZE];
+        for (entry, wanted) in first_entries.iter_mut().zip(&*wanted) {
+            *entry = entry_at(table, slots.start(wanted.hash));
+        }
+        let mut spans = [(0, 0); LOOKUP_GROUP_SIZE];
+        let mut found = [None; LOOKUP_GROUP_SIZE];
+        for (at, wanted) in wanted.iter().enumerate().filter(|(_, wanted)| wanted.ordinal.is_none()) {
+            if first_entries[at] != 0
+                && let Some(index) = self.candidates(wanted.hash).next()
+            {
+                let start = index.checked_sub(1).map_or(0, |before| ends.get(before as usize));
+                spans[at] = (start as usize, ends.get(index as usize) as usize);
+                found[at] = Some(index);
+            }
+        }
+        let mut first_bytes = [0; LOOKUP_GROUP_SIZE];
+        for (byte, (start, _)) in first_bytes.iter_mut().zip(&spans) {
+            *byte = text.get(*start).copied().unwrap_or(0);
+        }
+        for (at, wanted) in wanted.iter_mut().enumerate() {
+            let Some(index) = found[at] else { continue };
+            let (start, end) = spans[at];
+            let is_it = wanted.id.first() == Some(&first_bytes[at])
+                && text.get(start..end) == Some(wanted.id)
+                && !deleted.contains(self.first + index);
+            wanted.ordinal = match is_it {
+                true => Some(self.first + index),
+                // Another one with some bits of the hash in common, or a deleted one: rare enough to begin again.
+                false => self.find(wanted.id, wanted.hash, deleted),
+            };
+        }
+    }
+}
+
+fn entry_at(table: &[u8], slot: usize) -> u32 {
+    u32::from_le_bytes(table[slot * 4..slot * 4 + 4].try_into().expect("four bytes"))
 }
 
 /// An open-addressing table whose entries hold one more than an index, and bits of the hash in what is left of 32.
@@ -418,9 +487,7 @@ mod tests {
     use super::*;
 
     fn resolve(dictionary: &Dictionary, ids: &[&str]) -> Vec<u32> {
-        let mut ordinals = Vec::new();
-        dictionary.resolve(ids.iter().copied(), &mut ordinals).unwrap();
-        ordinals
+        dictionary.resolve(ids).unwrap()
     }
 
     fn checkpoint(dictionary: &Dictionary, purge: bool) {

@@ -97,9 +97,7 @@ fn out_of_ordinals() -> Problem {
 }
 
 fn resolve(dictionary: &Dictionary, ids: &[&str]) -> Result<Vec<u32>, Problem> {
-    let mut ordinals = Vec::with_capacity(ids.len());
-    dictionary.resolve(ids.iter().copied(), &mut ordinals).ok_or_else(out_of_ordinals)?;
-    Ok(ordinals)
+    dictionary.resolve(ids).ok_or_else(out_of_ordinals)
 }
 
 /// Ids of a batch that are known by their place, as a power of two: a few thousand stay in the cache.

@@ -46,19 +46,29 @@ fn union_find(pairs: &[(usize, usize)]) -> Vec<usize> {
 
 /// The same of a store: for each id the least that is the same user.
 fn sets_of(store: &Store) -> Vec<usize> {
-    let users: Vec<_> = (0..ID_COUNT).map(|id| store.identity(&name(id)).map(|identity| identity.user)).collect();
+    let users: Vec<_> =
+        (0..ID_COUNT).map(|id| store.identity(&name(id)).map(|identity| identity.user)).collect();
     (0..ID_COUNT).map(|id| users.iter().position(|user| *user == users[id]).unwrap()).collect()
 }
 
 fn user_count(store: &Store) -> Cell {
     let body = r#"{"kind": "segmentation", "interval": "total", "from": "2023-01-01", "to": "2025-01-01", "as_of": "2026-01-01",
         "series": [{"event": "*", "measure": "users"}]}"#;
-    store.query(&Json::parse(body.as_bytes()).unwrap()).unwrap().table.column("value").unwrap().next().unwrap().clone()
+    store
+        .query(&Json::parse(body.as_bytes()).unwrap())
+        .unwrap()
+        .table
+        .column("value")
+        .unwrap()
+        .next()
+        .unwrap()
+        .clone()
 }
 
 #[test]
 fn merges_are_those_of_union_find_in_any_order() {
-    let setting = |name: &str, unset| std::env::var(name).map_or(unset, |text| text.parse().expect("a number"));
+    let setting =
+        |name: &str, unset| std::env::var(name).map_or(unset, |text| text.parse().expect("a number"));
     let (case_count, seed) = (setting("FLYWHEEL_MERGES", 40), setting("FLYWHEEL_SEED", 1));
     let mut dice = Dice::new(seed);
     for case in 0..case_count {
@@ -72,7 +82,9 @@ fn merges_are_those_of_union_find_in_any_order() {
             let (early, late) = (events(0..ID_COUNT / 2), events(ID_COUNT / 2..ID_COUNT));
             store.ingest(early).unwrap();
             for part in pairs.chunks(1 + dice.below(6)) {
-                store.merge_identities(part.iter().map(|(from, into)| merge(*from, *into)).collect()).unwrap();
+                store
+                    .merge_identities(part.iter().map(|(from, into)| merge(*from, *into)).collect())
+                    .unwrap();
                 match dice.below(8) {
                     0 => store.seal().unwrap(),
                     1 => store.compact().unwrap(),

@@ -108,6 +108,7 @@ fn no_damage_to_a_store_that_was_killed_is_silent() {
     println!("damage to a store that was killed: {figures}");
 }
 
+#[allow(clippy::disallowed_methods, reason = "the seeds are in the source tree")]
 /// The seeds of the fuzzer's target `store`, and lives made up by chance.
 #[test]
 fn any_life_with_any_crashes_is_that_of_the_model() {

@@ -47,7 +47,7 @@ impl fmt::Display for Figures {
 }
 
 /// Who did what, the plain way.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Model {
     /// The user of each event that is there, by its mark.
     events: BTreeMap<String, String>,
@@ -145,8 +145,7 @@ impl Bytes<'_> {
 struct Life<'a> {
     disk: SimDisk,
     store: Option<Store>,
-    /// What it may have, all the same as far as its events tell. Of an id without events nobody sees whether the merge that
-    /// was in doubt took place, until it has some.
+    /// One, but where a change in doubt is none that can be seen yet: two ids without events became one user, or not.
     models: Vec<Model>,
     /// A change that failed so that nobody knows whether it is on the disk.
     in_doubt: Option<Call>,
@@ -173,31 +172,31 @@ impl Life<'_> {
         }
     }
 
+    /// Finds what there must be in the open store.
+    fn look(&mut self) {
+        let Some(store) = &self.store else { return };
+        let found = store.marks_by_user().expect("nothing that reads fails");
+        let expected: Vec<MarksByUser> = self.models.iter().map(Model::marks_by_user).collect();
+        self.models.retain(|model| model.marks_by_user() == found);
+        self.models.dedup();
+        assert!(!self.models.is_empty(), "there is {found:?}, expected {expected:?}");
+    }
+
     /// Opens the store on its disk. Fails only if an operation does.
     fn open(&mut self) -> bool {
         let opened = open_store(Arc::new(self.disk.clone()));
         match opened {
             Ok(store) => {
-                let found = store.marks_by_user().expect("it was just opened");
-                let in_doubt = self.in_doubt.take();
-                if let Some(call) = &in_doubt {
-                    let after: Vec<Model> = self.models.iter().map(|model| model.after(call)).collect();
-                    self.models.extend(after);
+                if let Some(call) = self.in_doubt.take() {
+                    let done: Vec<Model> = self.models.iter().map(|model| model.after(&call)).collect();
+                    self.models.extend(done);
                 }
-                self.must_be_of_a_model(&found, &format!("just opened, with {in_doubt:?} in doubt"));
                 self.store = Some(store);
+                self.look();
                 true
             }
             Err(_) => false,
         }
-    }
-
-    /// Leaves the models that have what was found. Panics if none has.
-    fn must_be_of_a_model(&mut self, found: &MarksByUser, when: &str) {
-        let expected: Vec<MarksByUser> = self.models.iter().map(Model::marks_by_user).collect();
-        self.models.retain(|model| model.marks_by_user() == *found);
-        self.models.dedup();
-        assert!(!self.models.is_empty(), "{when}: there is {found:?}, expected one of {expected:?}");
     }
 
     /// Ends the process where it is, and chooses what is left of the disk.
@@ -282,11 +281,8 @@ pub fn live(bytes: &[u8], figures: &mut Figures) {
                 life.recover(&mut bytes);
             }
         }
-        if let Some(store) = &life.store
-            && !life.disk.fails_reads()
-        {
-            let found = store.marks_by_user().expect("nothing that reads fails");
-            life.must_be_of_a_model(&found, "of an open store");
+        if !life.disk.fails_reads() {
+            life.look();
         }
     }
     life.disk.heal();

@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 
+use flywheeldb::limits::JSON_VALUE_COUNT_MAX;
 use flywheeldb::settings::Settings;
 use serde_json::json;
 
@@ -212,28 +213,14 @@ fn what_is_made_of_a_body_takes_its_memory_from_that_of_bodies() {
     let times = |text: &[u8], count: usize| {
         [b"[", &text.repeat(count)[..], text.strip_suffix(b",").unwrap(), b"]"].concat()
     };
-    let many = |text: &[u8]| gzip(&mut &times(text, (16 << 20) / text.len())[..]);
-    let bombs = [many(b"1,"), many(b"[],"), many(b"{},"), many(b"\"\",")];
-    let fields: Vec<String> = (0..50_000).map(|name| format!("\"{name}\":null")).collect();
+    let many = |text: &[u8]| gzip(&mut &times(text, JSON_VALUE_COUNT_MAX)[..]);
+    let bombs = [many(b"1,"), many(b"{},")];
+    let fields: Vec<String> = (0..20_000).map(|name| format!("\"{name}\":null")).collect();
     let fields = format!("{{{}}}", fields.join(","));
-    let forms = gzip(&mut "a=1&".repeat(4 << 20).replacen("a", "data", 1).as_bytes());
+    let forms = gzip(&mut format!("data=1{}", "&a=1".repeat(1 << 20)).as_bytes());
     let headers = [("Content-Type", "application/json"), ("Content-Encoding", "gzip")];
-    let targets = [
-        "/v1/batch",
-        "/v1/track",
-        "/capture",
-        "/i/v1/e",
-        "/batch",
-        "/track",
-        "/import",
-        "/engage",
-        "/2/httpapi",
-        "/identify",
-        "/com.snowplowanalytics.snowplow/tp2",
-        "/v1/cloudevents",
-        "/flags",
-        "/v1/query/funnel",
-    ];
+    // One of each dialect.
+    let targets = ["/v1/batch", "/capture", "/engage", "/2/httpapi", "/v1/cloudevents", "/v1/query/funnel"];
     for target in targets {
         for bomb in &bombs {
             let answer = server.send("POST", target, &headers, bomb);

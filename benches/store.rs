@@ -31,6 +31,9 @@ fn batches() -> Vec<EventBatch> {
     batches
 }
 
+/// How a store takes a batch.
+type Take = fn(&Store, EventBatch) -> Result<Receipt, Problem>;
+
 /// A store without background work, so that nothing else runs while it is measured.
 fn open(directory: &tempfile::TempDir) -> Store {
     Store::open_with(directory.path(), StoreOptions { background: false, ..StoreOptions::default() })
@@ -48,7 +51,7 @@ fn benchmarks(criterion: &mut Criterion) {
 
     let mut group = criterion.benchmark_group("ingest");
     group.throughput(Throughput::Elements(event_count as u64)).sample_size(10);
-    let ways: [(&str, fn(&Store, EventBatch) -> Result<Receipt, Problem>); 2] = [
+    let ways: [(&str, Take); 2] = [
         ("logged batches of 20,000, then seal", Store::ingest),
         ("a load in batches of 20,000, then seal", Store::load),
     ];

@@ -1,4 +1,4 @@
-//! Ingest, open, funnel and retention, on the demo's history of a quarter of a million events (seed 1).
+//! The ways in, compaction, open, and a question for each kernel of the queries, on the demo's history of a quarter of a million events (seed 1).
 //!
 //! Ingest is measured without the disk's sync, on a directory in memory where there is one (`/dev/shm`), so that it
 //! tells of our own work; the others read what a sealed and compacted store has mapped.
@@ -8,10 +8,10 @@ use std::path::PathBuf;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use flywheeldb::Store;
-use flywheeldb::api::Json;
+use flywheeldb::api::{Json, Problem};
 use flywheeldb::demo::{DemoPlan, generate};
 use flywheeldb::model::EventBatch;
-use flywheeldb::store::StoreOptions;
+use flywheeldb::store::{Receipt, StoreOptions};
 
 const PLAN: DemoPlan = DemoPlan { seed: 1, events: 250_000 };
 
@@ -31,6 +31,9 @@ fn batches() -> Vec<EventBatch> {
     batches
 }
 
+/// How a store takes a batch.
+type Take = fn(&Store, EventBatch) -> Result<Receipt, Problem>;
+
 /// A store without background work, so that nothing else runs while it is measured.
 fn open(directory: &tempfile::TempDir) -> Store {
     Store::open_with(directory.path(), StoreOptions { background: false, ..StoreOptions::default() })
@@ -48,15 +51,39 @@ fn benchmarks(criterion: &mut Criterion) {
 
     let mut group = criterion.benchmark_group("ingest");
     group.throughput(Throughput::Elements(event_count as u64)).sample_size(10);
-    group.bench_function("batches of 20,000, then seal", |bencher| {
+    let ways: [(&str, Take); 2] = [
+        ("logged batches of 20,000, then seal", Store::ingest),
+        ("a load in batches of 20,000, then seal", Store::load),
+    ];
+    for (name, take) in ways {
+        group.bench_function(name, |bencher| {
+            bencher.iter_batched(
+                || (directory(), batches.clone()),
+                |(directory, batches)| {
+                    let store = open(&directory);
+                    for batch in batches {
+                        take(&store, batch).expect("there is room");
+                    }
+                    store.seal().expect("there is room");
+                    directory
+                },
+                BatchSize::PerIteration,
+            );
+        });
+    }
+    group.bench_function("compaction of a segment for each batch", |bencher| {
         bencher.iter_batched(
-            || (directory(), batches.clone()),
-            |(directory, batches)| {
+            || {
+                let directory = directory();
                 let store = open(&directory);
-                for batch in batches {
-                    store.ingest(batch).expect("there is room");
+                for batch in batches.clone() {
+                    store.load(batch).expect("there is room");
+                    store.seal().expect("there is room");
                 }
-                store.seal().expect("there is room");
+                (store, directory)
+            },
+            |(store, directory)| {
+                store.compact().expect("there is room");
                 directory
             },
             BatchSize::PerIteration,
@@ -97,6 +124,37 @@ fn benchmarks(criterion: &mut Criterion) {
         (
             "daily users over a trailing month",
             r#""kind": "segmentation", "series": [{"event": "*", "measure": "users"}], "interval": "day", "rolling": "30d""#,
+        ),
+        (
+            "daily accounts over a trailing month",
+            r#""kind": "segmentation", "series": [{"event": "*", "measure": "users"}], "interval": "day", "rolling": "30d",
+               "entity": "account""#,
+        ),
+        (
+            "events by day and plan",
+            r#""kind": "segmentation", "series": [{"event": "*"}], "interval": "day",
+               "breakdown": {"property": "plan", "on": "user"}"#,
+        ),
+        (
+            "events per user by month",
+            r#""kind": "segmentation", "series": [{"event": "*", "measure": "per_user"}], "interval": "month""#,
+        ),
+        (
+            "funnel of 3 steps of accounts",
+            r#""kind": "funnel", "steps": ["signup", "project_created", "invite_sent"], "window": "14d", "entity": "account""#,
+        ),
+        (
+            "funnel of 4 steps in any order, one left out",
+            r#""kind": "funnel", "steps": ["signup", "project_created", "invite_sent", "report_viewed"], "window": "14d",
+               "order": "any", "exclude": [{"event": "plan_upgraded"}]"#,
+        ),
+        ("lifecycle by week", r#""kind": "lifecycle", "interval": "week""#),
+        ("stickiness by week", r#""kind": "stickiness", "period": "week""#),
+        ("paths of 5 moves", r#""kind": "paths", "start": "signup", "steps": 5"#),
+        (
+            "users of a cohort of two conditions",
+            r#""kind": "segmentation", "series": [{"event": "*", "measure": "users"}], "interval": "total",
+               "where": {"cohort": {"all": [{"did": "project_created", "at_least": 3}, {"not": {"did": "plan_upgraded"}}]}}"#,
         ),
     ];
     for (name, question) in questions {

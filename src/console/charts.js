@@ -7,6 +7,8 @@ const MARGIN = { top: 14, right: 16, bottom: 28, left: 52 };
 
 // The names of the colours are those of the style sheet, so that light and dark have their own.
 export const color = (index) => `var(--c${(index % 10) + 1})`;
+// Which ink can be read on a cell of so much color, in percent. Where the page is dark, it turns earlier.
+export const tone = (heat) => (heat > 80 ? "strong" : heat > 65 ? "firm" : "");
 
 // Draws now and whenever the width changes.
 function responsive(element, draw) {

@@ -2,7 +2,7 @@
 // growth model, unless the query says so itself.
 
 import { addButton, breakdownPart, clean, entityPart, field, numberInput, section, select, selectorEvents, selectorPart, textInput, toggle, wherePart } from "./build.js";
-import { color, legend, lines, spark, stacks } from "./charts.js";
+import { color, legend, lines, spark, stacks, tone } from "./charts.js";
 import { h } from "./dom.js";
 import * as format from "./format.js";
 import { likely } from "./schema.js";
@@ -303,6 +303,6 @@ function drawTransitions(element, result, { q, pick }) {
         const row = rows.find((each) => each.from_state === source && each.to_state === target);
         if (!row) return h("td");
         const heat = Math.round(Math.sqrt(row.users / most) * 85);
-        return h("td.heat", { style: { "--heat": `${heat}%` }, class: heat > 55 ? "strong" : "" }, h("button", { type: "button", onclick: () => pick({ time: row.time, from_state: source, to_state: target, ...splitOf(row) }, `${source} → ${target}`, row.users) }, format.compact(row.users)));
+        return h("td.heat", { style: { "--heat": `${heat}%` }, class: tone(heat) }, h("button", { type: "button", onclick: () => pick({ time: row.time, from_state: source, to_state: target, ...splitOf(row) }, `${source} → ${target}`, row.users) }, format.compact(row.users)));
       })))))), h("details", {}, h("summary", {}, "As a table"), resultTable(result, { names: splitNames(q), interval: q.interval })));
 }

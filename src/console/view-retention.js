@@ -1,7 +1,7 @@
 // Who comes back: the query `retention`.
 
 import { breakdownPart, clean, entityPart, field, numberInput, section, select, selectorEvents, selectorPart, wherePart } from "./build.js";
-import { color, legend, lines } from "./charts.js";
+import { color, legend, lines, tone } from "./charts.js";
 import { h } from "./dom.js";
 import * as format from "./format.js";
 import { likely } from "./schema.js";
@@ -59,7 +59,7 @@ function drawTriangle(element, result, { q, pick }) {
     const most = Math.max(...mean.slice(1).filter((rate) => rate !== null), ...[...group.cohorts.values()].flat().filter((row) => row.period > 0 && row.rate !== null).map((row) => row.rate), 0.0001);
     const tint = (rate, period) => (period === 0 ? 100 : Math.round((rate / most) * 88));
     const head = h("tr", {}, h("th", { scope: "col" }, "Cohort"), h("th.number", { scope: "col" }, counts(q) ? (q.entity === "account" ? "Accounts" : "Users") : "Size"), Array.from({ length: periods + 1 }, (_, period) => h("th", { scope: "col" }, period)));
-    const meanRow = h("tr.mean", {}, h("th", { scope: "row" }, "Mean"), h("td"), mean.map((rate, period) => h("td.heat", { style: { "--heat": `${rate === null ? 0 : tint(rate, period)}%` }, class: rate !== null && tint(rate, period) > 62 ? "strong" : "" }, rate === null ? "" : cellText(q, rate))));
+    const meanRow = h("tr.mean", {}, h("th", { scope: "row" }, "Mean"), h("td"), mean.map((rate, period) => h("td.heat", { style: { "--heat": `${rate === null ? 0 : tint(rate, period)}%` }, class: rate === null ? "" : tone(tint(rate, period)) }, rate === null ? "" : cellText(q, rate))));
     const body = [...group.cohorts].map(([cohort, rows]) => h("tr", {},
       h("th", { scope: "row" }, format.bucket(cohort, unit)), h("td.number", {}, format.number(rows[0].size)),
       Array.from({ length: periods + 1 }, (_, period) => rows.find((row) => row.period === period)).map((row) => {
@@ -69,7 +69,7 @@ function drawTriangle(element, result, { q, pick }) {
         const heat = tint(row.rate, row.period);
         const text = cellText(q, row.rate);
         const said = `${format.bucket(cohort, unit)}, ${unit} ${row.period}: ${format.number(row.users ?? row.value)} of ${format.number(row.size)}${row.complete ? "" : ", not over yet"}`;
-        return h("td.heat", { style: { "--heat": `${heat}%` }, class: `${heat > 62 ? "strong" : ""} ${row.complete ? "" : "open"}` },
+        return h("td.heat", { style: { "--heat": `${heat}%` }, class: `${tone(heat)} ${row.complete ? "" : "open"}` },
           counts(q) ? h("button", { type: "button", title: said, "aria-label": said, onclick: () => pick(cellOf(row), said, row.users) }, text) : h("span", { title: said }, text));
       })));
     element.append(group.name ? h("h3.split-name", {}, group.name) : "", h("div.table-box", {}, h("table.triangle", {}, h("thead", {}, head), h("tbody", {}, meanRow, body))));

@@ -14,7 +14,7 @@ const NOTE_SIZE: usize = 200;
 fn batch(number: usize) -> String {
     let event = |index: usize| {
         let time = 1_700_000_000_000_usize + number * 1_000 + index;
-        let note = format!("{number}-{index} ").repeat(NOTE_SIZE / 8);
+        let note = format!("{number}-{index} ").repeat(NOTE_SIZE / 4);
         format!(
             r#"{{"event":"e{}","user":"u{}","id":"{number}-{index}","time":{time},"properties":{{"note":"{}"}}}}"#,
             index % 7,

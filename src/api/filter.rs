@@ -248,6 +248,16 @@ impl Filter {
         }
     }
 
+    /// Whether it asks for members of a cohort, who may be others as of another moment.
+    pub fn has_cohort(&self) -> bool {
+        match self {
+            Filter::All(list) | Filter::Any(list) => list.iter().any(Filter::has_cohort),
+            Filter::Not(filter) => filter.has_cohort(),
+            Filter::Cohort(_) => true,
+            Filter::Property { .. } => false,
+        }
+    }
+
     fn is_on(&self, entity: Entity) -> bool {
         match self {
             Filter::All(list) | Filter::Any(list) => list.iter().all(|filter| filter.is_on(entity)),

@@ -50,6 +50,11 @@ impl EventName {
 }
 
 impl Selector {
+    /// Whether which events it means depends on who is in a cohort.
+    pub fn has_cohort(&self) -> bool {
+        self.any_of.iter().filter_map(|part| part.filter.as_ref()).any(Filter::has_cohort)
+    }
+
     /// Any event at all.
     pub fn any() -> Selector {
         Selector {

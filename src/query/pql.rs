@@ -61,7 +61,7 @@ impl Pql {
         let first = scan.first_event()?.unwrap_or(scope.as_of);
         let calendar = Calendar::new(Interval::Day, &scope.zone, scope.week_start, first..scope.as_of + 1)?;
         let days = match query.tells_qualified_at {
-            true => Some(Days::bind(&query.signals, calendar.clone(), scan, scope, binder)?),
+            true => Some(Days::bind(&query.signals, calendar.clone(), &model, filter, binder)?),
             false => None,
         };
         Ok(Pql {

@@ -10,7 +10,7 @@ use super::cohort::CohortPlan;
 use super::pql_score::{KnownScores, Raw, Scorer};
 use super::pql_signal::{Loaded, Signal, is_lasting};
 use super::{Binder, Calendar, Scan, Selection, Task, TaskSet, key_time, key_user};
-use crate::api::{CohortExpr, PqlSignal, Problem, Scope, Selector, SignalSource};
+use crate::api::{CohortExpr, Filter, GrowthModel, PqlSignal, Problem, Scope, Selector, SignalSource};
 use crate::limits::PQL_DAY_COUNT_MAX;
 use crate::model::TimeMs;
 
@@ -19,27 +19,31 @@ use crate::model::TimeMs;
 pub(super) struct Days {
     calendar: Calendar,
     as_of: TimeMs,
-    /// By signal.
+    /// By signal, of those that have to be judged day by day.
     behaviours: Vec<Option<DailyBehaviour>>,
     every_event: Selection,
 }
 
-/// Who shows a behaviour, day by day.
+/// Who shows a behaviour, or what a signal is, day by day.
 #[derive(Debug)]
 enum DailyBehaviour {
     /// Those who did it so often, from then on.
     Lasting { selection: Selection, at_least: u64 },
     /// A cohort of its own for each day, and what is seen by the end of it.
     Daily(Vec<(CohortPlan, Range<TimeMs>)>),
+    /// A signal of its own for each day: who is in the cohorts that its events ask for is judged by the end of it.
+    Signals(Vec<(Signal, Range<TimeMs>)>),
 }
 
 /// What a task has of it.
 #[derive(Debug)]
-pub(super) enum LoadedDays {
+pub(super) enum LoadedDays<'d> {
     /// By user: the first day, beyond all days if there is none.
     Since(Vec<usize>),
     /// By day.
     Members(Vec<TaskSet>),
+    /// By day.
+    Signals(Vec<(&'d Signal, Loaded)>),
 }
 
 impl Days {
@@ -47,10 +51,11 @@ impl Days {
     pub fn bind(
         signals: &[PqlSignal],
         calendar: Calendar,
-        scan: &Scan<'_>,
-        scope: &Scope,
+        model: &GrowthModel,
+        filter: Option<&Filter>,
         binder: &mut Binder<'_>,
     ) -> Result<Days, Problem> {
+        let (scan, scope) = (binder.scan(), binder.scope());
         let mut days = Days {
             calendar,
             as_of: scope.as_of,
@@ -66,7 +71,14 @@ impl Days {
                     let selection = binder.selection(selector, None)?;
                     Some(DailyBehaviour::Lasting { selection, at_least: *at_least })
                 }
-                SignalSource::Behaviour(cohort) => Some(days.daily(index, cohort, scan, scope)?),
+                SignalSource::Behaviour(cohort) => {
+                    let plans = days.of_each_day(index, scan, scope, |binder| binder.cohort(cohort))?;
+                    Some(DailyBehaviour::Daily(plans))
+                }
+                _ if Signal::depends_on_moment(signal, model, filter) => {
+                    let bind = |binder: &mut Binder<'_>| Signal::bind(index, signal, model, filter, binder);
+                    Some(DailyBehaviour::Signals(days.of_each_day(index, scan, scope, bind)?))
+                }
                 _ => None,
             };
             days.behaviours.push(behaviour);
@@ -74,20 +86,20 @@ impl Days {
         Ok(days)
     }
 
-    /// Binds a cohort as of the end of each day.
-    fn daily(
+    /// Binds something as of the end of each day, together with what is seen by then.
+    fn of_each_day<T>(
         &self,
         index: usize,
-        cohort: &CohortExpr,
         scan: &Scan<'_>,
         scope: &Scope,
-    ) -> Result<DailyBehaviour, Problem> {
+        bind: impl Fn(&mut Binder<'_>) -> Result<T, Problem>,
+    ) -> Result<Vec<(T, Range<TimeMs>)>, Problem> {
         let count = self.calendar.bucket_count();
         if count > PQL_DAY_COUNT_MAX {
             let detail =
-                format!("the behaviour would be judged on {count} days; at most {PQL_DAY_COUNT_MAX} are");
-            return Err(Problem::invalid(detail).at(format!("/signals/{index}/behaviour")).hint(
-                "leave out \"qualified_at\", or use a behaviour that lasts: {\"did\": …} without a range",
+                format!("the signal would be judged on {count} days; at most {PQL_DAY_COUNT_MAX} are");
+            return Err(Problem::invalid(detail).at(format!("/signals/{index}")).hint(
+                "leave out \"qualified_at\", or use a signal that lasts: a behaviour {\"did\": …} without a range and without cohorts",
             ));
         }
         let mut plans = Vec::with_capacity(count);
@@ -95,10 +107,9 @@ impl Days {
             scan.meter().check()?;
             let scope = Scope { as_of: self.moment(day), ..scope.clone() };
             let scan = scan.seeing(scope.history());
-            let plan = Binder::new(&scan, &scope).cohort(cohort)?;
-            plans.push((plan, scope.history()));
+            plans.push((bind(&mut Binder::new(&scan, &scope))?, scope.history()));
         }
-        Ok(DailyBehaviour::Daily(plans))
+        Ok(plans)
     }
 
     /// The last moment of a day that is seen.
@@ -115,30 +126,44 @@ impl Days {
         self.calendar.bucket_count() - 1
     }
 
-    /// What behaviours were on each day, by signal.
-    pub fn load(&self, task: &Task<'_>) -> Result<Vec<Option<LoadedDays>>, Problem> {
-        let load = |behaviour: &DailyBehaviour| -> Result<LoadedDays, Problem> {
-            match behaviour {
-                DailyBehaviour::Lasting { selection, at_least } => {
-                    let mut since = vec![usize::MAX; super::TASK_USER_COUNT as usize];
-                    let rows = task.rows(selection, task.scan().history(), false)?;
-                    for run in rows.keys.chunk_by(|a, b| key_user(*a) == key_user(*b)) {
-                        if let Some(key) = run.get((*at_least - 1) as usize) {
-                            since[usize::from(key_user(*key))] = self.day_of(key_time(*key));
-                        }
+    /// What signals were on each day, of those that have to be judged so.
+    pub fn load(&self, task: &Task<'_>) -> Result<Vec<Option<LoadedDays<'_>>>, Problem> {
+        let behaviours = self.behaviours.iter();
+        behaviours.map(|behaviour| behaviour.as_ref().map(|it| self.load_one(it, task)).transpose()).collect()
+    }
+
+    fn load_one<'d>(
+        &self,
+        behaviour: &'d DailyBehaviour,
+        task: &Task<'_>,
+    ) -> Result<LoadedDays<'d>, Problem> {
+        match behaviour {
+            DailyBehaviour::Lasting { selection, at_least } => {
+                let mut since = vec![usize::MAX; super::TASK_USER_COUNT as usize];
+                let rows = task.rows(selection, task.scan().history(), false)?;
+                for run in rows.keys.chunk_by(|a, b| key_user(*a) == key_user(*b)) {
+                    if let Some(key) = run.get((*at_least - 1) as usize) {
+                        since[usize::from(key_user(*key))] = self.day_of(key_time(*key));
                     }
-                    Ok(LoadedDays::Since(since))
                 }
-                DailyBehaviour::Daily(plans) => {
-                    let of_day = |(plan, history): &(CohortPlan, Range<TimeMs>)| {
-                        let scan = task.scan().seeing(history.clone());
-                        plan.members(&task.on(&scan))
-                    };
-                    Ok(LoadedDays::Members(plans.iter().map(of_day).collect::<Result<_, _>>()?))
-                }
+                Ok(LoadedDays::Since(since))
             }
-        };
-        self.behaviours.iter().map(|behaviour| behaviour.as_ref().map(load).transpose()).collect()
+            DailyBehaviour::Daily(plans) => {
+                let of_day = |(plan, history): &(CohortPlan, Range<TimeMs>)| {
+                    let scan = task.scan().seeing(history.clone());
+                    plan.members(&task.on(&scan))
+                };
+                Ok(LoadedDays::Members(plans.iter().map(of_day).collect::<Result<_, _>>()?))
+            }
+            DailyBehaviour::Signals(signals) => {
+                let mut days = Vec::with_capacity(signals.len());
+                for (signal, history) in signals {
+                    let scan = task.scan().seeing(history.clone());
+                    days.push((signal, signal.load(&task.on(&scan), history.clone(), &self.calendar)?));
+                }
+                Ok(LoadedDays::Signals(days))
+            }
+        }
     }
 
     /// By user of a task: the day of its first event; of who has none, that of `as_of`.
@@ -160,7 +185,7 @@ impl Days {
         &self,
         user: u16,
         first_day: usize,
-        signals: &[(&Signal, &Loaded, Option<&LoadedDays>)],
+        signals: &[(&Signal, &Loaded, Option<&LoadedDays<'_>>)],
         scorer: &Scorer,
         known: &mut KnownScores,
     ) -> Option<usize> {
@@ -180,6 +205,7 @@ impl Days {
                         changes.filter(|(pair, _)| pair[0].contains(user) != pair[1].contains(user));
                     days.extend(changes.map(|(_, day)| day));
                 }
+                Some(LoadedDays::Signals(_)) => days.extend(first_day..=self.last_day()),
                 None => {}
             }
         }
@@ -192,6 +218,10 @@ impl Days {
             raws.extend(signals.iter().map(|(signal, loaded, daily)| match daily {
                 Some(LoadedDays::Since(since)) => Raw::of_truth(since[usize::from(user)] <= *day),
                 Some(LoadedDays::Members(members)) => Raw::of_truth(members[*day].contains(user)),
+                Some(LoadedDays::Signals(of_days)) => {
+                    let (signal, loaded) = &of_days[*day];
+                    signal.raw(loaded, user, self.moment(*day))
+                }
                 None => signal.raw(loaded, user, self.moment(*day)),
             }));
             known.of(scorer, &raws).is_qualified

@@ -105,6 +105,19 @@ impl Signal {
         })
     }
 
+    /// Whether its events depend on who is in a cohort, and with that on the moment as of which they are looked for.
+    pub fn depends_on_moment(signal: &PqlSignal, model: &GrowthModel, filter: Option<&Filter>) -> bool {
+        let selector = match &signal.source {
+            SignalSource::Volume { selector, .. } | SignalSource::Velocity { selector, .. } => {
+                selector.as_ref().or_else(|| model.value().ok())
+            }
+            SignalSource::Breadth { selector, .. } => Some(selector),
+            SignalSource::Features { .. } => model.feature().ok().map(|feature| &feature.selector),
+            SignalSource::Behaviour(_) | SignalSource::Profile(_) => return false,
+        };
+        selector.is_some_and(Selector::has_cohort) || filter.is_some_and(Filter::has_cohort)
+    }
+
     /// Whether its raw value is a quotient.
     pub fn is_quotient(&self) -> bool {
         matches!(self, Signal::Velocity { .. })
@@ -258,8 +271,8 @@ impl Items {
 /// Whether a cohort is those who did something often enough, ever: who is in it stays in it.
 pub(super) fn is_lasting(cohort: &CohortExpr) -> bool {
     match cohort {
-        CohortExpr::Did { at_least, at_most: None, range, .. } => {
-            *at_least > 0 && range.from.is_none() && range.to.is_none()
+        CohortExpr::Did { selector, at_least, at_most: None, range } => {
+            *at_least > 0 && range.from.is_none() && range.to.is_none() && !selector.has_cohort()
         }
         _ => false,
     }

@@ -8,11 +8,12 @@ use roaring::RoaringBitmap;
 use super::build::{mantissa_at, number_exponent};
 use super::by_user::UserTable;
 use super::group::{ColumnData, GroupData, Texts};
+use super::merge_activity::{merged_account_activity, merged_activity};
 use super::moments::anchors_of;
 use super::reader::{Column, Damage, Group, Segment};
 use super::writer::{SegmentWriter, write_groups};
-use super::{ACTIVITY_DAY_BITS, ACTIVITY_DAY_MIN, PropertyEncoding, RowKind, TASK_USER_BITS, activity_key};
-use crate::model::{DAY_MS, Number, TimeMs, Value};
+use super::{PropertyEncoding, RowKind};
+use crate::model::{Number, TimeMs, Value};
 
 /// A segment to be joined, and what of it is gone.
 #[derive(Clone, Copy, Debug)]
@@ -31,7 +32,7 @@ impl MergeSource<'_> {
         self.segment.kind() == RowKind::Events && first.is_some_and(|first| first < self.from)
     }
 
-    fn loses_rows(&self) -> bool {
+    pub(super) fn loses_rows(&self) -> bool {
         !self.dead.is_empty() || self.loses_events()
     }
 }
@@ -94,7 +95,8 @@ pub fn merge<W: Write>(
     }
     let groups = names.into_iter().map(|name| {
         let parts = Part::all(sources, name)?;
-        merged_group(name, &parts, &live_order(kind, &parts), &properties)
+        let order = live_order(kind, &parts);
+        merged_group(name, parts, order, &properties)
     });
     let row_count = sources.iter().map(|source| source.segment.row_count()).sum();
     write_groups(&mut writer, row_count, groups.map(|group| group.map_err(MergeError::from)))?;
@@ -127,17 +129,17 @@ fn row_count_with_account(sources: &[MergeSource<'_>]) -> u64 {
 }
 
 /// The rows of one event name in one source.
-struct Part<'a> {
+pub(super) struct Part<'a> {
     source: usize,
-    dead: &'a RoaringBitmap,
-    from: TimeMs,
-    group: Group<'a>,
-    users: Vec<u32>,
+    pub dead: &'a RoaringBitmap,
+    pub from: TimeMs,
+    pub group: Group<'a>,
+    pub users: Vec<u32>,
     times: Vec<u64>,
 }
 
 impl<'a> Part<'a> {
-    fn all(sources: &[MergeSource<'a>], name: &str) -> Result<Vec<Part<'a>>, Damage> {
+    pub fn all(sources: &[MergeSource<'a>], name: &str) -> Result<Vec<Part<'a>>, Damage> {
         let mut parts = Vec::new();
         for (source, MergeSource { segment, dead, from }) in sources.iter().enumerate() {
             let Some(group) = segment.group(name) else { continue };
@@ -150,7 +152,7 @@ impl<'a> Part<'a> {
         Ok(parts)
     }
 
-    fn time(&self, row: usize) -> i64 {
+    pub fn time(&self, row: usize) -> i64 {
         self.group.meta().time_min.wrapping_add(self.times[row] as i64)
     }
 }
@@ -160,6 +162,13 @@ impl<'a> Part<'a> {
 struct Place {
     user: u32,
     time: i64,
+    part: u32,
+    row: u32,
+}
+
+/// Where a row comes from.
+#[derive(Clone, Copy)]
+struct Source {
     part: u32,
     row: u32,
 }
@@ -485,13 +494,19 @@ fn read_numbers(
 
 fn merged_group(
     name: &str,
-    parts: &[Part<'_>],
-    order: &[Place],
+    mut parts: Vec<Part<'_>>,
+    order: Vec<Place>,
     properties: &Properties,
 ) -> Result<GroupData, Damage> {
     let mut group = GroupData { name: name.to_owned(), ..GroupData::default() };
     group.users = order.iter().map(|place| place.user).collect();
     group.times = order.iter().map(|place| place.time).collect();
+    // Of millions of rows, what is not needed any more is a third of all that is in memory.
+    let order: Vec<Source> = order.into_iter().map(|Place { part, row, .. }| Source { part, row }).collect();
+    for part in &mut parts {
+        (part.users, part.times) = Default::default();
+    }
+    let (parts, order) = (&parts[..], &order[..]);
 
     let accounts: Vec<Option<Vec<u32>>> = parts
         .iter()
@@ -505,7 +520,7 @@ fn merged_group(
         .collect::<Result<_, Damage>>()?;
     if accounts.iter().any(Option::is_some) {
         let account =
-            |place: &Place| accounts[place.part as usize].as_ref().map_or(0, |a| a[place.row as usize]);
+            |place: &Source| accounts[place.part as usize].as_ref().map_or(0, |a| a[place.row as usize]);
         group.accounts = order.iter().map(account).collect();
     }
 
@@ -534,7 +549,7 @@ fn merged_group(
 fn merged_column(
     property: &Property,
     parts: &[Part<'_>],
-    order: &[Place],
+    order: &[Source],
 ) -> Result<Option<ColumnData>, Damage> {
     let mut columns = Vec::with_capacity(parts.len());
     for part in parts {
@@ -547,7 +562,7 @@ fn merged_column(
     if columns.iter().all(Option::is_none) {
         return Ok(None);
     }
-    let at = |place: &Place| (columns[place.part as usize].as_ref(), place.row as usize);
+    let at = |place: &Source| (columns[place.part as usize].as_ref(), place.row as usize);
     Ok(Some(match &property.target {
         Target::Codes(_) => ColumnData::Codes(
             order
@@ -606,98 +621,4 @@ fn recoded(column: &Column<'_>, recode: &Recode) -> ColumnData {
             }
         }
     }
-}
-
-fn merged_activity(sources: &[MergeSource<'_>]) -> Result<Vec<u64>, Damage> {
-    let mut merged = Vec::new();
-    for source in sources {
-        let Some(activity) = source.segment.activity()? else { continue };
-        // On the day that `from` lies in, who was active later is found from the rows.
-        let first_day = match source.loses_events() {
-            true => add_cut_day(source, &mut merged)? + 1,
-            false => i32::MIN,
-        };
-        let keys = activity.keys();
-        keys.for_each_block(0..keys.len(), |keys| {
-            let stays = |key: &u64| {
-                (source.dead.is_empty() || !source.dead.contains(activity_user(*key)))
-                    && activity_day(*key) >= first_day
-            };
-            merged.extend(keys.iter().copied().filter(stays));
-        });
-    }
-    merged.sort();
-    merged.dedup();
-    Ok(merged)
-}
-
-/// Adds the activity of the day that `from` lies in, after it. Returns the day.
-fn add_cut_day(source: &MergeSource<'_>, out: &mut Vec<u64>) -> Result<i32, Damage> {
-    let day = source.from.div_euclid(DAY_MS) as i32;
-    let rest = source.from..(i64::from(day) + 1) * DAY_MS;
-    let names: Vec<&str> = source.segment.groups().map(|group| group.name()).collect();
-    for name in names {
-        for part in Part::all(std::slice::from_ref(source), name)? {
-            let rows = part
-                .users
-                .iter()
-                .enumerate()
-                .filter(|(row, user)| rest.contains(&part.time(*row)) && !source.dead.contains(**user));
-            out.extend(rows.map(|(_, user)| activity_key(*user, day)));
-        }
-    }
-    Ok(day)
-}
-
-fn merged_account_activity(sources: &[MergeSource<'_>]) -> Result<Vec<u64>, Damage> {
-    let mut merged = Vec::new();
-    for source in sources {
-        match source.segment.account_activity()? {
-            // Whose events they were is not in the keys.
-            Some(activity) if !source.loses_rows() => {
-                activity.keys().read(0..activity.keys().len(), &mut merged)
-            }
-            _ => add_account_days(source, &mut merged)?,
-        }
-    }
-    merged.sort();
-    merged.dedup();
-    Ok(merged)
-}
-
-/// Adds the days of accounts that the rows of a source tell.
-fn add_account_days(source: &MergeSource<'_>, out: &mut Vec<u64>) -> Result<(), Damage> {
-    let names: Vec<&str> = source.segment.groups().map(|group| group.name()).collect();
-    for name in names {
-        for part in Part::all(std::slice::from_ref(source), name)? {
-            let Some(column) = part.group.accounts()? else { continue };
-            let mut accounts = Vec::new();
-            column.read_u32(0..column.len(), &mut accounts);
-            let is_live = |row: usize| {
-                let user = part.users[row];
-                part.time(row) >= part.from && (part.dead.is_empty() || !part.dead.contains(user))
-            };
-            let before = out.len();
-            for (row, account) in accounts.iter().enumerate().filter(|(row, _)| is_live(*row)) {
-                let Some(account) = account.checked_sub(1) else { continue };
-                let key = activity_key(account, part.time(row).div_euclid(DAY_MS) as i32);
-                // Neighbours are of one user, so mostly of one account.
-                if out[before..].last() != Some(&key) {
-                    out.push(key);
-                }
-            }
-        }
-    }
-    out.sort_unstable();
-    out.dedup();
-    Ok(())
-}
-
-fn activity_day(key: u64) -> i32 {
-    ((key >> TASK_USER_BITS) & ((1 << ACTIVITY_DAY_BITS) - 1)) as i32 + ACTIVITY_DAY_MIN
-}
-
-fn activity_user(key: u64) -> u32 {
-    let task = (key >> (TASK_USER_BITS + ACTIVITY_DAY_BITS)) as u32;
-    (task << TASK_USER_BITS) | (key & ((1 << TASK_USER_BITS) - 1)) as u32
 }

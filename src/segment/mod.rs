@@ -16,6 +16,7 @@ mod layout;
 #[cfg(any(test, feature = "fuzzing"))]
 mod mend;
 mod merge;
+mod merge_activity;
 #[cfg(test)]
 mod merge_laws;
 mod moments;

@@ -19,7 +19,7 @@ use std::io;
 use bytes::Bytes;
 
 pub use disk::Disk;
-pub use fault::{check_mappings, fault_count, is_intact};
+pub use fault::{check_mappings, fault_count, is_intact, will_need};
 pub use outside::{
     OutsideFile, OutsideWriter, beside_outside, is_directory_outside, make_outside, open_outside,
     read_outside, size_outside, write_outside,

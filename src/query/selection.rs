@@ -299,6 +299,10 @@ impl<'a> Binder<'a> {
         let has_any =
             selector.any_of.iter().any(|part| part.event == EventName::Any && part.filter.is_none());
         let is_every_event = has_any && filter.is_none();
+        // Of every event, days of activity may tell enough.
+        if !is_every_event {
+            groups.iter().for_each(|bound| self.scan.group(bound.segment, bound.group).fetch());
+        }
         Ok(Selection { groups, is_every_event, id: next_id() })
     }
 

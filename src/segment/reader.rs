@@ -123,13 +123,26 @@ impl Segment {
         Damage { file: self.name.clone(), error }
     }
 
+    fn section_bytes(&self, index: SectionIndex) -> &[u8] {
+        let section = &self.directory.sections[index as usize];
+        &self.bytes[section.offset as usize..(section.offset + section.size) as usize]
+    }
+
+    /// Has a section read from the disk, if nobody read it yet.
+    fn fetch(&self, index: SectionIndex) {
+        if self.proved[index as usize].load(Ordering::Relaxed) == 0 {
+            io::will_need(self.section_bytes(index));
+        }
+    }
+
     fn section(&self, index: SectionIndex) -> Result<&[u8], Damage> {
         self.check_mapped()?;
         let section = &self.directory.sections[index as usize];
-        let bytes = &self.bytes[section.offset as usize..(section.offset + section.size) as usize];
+        let bytes = self.section_bytes(index);
         // Relaxed: the flags guard no other memory, and proving twice does no harm.
         let proved = &self.proved[index as usize];
         if proved.load(Ordering::Relaxed) & CHECKSUM_RIGHT == 0 {
+            self.fetch(index);
             let found = checksum(bytes);
             if found != section.checksum {
                 return Err(self.damage(DecodeError::Checksum {
@@ -334,6 +347,11 @@ impl<'a> Group<'a> {
 
     pub fn segment(&self) -> &'a Segment {
         self.segment
+    }
+
+    /// Has what says whose rows these are, and when, read from the disk, for those who will read it soon.
+    pub fn fetch(&self) {
+        [self.meta().users, self.meta().times].into_iter().for_each(|section| self.segment.fetch(section));
     }
 
     /// The place in [`Segment::groups`].

@@ -41,6 +41,32 @@ pub enum ProblemClass {
     Bug,
 }
 
+impl ProblemClass {
+    /// The class in one word, for programs.
+    pub fn code(self) -> &'static str {
+        match self {
+            ProblemClass::Invalid => "invalid",
+            ProblemClass::Unauthorized => "unauthorized",
+            ProblemClass::Forbidden => "forbidden",
+            ProblemClass::NotFound => "not_found",
+            ProblemClass::MethodNotAllowed => "method_not_allowed",
+            ProblemClass::NotAcceptable => "not_acceptable",
+            ProblemClass::Conflict => "conflict",
+            ProblemClass::TooLarge => "too_large",
+            ProblemClass::HeadTooLarge => "head_too_large",
+            ProblemClass::UnsupportedMediaType => "unsupported_media_type",
+            ProblemClass::TooSlow => "too_slow",
+            ProblemClass::Busy => "busy",
+            ProblemClass::Unavailable => "unavailable",
+            ProblemClass::Timeout => "timeout",
+            ProblemClass::Corrupt => "damaged",
+            ProblemClass::Io => "storage_failed",
+            ProblemClass::ReadOnly => "read_only",
+            ProblemClass::Bug => "bug",
+        }
+    }
+}
+
 /// An error for the asker: what is wrong, where in the request, and what would help.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
@@ -102,30 +128,6 @@ impl Problem {
         }
     }
 
-    /// The class in one word, for programs.
-    fn code(&self) -> &'static str {
-        match self.class {
-            ProblemClass::Invalid => "invalid",
-            ProblemClass::Unauthorized => "unauthorized",
-            ProblemClass::Forbidden => "forbidden",
-            ProblemClass::NotFound => "not_found",
-            ProblemClass::MethodNotAllowed => "method_not_allowed",
-            ProblemClass::NotAcceptable => "not_acceptable",
-            ProblemClass::Conflict => "conflict",
-            ProblemClass::TooLarge => "too_large",
-            ProblemClass::HeadTooLarge => "head_too_large",
-            ProblemClass::UnsupportedMediaType => "unsupported_media_type",
-            ProblemClass::TooSlow => "too_slow",
-            ProblemClass::Busy => "busy",
-            ProblemClass::Unavailable => "unavailable",
-            ProblemClass::Timeout => "timeout",
-            ProblemClass::Corrupt => "damaged",
-            ProblemClass::Io => "storage_failed",
-            ProblemClass::ReadOnly => "read_only",
-            ProblemClass::Bug => "bug",
-        }
-    }
-
     fn title(&self) -> &'static str {
         match self.class {
             ProblemClass::Invalid => "The request is not valid",
@@ -167,7 +169,7 @@ impl Problem {
             r#type: "about:blank",
             title: self.title(),
             status: self.status(),
-            code: self.code(),
+            code: self.class.code(),
             detail: &self.detail,
             path: self.path.as_deref(),
             hint: self.hint.as_deref(),

@@ -13,7 +13,7 @@ use super::bridge::Lane;
 use super::handlers::App;
 use super::process;
 use super::respond::Reply;
-use crate::api::{Problem, ProblemClass};
+use crate::api::Problem;
 use crate::telemetry::{self, Counter, Exposition, Histogram};
 
 /// What the server counts.
@@ -59,7 +59,7 @@ impl Metrics {
 
     /// Notes a refusal, of a request or a connection.
     pub fn refused(&self, problem: &Problem) {
-        *self.refused.lock().entry(reason(problem.class)).or_default() += 1;
+        *self.refused.lock().entry(problem.class.code()).or_default() += 1;
     }
 
     /// Notes a query that is over, answered or not.
@@ -67,7 +67,7 @@ impl Metrics {
         let mut queries = self.queries.lock();
         let of_kind = queries.entry(kind).or_default();
         of_kind.time.observe(time);
-        let outcome = problem.map_or("answered", |problem| reason(problem.class));
+        let outcome = problem.map_or("answered", |problem| problem.class.code());
         *of_kind.by_outcome.entry(outcome).or_default() += 1;
     }
 }
@@ -78,29 +78,6 @@ pub(super) struct InFlight<'a>(&'a Metrics);
 impl Drop for InFlight<'_> {
     fn drop(&mut self) {
         self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-fn reason(class: ProblemClass) -> &'static str {
-    match class {
-        ProblemClass::Invalid => "invalid",
-        ProblemClass::Unauthorized => "unauthorized",
-        ProblemClass::Forbidden => "forbidden",
-        ProblemClass::NotFound => "not_found",
-        ProblemClass::MethodNotAllowed => "method_not_allowed",
-        ProblemClass::NotAcceptable => "not_acceptable",
-        ProblemClass::Conflict => "conflict",
-        ProblemClass::TooLarge => "too_large",
-        ProblemClass::HeadTooLarge => "head_too_large",
-        ProblemClass::UnsupportedMediaType => "unsupported_media_type",
-        ProblemClass::TooSlow => "too_slow",
-        ProblemClass::Busy => "busy",
-        ProblemClass::Unavailable => "unavailable",
-        ProblemClass::Timeout => "timeout",
-        ProblemClass::Corrupt => "corrupt",
-        ProblemClass::Io => "io",
-        ProblemClass::ReadOnly => "read_only",
-        ProblemClass::Bug => "bug",
     }
 }
 

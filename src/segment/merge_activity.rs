@@ -1,7 +1,7 @@
 //! The days of activity of segments that are joined.
 
 use super::merge::{MergeSource, Part};
-use super::reader::Damage;
+use super::reader::{Damage, Group};
 use super::{ACTIVITY_DAY_BITS, ACTIVITY_DAY_MIN, TASK_USER_BITS, activity_key};
 use crate::model::DAY_MS;
 
@@ -33,9 +33,8 @@ pub(super) fn merged_activity(sources: &[MergeSource<'_>]) -> Result<Vec<u64>, D
 fn add_cut_day(source: &MergeSource<'_>, out: &mut Vec<u64>) -> Result<i32, Damage> {
     let day = source.from.div_euclid(DAY_MS) as i32;
     let rest = source.from..(i64::from(day) + 1) * DAY_MS;
-    let names: Vec<&str> = source.segment.groups().map(|group| group.name()).collect();
-    for name in names {
-        for part in Part::all(std::slice::from_ref(source), name)? {
+    for group in source.segment.groups() {
+        for part in Part::all(std::slice::from_ref(source), group.name())? {
             let rows = part
                 .users
                 .iter()
@@ -66,9 +65,8 @@ pub(super) fn merged_account_activity(sources: &[MergeSource<'_>]) -> Result<Vec
 
 /// Adds the days of accounts that the rows of a source tell.
 fn add_account_days(source: &MergeSource<'_>, out: &mut Vec<u64>) -> Result<(), Damage> {
-    let names: Vec<&str> = source.segment.groups().map(|group| group.name()).collect();
-    for name in names {
-        for part in Part::all(std::slice::from_ref(source), name)? {
+    for group in source.segment.groups().filter(Group::has_accounts) {
+        for part in Part::all(std::slice::from_ref(source), group.name())? {
             let Some(column) = part.group.accounts()? else { continue };
             let mut accounts = Vec::new();
             column.read_u32(0..column.len(), &mut accounts);
@@ -87,8 +85,6 @@ fn add_account_days(source: &MergeSource<'_>, out: &mut Vec<u64>) -> Result<(), 
             }
         }
     }
-    out.sort_unstable();
-    out.dedup();
     Ok(())
 }
 

@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use super::built::flywheel;
 use super::dice::Dice;
-use super::program::{Server, flywheel};
+use super::program::Server;
 use super::{kill_count, seed};
 
 const EVENT_COUNT: usize = 50_000;

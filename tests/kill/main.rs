@@ -5,6 +5,9 @@
 //! far as the machine plays along.
 #![allow(clippy::disallowed_methods, reason = "tests write the files that users bring")]
 
+#[path = "../support/program.rs"]
+#[allow(dead_code, reason = "each test binary uses its part")]
+mod built;
 #[path = "../support/dice.rs"]
 #[allow(dead_code, reason = "each test binary uses its part")]
 mod dice;

@@ -8,15 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-/// The program with a data directory, and nothing of our environment.
-pub fn flywheel(data: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_flywheel"));
-    command.arg("--data").arg(data);
-    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("FLYWHEEL_")) {
-        command.env_remove(name);
-    }
-    command
-}
+use super::built::flywheel;
 
 /// A running server. It is killed when dropped.
 pub struct Server {

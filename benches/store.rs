@@ -93,6 +93,7 @@ fn benchmarks(criterion: &mut Criterion) {
 
     let directory = directory();
     let store = open(&directory);
+    let parts = batches.clone();
     for batch in batches {
         store.ingest(batch).expect("there is room");
     }
@@ -157,10 +158,35 @@ fn benchmarks(criterion: &mut Criterion) {
                "where": {"cohort": {"all": [{"did": "project_created", "at_least": 3}, {"not": {"did": "plan_upgraded"}}]}}"#,
         ),
     ];
-    for (name, question) in questions {
+    for (name, question) in &questions {
         let body = format!("{{{question}, {range}}}");
         criterion.bench_function(name, |bencher| bencher.iter(|| query(&store, &body)));
     }
+
+    let directory = in_segments(&parts, 500);
+    let store = open(&directory);
+    for (name, question) in &questions[..4] {
+        let (name, body) = (format!("{name}, in 500 segments"), format!("{{{question}, {range}}}"));
+        criterion.bench_function(&name, |bencher| bencher.iter(|| query(&store, &body)));
+    }
+}
+
+/// A store that has these events in so many segments, as many in each.
+fn in_segments(batches: &[EventBatch], count: usize) -> tempfile::TempDir {
+    let directory = directory();
+    let store = open(&directory);
+    let size = batches.iter().map(EventBatch::len).sum::<usize>().div_ceil(count);
+    let mut part = EventBatch::new();
+    for event in batches.iter().flat_map(EventBatch::iter) {
+        part.push_from(event);
+        if part.len() == size {
+            store.ingest(std::mem::replace(&mut part, EventBatch::new())).expect("there is room");
+            store.seal().expect("there is room");
+        }
+    }
+    store.ingest(part).expect("there is room");
+    store.close().expect("there is room");
+    directory
 }
 
 criterion_group!(all, benchmarks);

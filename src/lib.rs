@@ -25,6 +25,7 @@ pub mod segment;
 pub mod settings;
 pub mod store;
 pub mod telemetry;
+mod threads;
 pub mod wal;
 
 pub use store::{Receipt, Store};

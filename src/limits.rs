@@ -182,6 +182,9 @@ pub const HEAD_SIZE_MAX: u64 = 192 << 20;
 pub const MEMORY_WAIT_TIME_MAX: Duration = Duration::from_secs(20);
 /// Segments that are joined at once. Fewer copies rows more often; more leaves more segments to read.
 pub const COMPACTION_FAN_IN: usize = 4;
+/// Segments on disk from which on memory is not sealed before those that are being joined are: joining has fallen behind,
+/// and every query looks into each segment.
+pub const UNJOINED_SEGMENT_COUNT_MAX: usize = 200;
 /// Rows of one segment. Rows are numbered by a `u32`; a longer segment takes longer to write anew.
 pub const SEGMENT_ROW_COUNT_MAX: u64 = 200_000_000;
 const _: () = assert!(SEGMENT_ROW_COUNT_MAX < u32::MAX as u64);
@@ -243,9 +246,9 @@ pub const QUERY_TIME_MAX: Duration = Duration::from_secs(30);
 pub const QUICK_QUERY_TIME: Duration = Duration::from_millis(250);
 /// Queries that run at once after they made way. Two, so that one that is refused memory does not hold up the next.
 pub const SLOW_QUERY_COUNT_MAX: usize = 2;
-/// How much lower than others the threads of such queries stand with the system's scheduler (`nice`): at 10, a busy
-/// quick thread gets nine times the time of a busy slow one.
-pub const SLOW_QUERY_NICENESS: i32 = 10;
+/// How much lower than others the threads of such queries, and the one that joins segments, stand with the system's
+/// scheduler (`nice`): at 10, another busy thread gets nine times the time of such a one.
+pub const STEPPED_BACK_NICENESS: i32 = 10;
 /// Names of events of one store. Each is a run of rows in each segment; a product has some hundreds.
 pub const EVENT_NAME_COUNT_MAX: usize = 10_000;
 /// Names of properties, of events and of profiles together, of one store.

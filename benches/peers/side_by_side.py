@@ -4,7 +4,7 @@
 
 `PEERS` is the directory of the benchmark (`bench.py`, `generate.py`, one file for each peer). All other arguments are
 its own. Our times include the request over HTTP and the JSON of the answer; the others run in process and have neither.
-Loading is `flywheel import` of the NDJSON file of the same events, with string ids, and `flywheel compact`, as the
+Loading is `flywheel import` of the Parquet file that all peers load, with string ids, and `flywheel compact`, as the
 peers bring theirs into the best order. `FLYWHEEL` names the binary (default: target/release/flywheel).
 """
 
@@ -39,10 +39,8 @@ class Flywheel(peer.Peer):
     server = None
 
     def load(self, source):
-        events = source / "events.ndjson"
-        if not events.exists():
-            raise RuntimeError(f"{events} is missing: run generate.py with --ndjson")
-        command = [BINARY, "--data", str(self.home), "import", str(events), "--map", MAP, "--time-unit", "ms"]
+        command = [BINARY, "--data", str(self.home), "import", str(source / "events.parquet"), "--map", MAP]
+        command += ["--time-unit", "ms"]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         subprocess.run([BINARY, "--data", str(self.home), "compact"], check=True, stdout=subprocess.DEVNULL)
 

@@ -19,8 +19,8 @@ use tokio::sync::{Semaphore, oneshot};
 use crate::api::{Problem, ProblemClass};
 use crate::limits::EXPORT_COUNT_MAX;
 use crate::memory::{IDLE_TIME, return_memory};
-use crate::query::step_back;
 use crate::store::{Health, Store};
+use crate::threads::step_back;
 
 type Job = Box<dyn FnOnce(&Store) + Send>;
 

@@ -16,45 +16,89 @@ use super::{RowRef, Rows, Selection, TASK_USER_COUNT, Task, key, key_time, key_u
 use crate::api::Problem;
 use crate::model::{Entity, TimeMs};
 
-/// A row, by its account within the task and its time.
-type Entry = (u64, RowRef);
+/// A row as it is dealt: its key, of its account within the task and its time, and its place where that is asked for.
+trait Entry: Copy + Default + Send + Sync {
+    fn new(key: u64, place: RowRef) -> Self;
 
-/// What was dealt out for a query so far: each selection and range once, by all threads that ask for it.
+    fn key(&self) -> u64;
+
+    /// Sorts rows of one account by time and place.
+    fn sort(entries: &mut [Self]);
+
+    fn into_rows(sorted: Vec<Self>) -> Rows;
+}
+
+impl Entry for u64 {
+    fn new(key: u64, _: RowRef) -> u64 {
+        key
+    }
+
+    fn key(&self) -> u64 {
+        *self
+    }
+
+    fn sort(entries: &mut [u64]) {
+        entries.sort_unstable();
+    }
+
+    fn into_rows(sorted: Vec<u64>) -> Rows {
+        Rows { keys: sorted, ..Rows::default() }
+    }
+}
+
+impl Entry for (u64, RowRef) {
+    fn new(key: u64, place: RowRef) -> (u64, RowRef) {
+        (key, place)
+    }
+
+    fn key(&self) -> u64 {
+        self.0
+    }
+
+    fn sort(entries: &mut [(u64, RowRef)]) {
+        entries.sort_unstable_by_key(|(key, row)| (*key, row.segment, row.group, row.row));
+    }
+
+    fn into_rows(sorted: Vec<(u64, RowRef)>) -> Rows {
+        let (keys, refs) = sorted.into_iter().unzip();
+        Rows { keys, refs, ..Rows::default() }
+    }
+}
+
+/// What was dealt out for a query so far: each selection and range once, by all threads that ask for it, with places and
+/// without.
 #[derive(Debug, Default)]
 pub(super) struct AccountRows {
-    known: Mutex<HashMap<Key, Arc<Deal>>>,
+    keys: Deals<u64>,
+    rows: Deals<(u64, RowRef)>,
 }
 
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
-struct Key {
-    selection: u64,
-    range: Range<TimeMs>,
-    with_refs: bool,
-}
+/// What was dealt of selections, by their numbers, in ranges.
+type Deals<E> = Mutex<HashMap<(u64, Range<TimeMs>), Arc<Deal<E>>>>;
 
 /// The rows of one selection, dealt out to tasks of accounts. Whoever needs them before all are dealt helps.
 #[derive(Debug, Default)]
-struct Deal {
+struct Deal<E> {
     /// The next task of users that nobody deals yet.
     next: AtomicU32,
-    under_way: Mutex<UnderWay>,
+    under_way: Mutex<UnderWay<E>>,
     is_over: Condvar,
     /// By task of accounts.
-    tasks: OnceLock<Result<Vec<DealtTask>, Problem>>,
+    tasks: OnceLock<Result<Vec<DealtTask<E>>, Problem>>,
 }
 
 #[derive(Debug, Default)]
-struct UnderWay {
+struct UnderWay<E> {
     helper_count: usize,
     /// What each helper dealt, by task of accounts.
-    parts: Vec<Vec<Vec<Entry>>>,
+    parts: Vec<Vec<Vec<E>>>,
     problem: Option<Problem>,
 }
 
 /// The rows of one task of accounts: as they were dealt, until somebody asks for them.
 #[derive(Debug, Default)]
-struct DealtTask {
-    dealt: Mutex<Vec<Vec<Entry>>>,
+struct DealtTask<E> {
+    dealt: Mutex<Vec<Vec<E>>>,
     sorted: OnceLock<Result<Rows, Problem>>,
 }
 
@@ -68,30 +112,41 @@ impl AccountRows {
         range: Range<TimeMs>,
         with_refs: bool,
     ) -> Result<Rows, Problem> {
-        let key = Key { selection: selection.id(), range: range.clone(), with_refs };
-        let deal = Arc::clone(self.known.lock().entry(key).or_default());
-        match deal.finish(scan, selection, range) {
-            Ok(tasks) => tasks.get(index as usize).map_or_else(
-                || Ok(Rows::default()),
-                |task| task.sorted.get_or_init(|| task.sort(scan, with_refs)).clone(),
-            ),
-            Err(problem) => Err(problem.clone()),
+        match with_refs {
+            true => of_task(&self.rows, scan, index, selection, range),
+            false => of_task(&self.keys, scan, index, selection, range),
         }
     }
 }
 
-impl Deal {
+fn of_task<E: Entry>(
+    known: &Deals<E>,
+    scan: &Scan<'_>,
+    index: u32,
+    selection: &Selection,
+    range: Range<TimeMs>,
+) -> Result<Rows, Problem> {
+    let deal = Arc::clone(known.lock().entry((selection.id(), range.clone())).or_default());
+    match deal.finish(scan, selection, range) {
+        Ok(tasks) => tasks
+            .get(index as usize)
+            .map_or_else(|| Ok(Rows::default()), |task| task.sorted.get_or_init(|| task.sort(scan)).clone()),
+        Err(problem) => Err(problem.clone()),
+    }
+}
+
+impl<E: Entry> Deal<E> {
     /// Deals until all is dealt, and waits for those who deal the last of it.
     fn finish(
         &self,
         scan: &Scan<'_>,
         selection: &Selection,
         range: Range<TimeMs>,
-    ) -> &Result<Vec<DealtTask>, Problem> {
+    ) -> &Result<Vec<DealtTask<E>>, Problem> {
         if let Some(tasks) = self.tasks.get() {
             return tasks;
         }
-        let helping = Helping::begin(self);
+        let helping = Helping::begin(&self.under_way, &self.is_over);
         let user_task_count = scan.snapshot().ordinal_count(Entity::User).div_ceil(TASK_USER_COUNT);
         let part = self.deal(scan, selection, range, user_task_count);
         match part {
@@ -130,8 +185,8 @@ impl Deal {
         selection: &Selection,
         range: Range<TimeMs>,
         user_task_count: u32,
-    ) -> Result<Vec<Vec<Entry>>, Problem> {
-        let mut tasks: Vec<Vec<Entry>> = vec![Vec::new(); task_count(scan)];
+    ) -> Result<Vec<Vec<E>>, Problem> {
+        let mut tasks: Vec<Vec<E>> = vec![Vec::new(); task_count(scan)];
         let mut dealt_size = 0;
         loop {
             let index = self.next.fetch_add(1, Ordering::Relaxed);
@@ -141,12 +196,12 @@ impl Deal {
             scan.meter().check_room(dealt_size)?;
             let task = Task::of_users(scan, index);
             task.for_each_piece(selection, range.clone(), true, &mut |rows| {
-                dealt_size += (rows.keys.len() * size_of::<Entry>()) as u64;
+                dealt_size += (rows.keys.len() * size_of::<E>()) as u64;
                 task.accounts(rows, &mut |row, account| {
                     // An account that came after the snapshot was counted has no place in it.
                     if let Some(task) = tasks.get_mut((account / TASK_USER_COUNT) as usize) {
                         let time = key_time(rows.keys[row]);
-                        task.push((key((account % TASK_USER_COUNT) as u16, time), rows.refs[row]));
+                        task.push(E::new(key((account % TASK_USER_COUNT) as u16, time), rows.refs[row]));
                     }
                 })
             })?;
@@ -155,19 +210,22 @@ impl Deal {
 }
 
 /// A thread that deals. If it fails by a panic, which ends the query, others do not wait for it forever.
-struct Helping<'d>(&'d Deal);
+struct Helping<'d, E> {
+    under_way: &'d Mutex<UnderWay<E>>,
+    is_over: &'d Condvar,
+}
 
-impl<'d> Helping<'d> {
-    fn begin(deal: &'d Deal) -> Helping<'d> {
-        deal.under_way.lock().helper_count += 1;
-        Helping(deal)
+impl<'d, E> Helping<'d, E> {
+    fn begin(under_way: &'d Mutex<UnderWay<E>>, is_over: &'d Condvar) -> Helping<'d, E> {
+        under_way.lock().helper_count += 1;
+        Helping { under_way, is_over }
     }
 }
 
-impl Drop for Helping<'_> {
+impl<E> Drop for Helping<'_, E> {
     fn drop(&mut self) {
-        self.0.under_way.lock().helper_count -= 1;
-        self.0.is_over.notify_all();
+        self.under_way.lock().helper_count -= 1;
+        self.is_over.notify_all();
     }
 }
 
@@ -176,38 +234,33 @@ fn task_count(scan: &Scan<'_>) -> usize {
     scan.snapshot().ordinal_count(Entity::Account).div_ceil(TASK_USER_COUNT) as usize
 }
 
-impl DealtTask {
-    fn sort(&self, scan: &Scan<'_>, with_refs: bool) -> Result<Rows, Problem> {
+impl<E: Entry> DealtTask<E> {
+    fn sort(&self, scan: &Scan<'_>) -> Result<Rows, Problem> {
         let dealt = std::mem::take(&mut *self.dealt.lock());
-        let sorted = sorted(&dealt);
-        let keys = sorted.iter().map(|(key, _)| *key).collect();
-        let refs = sorted.into_iter().filter(|_| with_refs).map(|(_, row)| row).collect();
-        let mut rows = Rows { keys, refs, ..Rows::default() };
+        let mut rows = E::into_rows(sorted(&dealt));
         rows.charge = scan.meter().charge(rows.size())?;
         Ok(rows)
     }
 }
 
 /// All entries by account, time and place: dealt once more, to their accounts, and sorted there.
-fn sorted(dealt: &[Vec<Entry>]) -> Vec<Entry> {
+fn sorted<E: Entry>(dealt: &[Vec<E>]) -> Vec<E> {
     let mut ends = vec![0_u32; TASK_USER_COUNT as usize + 1];
     let entries = || dealt.iter().flatten();
-    entries().for_each(|(key, _)| ends[usize::from(key_user(*key)) + 1] += 1);
+    entries().for_each(|entry| ends[usize::from(key_user(entry.key())) + 1] += 1);
     for account in 0..TASK_USER_COUNT as usize {
         ends[account + 1] += ends[account];
     }
-    let nowhere = RowRef { segment: 0, group: 0, row: 0 };
-    let mut sorted = vec![(0, nowhere); *ends.last().expect("there is an end") as usize];
+    let mut sorted = vec![E::default(); *ends.last().expect("there is an end") as usize];
     for entry in entries() {
         // The end of the account before moves on to become the account's own.
-        let end = &mut ends[usize::from(key_user(entry.0))];
+        let end = &mut ends[usize::from(key_user(entry.key()))];
         sorted[*end as usize] = *entry;
         *end += 1;
     }
     let mut start = 0;
     for end in &ends[..TASK_USER_COUNT as usize] {
-        sorted[start..*end as usize]
-            .sort_unstable_by_key(|(key, row)| (*key, row.segment, row.group, row.row));
+        E::sort(&mut sorted[start..*end as usize]);
         start = *end as usize;
     }
     sorted

@@ -109,7 +109,7 @@ pub use retention_cells::RetentionCell;
 pub use revenue::{Revenue, RevenueCell, RevenueTotals, Statements};
 pub use revenue_book::Statement;
 pub use scan::Scan;
-pub(crate) use scan::{return_memory_of_queries, step_back};
+pub(crate) use scan::return_memory_of_queries;
 pub use segmentation::Segmentation;
 pub use segmentation_cells::SegmentationCell;
 pub use segmentation_totals::SegmentationTotals;
@@ -192,7 +192,7 @@ impl Rows {
 }
 
 /// A row of a segment of the snapshot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct RowRef {
     pub segment: u32,
     pub group: u32,

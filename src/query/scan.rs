@@ -12,11 +12,11 @@ use super::columns::KnownNumbers;
 use super::weight::weigh;
 use super::{Analysis, Budget, Charge, Partial, Selection, TASK_USER_COUNT, Task};
 use crate::api::Problem;
-use crate::limits::SLOW_QUERY_NICENESS;
 use crate::memory::return_memory;
 use crate::model::{Entity, TimeMs};
 use crate::segment::{Column, Damage, Group, RowKind};
 use crate::store::{LiveSegment, Snapshot};
+use crate::threads::step_back;
 
 /// A snapshot, as a query with its `as_of` sees it.
 #[derive(Debug)]
@@ -246,13 +246,6 @@ fn pool(makes_way: bool) -> &'static rayon::ThreadPool {
         let threads = if makes_way { threads.start_handler(|_| step_back()) } else { threads };
         threads.build().expect("threads can be started")
     })
-}
-
-/// Lets the threads of others go before this one.
-pub(crate) fn step_back() {
-    // Where the system does not allow it, it goes on as it is: fairness is lost then, and nothing else.
-    let thread = rustix::thread::gettid();
-    let _ = rustix::process::setpriority_process(Some(thread), SLOW_QUERY_NICENESS);
 }
 
 /// Where the value of a property lies.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+use crossbeam::channel::Sender;
 use hashbrown::HashSet;
 use parking_lot::{Mutex, MutexGuard};
 use roaring::RoaringBitmap;
@@ -113,6 +114,14 @@ struct Pending {
     ticket: Arc<Ticket>,
 }
 
+/// Tells a background thread, unless it has been told already.
+fn tell(thread: &Sender<Signal>) {
+    if thread.is_empty() {
+        // A closing store needs no signal.
+        let _ = thread.send(Signal::Work);
+    }
+}
+
 impl Inner {
     /// Makes a change durable and seen, together with all others that wait.
     pub(super) fn submit(&self, request: Request) -> Result<Outcome, Problem> {
@@ -135,18 +144,13 @@ impl Inner {
 
     fn tell_if_full(&self) {
         if self.head_size.load(Ordering::Relaxed) > HEAD_SIZE_MAX {
-            self.tell_background(Signal::Seal);
+            self.background.as_ref().inspect(|background| tell(&background.sealing));
         }
     }
 
-    /// Tells the background thread, if there is one, unless it has been told already.
-    pub(super) fn tell_background(&self, signal: Signal) {
-        if let Some(background) = &self.background
-            && background.is_empty()
-        {
-            // A closing store needs no signal.
-            let _ = background.send(signal);
-        }
+    /// Tells the thread that joins segments, if there is one, that there may be some.
+    pub(super) fn tell_joining(&self) {
+        self.background.as_ref().inspect(|background| tell(&background.joining));
     }
 
     /// Holds writers back while memory is twice as full as it should get, and refuses them when that does not end.

@@ -28,9 +28,9 @@ impl Inner {
     /// damaged are left as they are, and told when the others are done.
     pub(super) fn compact_all(&self) -> Result<(), Problem> {
         self.check_writable()?;
-        let _maintenance = self.maintenance.lock();
-        self.seal_under_maintenance()?;
-        self.expire_under_maintenance(false)?;
+        let _joining = self.joining.lock();
+        self.seal()?;
+        self.expire_while_joining(false)?;
         let cutoff = self.expired_before();
         let mut all = self.disk_by_time();
         while let Some(first) = all.first() {
@@ -64,11 +64,11 @@ impl Inner {
     /// Joins neighbours of similar size until there are none.
     pub(super) fn compact_where_due(&self) -> Result<(), Problem> {
         loop {
-            let _maintenance = self.maintenance.lock();
+            let _joining = self.joining.lock();
             if self.stopping.load(Ordering::Relaxed) || !self.missing.is_empty() {
                 return Ok(());
             }
-            self.expire_under_maintenance(false)?;
+            self.expire_while_joining(false)?;
             let Some(inputs) = due(self.disk_by_time()) else { return Ok(()) };
             let size: u64 = inputs.iter().map(|disk| disk.live.segment.bytes().len() as u64).sum();
             if let Err(problem) = self.check_room(size, self.disk_reserve) {
@@ -91,7 +91,7 @@ impl Inner {
         all
     }
 
-    /// Writes one segment in the place of several. The caller holds `maintenance`.
+    /// Writes one segment in the place of several. The caller holds `joining`; memory may be sealed meanwhile.
     ///
     /// Only rows that were gone at the checkpoint, or are expired, are left out. Those that went since, because their
     /// users were merged, are what replaying the log moves: they stay on disk until a checkpoint has their new place.
@@ -116,11 +116,10 @@ impl Inner {
         let output = self
             .check_room(merged.bytes.len() as u64, 0)
             .and_then(|()| self.write_segment(&Bytes::from(merged.bytes), &mut names));
+        let mut is_unknown = false;
         let outcome = output.and_then(|output| {
             self.replace(&inputs, output, cutoff).map_err(|(problem, unknown)| {
-                if unknown {
-                    names.clear();
-                }
+                is_unknown = unknown;
                 problem
             })
         });
@@ -131,9 +130,7 @@ impl Inner {
             Err(_) => self.telemetry.compactions_failed.add(1),
         }
         if outcome.is_err() {
-            for name in &names {
-                let _ = self.directory.remove(name); // what is left is removed at the next open
-            }
+            self.let_go(&names, !is_unknown);
         }
         outcome
     }
@@ -153,24 +150,37 @@ impl Inner {
             false => writer.manifest.clone(),
         };
         manifest.segments.retain(|entry| !is_input(entry.at.file));
+        let named = &writer.manifest.segments;
+        let named_dead = gone_since(inputs, |file| {
+            named.iter().find(|entry| entry.at.file == file).map(|entry| &entry.dead)
+        });
         if let Some((file, segment)) = &output {
-            manifest.segments.push(SegmentEntry { at: entry_of(*file, segment), dead: RoaringBitmap::new() });
+            manifest.segments.push(SegmentEntry { at: entry_of(*file, segment), dead: named_dead.clone() });
         }
         self.write_manifest(&mut writer, manifest)?;
+        if let Some((file, _)) = &output
+            && !writer.frozen_dead.is_empty()
+        {
+            let dead = gone_since(inputs, |file| writer.frozen_dead.get(&file).map(|dead| &**dead));
+            writer.frozen_dead.insert(*file, Arc::new(dead));
+        }
 
         let _sorting = self.sorting.lock();
         let mut view = self.view.write();
-        let (replaced, kept): (Vec<DiskSegment>, Vec<DiskSegment>) =
+        let (replaced, mut kept): (Vec<DiskSegment>, Vec<DiskSegment>) =
             view.disk.iter().cloned().partition(|disk| is_input(disk.file));
+        if let Some((file, segment)) = output {
+            let dead = gone_since(inputs, |file| {
+                replaced.iter().find(|disk| disk.file == file).map(|disk| &*disk.live.dead)
+            });
+            kept.push(DiskSegment {
+                live: LiveSegment { segment, dead: Arc::new(dead) },
+                file,
+                checkpoint_dead: Arc::new(named_dead),
+            });
+        }
         view.disk = Arc::new(kept);
         view.expired_before = writer.manifest.expired_before;
-        if let Some((file, segment)) = output {
-            // Whoever went since the checkpoint went from all of them.
-            let since = replaced.iter().map(|disk| &*disk.live.dead - &*disk.checkpoint_dead);
-            let dead = since.fold(RoaringBitmap::new(), |all, dead| all | dead);
-            let live = LiveSegment { segment, dead: Arc::new(dead) };
-            Arc::make_mut(&mut view.disk).push(DiskSegment { live, file, checkpoint_dead: Arc::default() });
-        }
         drop(view);
         self.remove_unnamed(&writer);
         Ok(())
@@ -178,20 +188,29 @@ impl Inner {
 
     /// Writes id files anew without the ids of deleted users.
     fn purge_ids(&self) -> Result<(), Problem> {
+        let _sealing = self.sealing.lock();
         let mut names = Vec::new();
         let in_files = self.users.files().last().map_or(0, |file| file.first + file.count());
         let deleted = self.writer.lock().manifest.deleted_users.clone();
-        let Some(new) = self.write_ids(&self.users, in_files, true, &deleted, &mut names)? else {
-            return Ok(());
-        };
-        let mut writer = self.writer.lock();
-        let users = with_ids(&writer.manifest.users, self.users.files(), Some(&new));
-        let manifest = Manifest { users, ..writer.manifest.clone() };
-        self.write_manifest(&mut writer, manifest).map_err(|(problem, _)| problem)?;
-        self.users.install(new.1);
-        self.remove_unnamed(&writer);
-        Ok(())
+        let written = self.write_ids(&self.users, in_files, true, &deleted, &mut names);
+        let outcome = written.and_then(|new| {
+            let Some(new) = new else { return Ok(()) };
+            let mut writer = self.writer.lock();
+            let users = with_ids(&writer.manifest.users, self.users.files(), Some(&new));
+            let manifest = Manifest { users, ..writer.manifest.clone() };
+            self.write_manifest(&mut writer, manifest).map_err(|(problem, _)| problem)?;
+            self.users.install(new.1);
+            self.remove_unnamed(&writer);
+            Ok(())
+        });
+        outcome.inspect_err(|_| self.let_go(&names, false))
     }
+}
+
+/// Who went, by what is said of each input, since it was read to be joined: they went from all of them.
+fn gone_since<'d>(inputs: &[DiskSegment], dead: impl Fn(u64) -> Option<&'d RoaringBitmap>) -> RoaringBitmap {
+    let since = inputs.iter().filter_map(|input| Some(dead(input.file)? - &*input.checkpoint_dead));
+    since.fold(RoaringBitmap::new(), |all, dead| all | dead)
 }
 
 /// A segment that is being written in memory, until the store closes: a long one is not worth waiting for.
@@ -230,49 +249,4 @@ fn due(all: Vec<DiskSegment>) -> Option<Vec<DiskSegment>> {
         }
     }
     best.map(|(_, window)| window.to_vec())
-}
-
-#[cfg(test)]
-mod tests {
-    use crate::api::{Cell, Json};
-    use crate::model::{EventBatch, IdentityMerge};
-    use crate::store::{Store, StoreOptions};
-
-    fn event(user: &str, id: &str) -> EventBatch {
-        let mut batch = EventBatch::new();
-        batch.push_event("signup", user, 1_700_000_000_000, Some(id), None).unwrap();
-        batch
-    }
-
-    /// Users were merged between the seal with which a compaction begins and its choice of segments; it dropped the
-    /// rows of one of them, whose new place was in memory only, and a crash then lost them.
-    #[test]
-    fn a_merge_of_users_during_a_compaction_outlives_a_crash() {
-        let directory = tempfile::tempdir().unwrap();
-        let open = || {
-            Store::open_with(directory.path(), StoreOptions { background: false, ..StoreOptions::default() })
-                .unwrap()
-        };
-        let store = open();
-        for user in ["anonymous", "ada"] {
-            store.ingest(event(user, user)).unwrap();
-            store.seal().unwrap();
-        }
-        store.merge_identities(vec![IdentityMerge { from: "anonymous".into(), into: "ada".into() }]).unwrap();
-        store.inner.join(store.inner.disk_by_time()).unwrap();
-        assert_eq!(counts(&store), [Cell::UInt(2), Cell::UInt(1)]);
-        drop(store); // which leaves what a crash leaves
-        assert_eq!(counts(&open()), [Cell::UInt(2), Cell::UInt(1)]);
-    }
-
-    /// How many events there are, and of how many users.
-    fn counts(store: &Store) -> [Cell; 2] {
-        ["events", "users"].map(|measure| {
-            let query = format!(
-                r#"{{"kind": "segmentation", "interval": "total", "series": [{{"event": "signup", "measure": "{measure}"}}]}}"#
-            );
-            let answer = store.query(&Json::parse(query.as_bytes()).unwrap()).unwrap();
-            answer.table.column("value").unwrap().next().cloned().unwrap()
-        })
-    }
 }

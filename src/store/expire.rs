@@ -34,8 +34,8 @@ impl Inner {
     }
 
     /// Drops the bytes of what has expired, of segments of which little has only with `thorough`. The caller holds
-    /// `maintenance`.
-    pub(super) fn expire_under_maintenance(&self, thorough: bool) -> Result<(), Problem> {
+    /// `joining`.
+    pub(super) fn expire_while_joining(&self, thorough: bool) -> Result<(), Problem> {
         let cutoff = self.expired_before();
         let mut gone = Vec::new();
         for disk in self.disk_by_time() {
@@ -83,8 +83,8 @@ impl Store {
     /// Drops the bytes of what has expired: all of it. Queries do not see it anyway.
     pub fn expire(&self) -> Result<(), Problem> {
         self.inner.check_writable()?;
-        let _maintenance = self.inner.maintenance.lock();
-        self.inner.expire_under_maintenance(true)
+        let _joining = self.inner.joining.lock();
+        self.inner.expire_while_joining(true)
     }
 }
 

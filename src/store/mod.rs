@@ -4,8 +4,8 @@
 //! change is worked out, logged, synced, and only then seen and acknowledged (`acknowledged-is-durable`). Changes that
 //! wait at the same time share one sync.
 //!
-//! Locks, in the order in which they may be taken: `maintenance` (one seal or compaction at a time), `writer` (the log
-//! and what only changes touch), `sorting` (who may replace runs in memory), `view` (what readers see; never held
+//! Locks, in the order in which they may be taken: `joining` (one compaction at a time), `sealing` (one seal at a time,
+//! beside which segments are joined), `writer` (the log and what only changes touch), `sorting` (who may replace runs in memory), `view` (what readers see; never held
 //! while anything is read, written or sorted). No lock is held while a query runs.
 
 mod backup;
@@ -20,6 +20,8 @@ mod effect;
 mod expire;
 mod health;
 mod identity;
+#[cfg(test)]
+mod join_laws;
 mod manifest;
 mod recover;
 mod rows;
@@ -37,17 +39,18 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crossbeam::channel::{Receiver, RecvTimeoutError, Sender};
-use hashbrown::HashSet;
+use crossbeam::channel::{self, Receiver, RecvTimeoutError, Sender};
+use hashbrown::{HashMap, HashSet};
 use parking_lot::{Condvar, Mutex, RwLock};
 use roaring::RoaringBitmap;
 
 use crate::api::{Problem, ProblemClass};
 use crate::io::{Directory, Disk};
-use crate::limits::{DISK_RESERVE_SIZE, EXPIRY_PAUSE};
+use crate::limits::{DISK_RESERVE_SIZE, EXPIRY_PAUSE, UNJOINED_SEGMENT_COUNT_MAX};
 use crate::memory::return_memory;
 use crate::model::{DocumentKind, Entity, EventBatch, IdentityMerge, ProfileWrite, TimeMs};
 use crate::segment::Form;
+use crate::threads::step_back;
 use crate::wal::LogWriter;
 
 use bounds::Bounds;
@@ -122,17 +125,23 @@ pub struct Receipt {
 #[derive(Debug)]
 pub struct Store {
     inner: Arc<Inner>,
-    background: Option<(Sender<Signal>, JoinHandle<()>)>,
+    background: Vec<JoinHandle<()>>,
 }
 
-/// What the background thread is told.
+/// What a background thread is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Signal {
-    /// Memory is filling up.
-    Seal,
-    /// There may be segments to join, or something expired.
-    Compact,
+    Work,
     Stop,
+}
+
+/// The ways to the background threads.
+#[derive(Clone, Debug)]
+struct Background {
+    /// Memory is filling up.
+    sealing: Sender<Signal>,
+    /// There may be segments to join, or something expired.
+    joining: Sender<Signal>,
 }
 
 struct Inner {
@@ -140,7 +149,10 @@ struct Inner {
     users: Dictionary,
     accounts: Dictionary,
     queue: Mutex<Vec<Waiting>>,
-    maintenance: Mutex<()>,
+    /// Held while segments are joined, dropped or written anew.
+    joining: Mutex<()>,
+    /// Held while memory is sealed, or id files are written anew.
+    sealing: Mutex<()>,
     writer: Mutex<Writer>,
     sorting: Mutex<()>,
     view: RwLock<View>,
@@ -153,7 +165,7 @@ struct Inner {
     /// Whether compaction should stop half way, because the store is closing.
     stopping: AtomicBool,
     telemetry: StoreTelemetry,
-    background: Option<Sender<Signal>>,
+    background: Option<Background>,
     /// Segments that the manifest names and that are left out.
     missing: Arc<[MissingFile]>,
     clock: BelievedClock,
@@ -187,6 +199,10 @@ struct Writer {
     /// Marks of the events in memory with an id, those being sealed apart.
     marks: HashSet<EventMark>,
     frozen_marks: HashSet<EventMark>,
+    /// While a seal is under way, the dead that its checkpoint will name, of each segment on disk.
+    frozen_dead: HashMap<u64, Arc<RoaringBitmap>>,
+    /// Files that are being written, for a manifest to come.
+    unnamed: HashSet<String>,
     bounds: Bounds,
     /// Why the store takes no more writes.
     failed: Option<String>,
@@ -220,22 +236,31 @@ impl Store {
 
     /// Opens the store in `directory`, and makes an empty one if there is none.
     pub fn open_on(directory: Arc<dyn Directory>, options: StoreOptions) -> Result<Store, Problem> {
-        let (sender, receiver) = crossbeam::channel::unbounded();
-        let sender = options.background.then_some(sender);
-        let inner = Arc::new(recover::open(directory, &options, sender.clone())?);
-        let background = match sender {
-            None => None,
-            Some(sender) => {
-                let worker = Arc::clone(&inner);
-                let thread = std::thread::Builder::new().name("flywheel-background".to_owned());
-                let thread = thread.spawn(move || worker.work_in_background(&receiver));
-                let thread = thread.map_err(|error| io_problem("start a thread", &error))?;
-                // What an earlier process left unjoined is joined even if nobody writes.
-                let _ = sender.send(Signal::Compact);
-                Some((sender, thread))
-            }
+        if !options.background {
+            return Ok(Store {
+                inner: Arc::new(recover::open(directory, &options, None)?),
+                background: Vec::new(),
+            });
+        }
+        let ((sealing, to_seal), (joining, to_join)) = (channel::unbounded(), channel::unbounded());
+        // What an earlier process left unjoined is joined even if nobody writes.
+        let _ = joining.send(Signal::Work);
+        let background = Background { sealing, joining };
+        let mut store = Store {
+            inner: Arc::new(recover::open(directory, &options, Some(background))?),
+            background: Vec::new(),
         };
-        Ok(Store { inner, background })
+        store.work("sealing", move |inner| inner.seal_when_told(&to_seal))?;
+        store.work("joining", move |inner| inner.join_when_told(&to_join))?;
+        Ok(store)
+    }
+
+    /// Starts a background thread.
+    fn work(&mut self, name: &str, work: impl FnOnce(&Inner) + Send + 'static) -> Result<(), Problem> {
+        let inner = Arc::clone(&self.inner);
+        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || work(&inner));
+        self.background.push(thread.map_err(|error| io_problem("start a thread", &error))?);
+        Ok(())
     }
 
     /// Stores the batch, all or nothing. Returns after it is durable; every later query sees it.
@@ -328,7 +353,7 @@ impl Store {
     /// Background work joins them with others where that is due.
     pub fn seal(&self) -> Result<(), Problem> {
         self.inner.seal()?;
-        self.inner.tell_background(Signal::Compact);
+        self.inner.tell_joining();
         Ok(())
     }
 
@@ -350,10 +375,12 @@ impl Store {
     }
 
     fn stop_background(&mut self) {
-        if let Some((sender, thread)) = self.background.take() {
-            self.inner.stopping.store(true, Ordering::Relaxed);
-            // The thread is gone already if it panicked; its panic was told when it happened.
-            let _ = sender.send(Signal::Stop);
+        let Some(background) = &self.inner.background else { return };
+        self.inner.stopping.store(true, Ordering::Relaxed);
+        // A thread is gone already if it panicked; its panic was told when it happened.
+        let _ = background.sealing.send(Signal::Stop);
+        let _ = background.joining.send(Signal::Stop);
+        for thread in self.background.drain(..) {
             let _ = thread.join();
         }
     }
@@ -366,31 +393,51 @@ impl Drop for Store {
 }
 
 impl Inner {
-    fn work_in_background(&self, signals: &Receiver<Signal>) {
-        loop {
-            let signal = match signals.recv_timeout(EXPIRY_PAUSE) {
-                Ok(signal) => signal,
-                Err(RecvTimeoutError::Timeout) => Signal::Compact,
-                Err(RecvTimeoutError::Disconnected) => return,
-            };
-            let sealed = match signal {
-                Signal::Stop => return,
-                Signal::Seal => self.seal(),
-                Signal::Compact => Ok(()),
-            };
-            if let Err(problem) = sealed.and_then(|()| self.compact_where_due()) {
-                tracing::error!(%problem, "background work failed and will be tried again");
+    fn seal_when_told(&self, signals: &Receiver<Signal>) {
+        while signals.recv() == Ok(Signal::Work) {
+            if self.view.read().disk.len() > UNJOINED_SEGMENT_COUNT_MAX {
+                // Joining has fallen behind. Writers are held while it catches up, once memory is full.
+                drop(self.joining.lock());
+            }
+            if let Err(problem) = self.seal() {
+                tracing::error!(%problem, "sealing failed and will be tried again");
             }
             return_memory();
+            self.tell_joining();
             // With the lock, so that nobody who saw memory full misses this before waiting.
             let _waiting = self.sealed.0.lock();
             self.sealed.1.notify_all();
         }
     }
 
+    fn join_when_told(&self, signals: &Receiver<Signal>) {
+        // Nobody waits for it.
+        step_back();
+        loop {
+            match signals.recv_timeout(EXPIRY_PAUSE) {
+                Ok(Signal::Work) | Err(RecvTimeoutError::Timeout) => {}
+                Ok(Signal::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+            }
+            if let Err(problem) = self.compact_where_due() {
+                tracing::error!(%problem, "joining segments failed and will be tried again");
+            }
+            return_memory();
+        }
+    }
+
+    /// Takes a number for a file of the writer's own.
     fn new_file(writer: &mut Writer) -> u64 {
         writer.next_file += 1;
         writer.next_file - 1
+    }
+
+    /// Takes a number and a name for a file that a manifest to come will name: it is not removed meanwhile.
+    fn new_unnamed_file(&self, name: fn(u64) -> String) -> (u64, String) {
+        let mut writer = self.writer.lock();
+        let file = Inner::new_file(&mut writer);
+        let name = name(file);
+        writer.unnamed.insert(name.clone());
+        (file, name)
     }
 }
 

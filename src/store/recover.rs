@@ -7,8 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use bytes::Bytes;
-use crossbeam::channel::Sender;
-use hashbrown::HashSet;
+use hashbrown::{HashMap, HashSet};
 use parking_lot::{Condvar, Mutex, RwLock};
 
 use super::backup::{BACKUP_NAME, RESTORING_NAME};
@@ -21,7 +20,7 @@ use super::manifest::{
     FileEntry, MANIFEST_NAME, Manifest, SegmentEntry, ids_name, log_name, parse_name, segment_name,
 };
 use super::view::{Chunk, DiskSegment, LiveSegment, View};
-use super::{Inner, Signal, StoreOptions, StoreTelemetry, Writer, io_problem};
+use super::{Background, Inner, StoreOptions, StoreTelemetry, Writer, io_problem};
 use crate::api::{Problem, ProblemClass};
 use crate::io::{Directory, publish};
 use crate::model::TimeMs;
@@ -36,7 +35,7 @@ pub(super) fn corrupt(file: &str, what: impl std::fmt::Display) -> Problem {
 pub(super) fn open(
     directory: Arc<dyn Directory>,
     options: &StoreOptions,
-    background: Option<Sender<Signal>>,
+    background: Option<Background>,
 ) -> Result<Inner, Problem> {
     let lock = directory.lock().map_err(|error| match error.kind() {
         ErrorKind::WouldBlock => {
@@ -102,6 +101,8 @@ pub(super) fn open(
         manifest,
         marks: HashSet::new(),
         frozen_marks: HashSet::new(),
+        frozen_dead: HashMap::new(),
+        unnamed: HashSet::new(),
         bounds,
         failed: None,
         loaded: 0,
@@ -111,7 +112,8 @@ pub(super) fn open(
         users,
         accounts,
         queue: Mutex::default(),
-        maintenance: Mutex::default(),
+        joining: Mutex::default(),
+        sealing: Mutex::default(),
         writer: Mutex::new(writer),
         sorting: Mutex::default(),
         view: RwLock::new(view),

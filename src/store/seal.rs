@@ -21,12 +21,10 @@ use crate::io::{PublishError, publish};
 use crate::segment::{Form, MergeSource, RowKind, Segment, merge};
 
 /// The state at the moment when sealing began.
-struct Freeze {
+pub(super) struct Freeze {
     number: u64,
     next_arrival: u64,
     runs: Vec<Run>,
-    /// By file.
-    dead: HashMap<u64, Arc<RoaringBitmap>>,
     identities: Arc<Identities>,
     documents: Arc<Documents>,
     tombstones: Arc<Tombstones>,
@@ -39,7 +37,7 @@ struct Freeze {
 
 /// Files that a checkpoint wrote and the manifest does not name yet.
 #[derive(Default)]
-struct Written {
+pub(super) struct Written {
     segments: Vec<(Partition, u64, Arc<Segment>)>,
     users: Option<(u64, Arc<IdFile>)>,
     accounts: Option<(u64, Arc<IdFile>)>,
@@ -49,17 +47,12 @@ struct Written {
 impl Inner {
     /// Moves everything in memory into segments.
     pub(super) fn seal(&self) -> Result<(), Problem> {
-        let _maintenance = self.maintenance.lock();
-        self.seal_under_maintenance()
-    }
-
-    pub(super) fn seal_under_maintenance(&self) -> Result<(), Problem> {
+        let _sealing = self.sealing.lock();
         self.check_writable()?;
         let Some(freeze) = self.freeze()? else { return Ok(()) };
         let mut written = Written::default();
-        let outcome = self
-            .write_frozen(&freeze, &mut written, false)
-            .and_then(|()| self.publish_frozen(&freeze, &written));
+        let outcome =
+            self.write_frozen(&freeze, &mut written).and_then(|()| self.publish_frozen(&freeze, &written));
         if let Err((problem, manifest_unknown)) = outcome {
             self.unfreeze(&freeze, &written, manifest_unknown, &problem);
             self.telemetry.seals_failed.add(1);
@@ -73,7 +66,7 @@ impl Inner {
     /// the last checkpoint.
     ///
     /// Of a load, which has no log to turn, it takes what is sorted: more may arrive meanwhile.
-    fn freeze(&self) -> Result<Option<Freeze>, Problem> {
+    pub(super) fn freeze(&self) -> Result<Option<Freeze>, Problem> {
         // Nearly all of it is sorted while others go on writing.
         let form = if self.form == Form::Small { Form::Quick } else { self.form };
         {
@@ -110,11 +103,11 @@ impl Inner {
         let rest = view.tail.iter().flat_map(|chunk| chunk.marks()).collect();
         let marks = std::mem::replace(&mut writer.marks, rest);
         writer.frozen_marks.extend(marks);
+        writer.frozen_dead = view.disk.iter().map(|disk| (disk.file, Arc::clone(&disk.live.dead))).collect();
         Ok(Some(Freeze {
             number,
             next_arrival: writer.next_arrival,
             runs: view.runs.to_vec(),
-            dead: view.disk.iter().map(|disk| (disk.file, Arc::clone(&disk.live.dead))).collect(),
             identities: Arc::clone(&view.identities),
             documents: Arc::clone(&view.documents),
             tombstones: Arc::clone(&view.tombstones),
@@ -125,12 +118,7 @@ impl Inner {
         }))
     }
 
-    fn write_frozen(
-        &self,
-        freeze: &Freeze,
-        written: &mut Written,
-        purge: bool,
-    ) -> Result<(), (Problem, bool)> {
+    pub(super) fn write_frozen(&self, freeze: &Freeze, written: &mut Written) -> Result<(), (Problem, bool)> {
         let certain = |problem| (problem, false);
         let mut partitions: Vec<Partition> = freeze.runs.iter().map(|run| run.partition).collect();
         partitions.sort_unstable();
@@ -156,7 +144,7 @@ impl Inner {
             }
         }
         let mut ids = |dictionary: &Dictionary, count, deleted: &RoaringBitmap| {
-            self.write_ids(dictionary, count, purge, deleted, &mut written.names)
+            self.write_ids(dictionary, count, false, deleted, &mut written.names)
         };
         written.users = ids(&self.users, freeze.user_count, &freeze.deleted_users).map_err(certain)?;
         written.accounts =
@@ -174,8 +162,7 @@ impl Inner {
         if in_memory.row_count() == 0 {
             return Ok(None);
         }
-        let file = Inner::new_file(&mut self.writer.lock());
-        let name = segment_name(file);
+        let (file, name) = self.new_unnamed_file(segment_name);
         let mapped = self.write_and_map(&name, bytes, names)?;
         Ok(Some((file, Arc::new(Segment::open(&name, mapped)?))))
     }
@@ -189,8 +176,7 @@ impl Inner {
         names: &mut Vec<String>,
     ) -> Result<Option<(u64, Arc<IdFile>)>, Problem> {
         let Some((_, bytes)) = dictionary.checkpoint(count, purge, deleted) else { return Ok(None) };
-        let file = Inner::new_file(&mut self.writer.lock());
-        let name = ids_name(file);
+        let (file, name) = self.new_unnamed_file(ids_name);
         let mapped = self.write_and_map(&name, &bytes, names)?;
         Ok(Some((file, Arc::new(IdFile::open(&name, mapped)?))))
     }
@@ -203,7 +189,7 @@ impl Inner {
     }
 
     /// Names the files in the manifest, and shows them in the place of what was in memory.
-    fn publish_frozen(&self, freeze: &Freeze, written: &Written) -> Result<(), (Problem, bool)> {
+    pub(super) fn publish_frozen(&self, freeze: &Freeze, written: &Written) -> Result<(), (Problem, bool)> {
         let mut writer = self.writer.lock();
         let mut manifest = Manifest {
             checkpoint: freeze.number,
@@ -220,7 +206,7 @@ impl Inner {
             ..writer.manifest.clone()
         };
         for known in &writer.manifest.segments {
-            let dead = (*freeze.dead[&known.at.file]).clone();
+            let dead = (*writer.frozen_dead[&known.at.file]).clone();
             manifest.segments.push(SegmentEntry { dead, at: known.at });
         }
         for (_, file, segment) in &written.segments {
@@ -232,7 +218,7 @@ impl Inner {
         let _sorting = self.sorting.lock();
         let mut view = self.view.write();
         for disk in Arc::make_mut(&mut view.disk) {
-            disk.checkpoint_dead = Arc::clone(&freeze.dead[&disk.file]);
+            disk.checkpoint_dead = Arc::clone(&writer.frozen_dead[&disk.file]);
         }
         let (frozen, rest): (Vec<Run>, Vec<Run>) =
             view.runs.iter().cloned().partition(|run| run.frozen.is_some());
@@ -256,6 +242,7 @@ impl Inner {
         }
         // With its memory: after a load of a million events that is 36 MB.
         writer.frozen_marks = HashSet::new();
+        writer.frozen_dead = HashMap::new();
         self.frozen_size.store(0, Ordering::Relaxed);
         writer.older_logs.retain(|name| !freeze.logs.contains(name));
         self.remove_unnamed(&writer);
@@ -279,6 +266,9 @@ impl Inner {
             }
             return Err((problem, may_be_there));
         }
+        for (name, _) in manifest.files() {
+            writer.unnamed.remove(&name);
+        }
         writer.manifest = manifest;
         Ok(())
     }
@@ -294,12 +284,21 @@ impl Inner {
         drop(view);
         let frozen = std::mem::take(&mut writer.frozen_marks);
         writer.marks.extend(frozen);
+        writer.frozen_dead = HashMap::new();
+        drop(writer);
         let size = self.frozen_size.swap(0, Ordering::Relaxed);
         self.head_size.fetch_add(size, Ordering::Relaxed);
         tracing::warn!(%problem, change = freeze.number, "sealing failed; everything stays in memory and in the log");
-        if !manifest_unknown {
-            for name in &written.names {
-                let _ = self.directory.remove(name); // what is left is removed at the next open
+        self.let_go(&written.names, !manifest_unknown);
+    }
+
+    /// Gives up files that were written for a manifest. They may be removed now if the disk is sure not to have it.
+    pub(super) fn let_go(&self, names: &[String], is_sure: bool) {
+        let mut writer = self.writer.lock();
+        for name in names {
+            writer.unnamed.remove(name);
+            if is_sure {
+                let _ = self.directory.remove(name); // what is left is removed later
             }
         }
     }
@@ -315,7 +314,8 @@ impl Inner {
                 && (writer.older_logs.contains(&name)
                     || writer.manifest.log.is_some_and(|log| log_name(log) == name)
                     || writer.log.as_ref().is_some_and(|log| log.name() == name));
-            if !is_live_log && !named.contains(&name) {
+            let is_being_written = writer.unnamed.contains(name.strip_suffix(".new").unwrap_or(&name));
+            if !is_live_log && !is_being_written && !named.contains(&name) {
                 let _ = self.directory.remove(&name);
             }
         }

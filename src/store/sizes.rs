@@ -33,7 +33,8 @@ impl StoreSizes {
 impl Store {
     /// Where the bytes on disk are. Events that are still in memory have theirs in the log.
     pub fn sizes(&self) -> Result<StoreSizes, Problem> {
-        let _maintenance = self.inner.maintenance.lock();
+        let _joining = self.inner.joining.lock();
+        let _sealing = self.inner.sealing.lock();
         let mut event_count = 0;
         let mut parts: BTreeMap<String, u64> = BTreeMap::new();
         let mut add = |part: String, bytes: u64| *parts.entry(part).or_default() += bytes;

@@ -101,7 +101,7 @@ pub struct Answer {
 
 impl Answer {
     /// Reads one answer, which tells its length.
-    pub fn read(stream: &mut TcpStream) -> Answer {
+    pub fn read(stream: &mut impl Read) -> Answer {
         let mut bytes = Vec::new();
         let mut byte = [0];
         while !bytes.ends_with(b"\r\n\r\n") {

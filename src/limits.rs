@@ -253,6 +253,12 @@ pub const STEPPED_BACK_NICENESS: i32 = 10;
 pub const EVENT_NAME_COUNT_MAX: usize = 10_000;
 /// Names of properties, of events and of profiles together, of one store.
 pub const PROPERTY_NAME_COUNT_MAX: usize = 20_000;
+/// Distinct texts of one property: 0, as many as there are. Values are kept by segments and not in memory, and ids of
+/// sessions and orders are ordinary ones; an operator who knows better can bound them.
+pub const PROPERTY_VALUE_COUNT_MAX: usize = 0;
+/// Ids of users of one store, and ids of accounts: ordinals are a `u32`, of which the last stays free and one more than
+/// any is one as well.
+pub const ENTITY_COUNT_MAX: usize = u32::MAX as usize - 1;
 /// Bytes of rows and partial results that one query may hold: a task of heavy users takes a tenth of it, and a
 /// server of one query a core still fits small machines.
 pub const QUERY_MEMORY_MAX: u64 = 1 << 30;

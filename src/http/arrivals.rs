@@ -40,19 +40,28 @@ struct Arrival {
 #[derive(Debug)]
 pub(super) struct BatchEnd {
     count: u64,
-    events: Vec<Box<str>>,
+    /// With their places in the batch.
+    events: Vec<(usize, Box<str>)>,
 }
 
 impl BatchEnd {
     /// The last events of a batch, as many as are kept.
     pub fn of(batch: &EventBatch) -> BatchEnd {
         let skipped = batch.len().saturating_sub(ARRIVAL_COUNT_MAX);
-        let events = batch.iter().skip(skipped).map(|event| {
+        let events = batch.iter().enumerate().skip(skipped).map(|(place, event)| {
             let mut line = Vec::new();
             write_event(&mut line, event);
-            String::from_utf8(line).expect("events are written as UTF-8").trim_end().into()
+            (place, String::from_utf8(line).expect("events are written as UTF-8").trim_end().into())
         });
         BatchEnd { count: batch.len() as u64, events: events.collect() }
+    }
+
+    /// Leaves out the events at some places of the batch: they are not stored.
+    pub fn leave_out(&mut self, places: impl Iterator<Item = usize>) {
+        for place in places {
+            self.count -= 1;
+            self.events.retain(|(kept, _)| *kept != place);
+        }
     }
 }
 
@@ -62,7 +71,7 @@ impl Arrivals {
         let mut kept = self.0.lock();
         kept.count += batch.count;
         let first = kept.count - batch.events.len() as u64 + 1;
-        for (number, event) in (first..).zip(batch.events) {
+        for (number, (_, event)) in (first..).zip(batch.events) {
             kept.size += event.len();
             kept.newest.push_back(Arrival { number, received, event });
         }

@@ -39,7 +39,7 @@ use crate::limits::{
 };
 use crate::model::{Entity, TimeMs, checked_time, parse_time};
 use crate::settings::Settings;
-use crate::store::RefusedName;
+use crate::store::Refused;
 
 /// The kinds of queries that have an address.
 pub const QUERY_KINDS: [&str; 15] = [
@@ -181,18 +181,19 @@ impl Call<'_> {
             let received_at = now();
             let mut parsed =
                 received.decoded(|body| parse_events_within(body, form, on_error, received_at, limits))?;
-            let mut batch = std::mem::take(&mut parsed.batch);
-            if on_error == OnError::Skip {
-                let (kept, refused) = store.admissible(batch);
-                for RefusedName { row, problem } in refused {
-                    let path = problem.path.unwrap_or_default();
-                    parsed.rejected.push(parsed.rejection(row, problem.detail, &path));
-                }
-                parsed.rejected.sort_by_key(|rejected| rejected.index);
-                batch = kept;
+            let batch = std::mem::take(&mut parsed.batch);
+            let mut end = BatchEnd::of(&batch);
+            let (receipt, refused) = match on_error {
+                OnError::Reject => store.ingest(batch).map(|receipt| (receipt, Vec::new())),
+                OnError::Skip => store.ingest_what_fits(batch),
             }
-            let end = BatchEnd::of(&batch);
-            let receipt = store.ingest(batch).map_err(|problem| in_body(&parsed, problem))?;
+            .map_err(|problem| in_body(&parsed, problem))?;
+            end.leave_out(refused.iter().map(|refused| refused.part));
+            for Refused { part, problem, .. } in refused {
+                let path = problem.path.unwrap_or_default();
+                parsed.rejected.push(parsed.rejection(part, problem.detail, &path));
+            }
+            parsed.rejected.sort_by_key(|rejected| rejected.index);
             arrivals.add(end, instant(received_at));
             Ok((receipt, parsed.rejected))
         };
@@ -210,8 +211,9 @@ impl Call<'_> {
     async fn write_profiles(&mut self, entity: Entity) -> Result<Reply, Problem> {
         let form = body_form(&self.parts.headers)?;
         let received = self.body_to_store().await?;
+        let limits = self.app.settings.event_limits();
         let write = move |store: &crate::Store| {
-            let writes = received.decoded(|body| parse_profiles(body, form, entity))?;
+            let writes = received.decoded(|body| parse_profiles(body, form, entity, limits))?;
             let count = writes.len();
             store.write_profiles(entity, writes).map(|()| count)
         };
@@ -221,8 +223,9 @@ impl Call<'_> {
     async fn merge_identities(&mut self) -> Result<Reply, Problem> {
         let form = body_form(&self.parts.headers)?;
         let received = self.body_to_store().await?;
+        let limits = self.app.settings.event_limits();
         let write = move |store: &crate::Store| {
-            let merges = received.decoded(|body| parse_identities(body, form))?;
+            let merges = received.decoded(|body| parse_identities(body, form, limits))?;
             let count = merges.len();
             store.merge_identities(merges).map(|()| count)
         };

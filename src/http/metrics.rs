@@ -14,6 +14,7 @@ use super::handlers::App;
 use super::process;
 use super::respond::Reply;
 use crate::api::Problem;
+use crate::store::Bound;
 use crate::telemetry::{self, Counter, Exposition, Histogram};
 
 /// What the server counts.
@@ -181,6 +182,21 @@ impl App {
             .gauge(&[], size.memory_bytes as f64);
         out.family("flywheel_change", "gauge", "The number of the last change.")
             .gauge(&[], size.change as f64);
+        out.family(
+            "flywheel_known_ids",
+            "gauge",
+            "Ids that the store knows, those of merged users included.",
+        )
+        .gauge(&[("entity", "user")], size.user_id_count as f64)
+        .gauge(&[("entity", "account")], size.account_id_count as f64);
+        out.family(
+            "flywheel_over_bound",
+            "counter",
+            "Events, writes to profiles and merges refused, by bound.",
+        );
+        for (bound, count) in Bound::ALL.into_iter().zip(&did.over_bound) {
+            out.counter(&[("bound", bound.name())], count.count() as f64);
+        }
         out.family("flywheel_documents", "gauge", "What is stored by name, keys included.")
             .gauge(&[], size.document_count as f64);
     }

@@ -45,7 +45,7 @@ use crate::limits::REQUEST_HEAD_SIZE_MAX;
 use crate::memory::{IDLE_TIME, return_memory};
 use crate::query::return_memory_of_queries;
 use crate::settings::Settings;
-use crate::store::Store;
+use crate::store::{Store, StoreBounds};
 
 /// Pause after the system refused a connection, for want of files or memory: trying at once would only spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -150,7 +150,7 @@ impl Server {
             (Some(certificates), Some(key)) => Some(tls::acceptor(certificates, key)?),
             _ => None,
         };
-        store.bound_names(settings.max_event_names, settings.max_property_names);
+        store.bound(store_bounds(&settings))?;
         let stop_time_max = settings.stop_timeout;
         let store = Arc::new(store);
         let size = BridgeSize {
@@ -461,6 +461,17 @@ async fn told_to_end(mut terminate: Signal, mut interrupt: Signal) {
 
 fn system(what: &str, error: &io::Error) -> Problem {
     Problem::new(ProblemClass::Io, format!("cannot {what}: {error}"))
+}
+
+/// How much of what stays for good the store takes.
+fn store_bounds(settings: &Settings) -> StoreBounds {
+    StoreBounds {
+        event_names: settings.max_event_names,
+        property_names: settings.max_property_names,
+        property_values: settings.max_property_values,
+        users: settings.max_users,
+        accounts: settings.max_accounts,
+    }
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::io::Read;
 
+use super::event::EventLimits;
 use super::events::BodyForm;
 use super::files::{InputFile, InputFormat};
 use super::lines::{Block, Lines};
@@ -163,11 +164,13 @@ impl ChangeReader {
 fn add(kind: ChangeKind, text: &[u8], said: &mut Said) -> Result<(), Problem> {
     match kind {
         ChangeKind::Profiles(entity) => {
-            let writes = parse_profiles(text, BodyForm::Json, entity)?;
+            let writes = parse_profiles(text, BodyForm::Json, entity, EventLimits::default())?;
             let place = if entity == Entity::User { &mut said.users } else { &mut said.accounts };
             place.extend(writes);
         }
-        ChangeKind::Identities => said.merges.extend(parse_identities(text, BodyForm::Json)?),
+        ChangeKind::Identities => {
+            said.merges.extend(parse_identities(text, BodyForm::Json, EventLimits::default())?)
+        }
     }
     Ok(())
 }

@@ -5,38 +5,49 @@ use std::borrow::Cow;
 use serde::de::{Deserializer as _, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::event::{missing, string};
+use super::event::{EventLimits, missing, string};
 use super::events::{BodyForm, Place, each_json, lines, too_many};
 use super::fault::{Fault, Text, excerpt, kind_of, noted};
 use super::properties::{Properties, check_name};
 use crate::api::{Problem, nearest};
-use crate::limits::{BATCH_EVENT_COUNT_MAX, ENTITY_ID_SIZE_MAX, EVENT_SIZE_MAX, PROPERTY_COUNT_MAX};
+use crate::limits::{ENTITY_ID_SIZE_MAX, PROPERTY_COUNT_MAX};
 use crate::model::{Entity, IdentityMerge, Number, ProfileWrite, Value};
 
-/// Reads the changes of a decoded body, all or nothing. A null or an empty list in `set` unsets the property.
-pub fn parse_profiles(body: &[u8], form: BodyForm, entity: Entity) -> Result<Vec<ProfileWrite>, Problem> {
-    read_all(body, form, "profile", |text| read_profile(text, entity))
+/// Reads the changes of a decoded body, all or nothing. A null or an empty list in `set` unsets the property. The limits
+/// are those of events; the size of values is bounded by limits.rs.
+pub fn parse_profiles(
+    body: &[u8],
+    form: BodyForm,
+    entity: Entity,
+    limits: EventLimits,
+) -> Result<Vec<ProfileWrite>, Problem> {
+    read_all(body, form, "profile", limits, |text| read_profile(text, entity))
 }
 
 /// Reads the pairs of a decoded body, all or nothing.
-pub fn parse_identities(body: &[u8], form: BodyForm) -> Result<Vec<IdentityMerge>, Problem> {
-    read_all(body, form, "identity", read_identity)
+pub fn parse_identities(
+    body: &[u8],
+    form: BodyForm,
+    limits: EventLimits,
+) -> Result<Vec<IdentityMerge>, Problem> {
+    read_all(body, form, "identity", limits, read_identity)
 }
 
 fn read_all<T>(
     body: &[u8],
     form: BodyForm,
     thing: &'static str,
+    limits: EventLimits,
     read: impl Fn(&str) -> Result<T, Fault>,
 ) -> Result<Vec<T>, Problem> {
     let mut all = Vec::new();
     let mut take = |place: Place, text: &str| {
-        if all.len() == BATCH_EVENT_COUNT_MAX {
-            return Err(too_many(thing, BATCH_EVENT_COUNT_MAX));
+        if all.len() == limits.batch_event_count_max {
+            return Err(too_many(thing, limits.batch_event_count_max));
         }
-        if text.len() > EVENT_SIZE_MAX {
-            let detail =
-                format!("the {thing} has {} bytes; at most {EVENT_SIZE_MAX} are allowed", text.len());
+        if text.len() > limits.event_size_max {
+            let size_max = limits.event_size_max;
+            let detail = format!("the {thing} has {} bytes; at most {size_max} are allowed", text.len());
             return Err(place.problem(Fault::new(detail)));
         }
         all.push(read(text).map_err(|fault| place.problem(fault))?);
@@ -200,7 +211,7 @@ mod tests {
     use super::*;
 
     fn users(body: &str) -> Result<Vec<ProfileWrite>, Problem> {
-        parse_profiles(body.as_bytes(), BodyForm::Json, Entity::User)
+        parse_profiles(body.as_bytes(), BodyForm::Json, Entity::User, EventLimits::default())
     }
 
     #[test]
@@ -218,7 +229,8 @@ mod tests {
     #[test]
     fn accounts_are_named_by_their_own_field() {
         let body = r#"{"account":"acme","set":{"size":5}}"#;
-        let writes = parse_profiles(body.as_bytes(), BodyForm::Ndjson, Entity::Account).unwrap();
+        let limits = EventLimits::default();
+        let writes = parse_profiles(body.as_bytes(), BodyForm::Ndjson, Entity::Account, limits).unwrap();
         assert_eq!(writes[0].id, "acme");
         assert_eq!(users(body).unwrap_err().path.as_deref(), Some("/account"));
     }
@@ -237,9 +249,10 @@ mod tests {
     #[test]
     fn identities_are_pairs_of_ids() {
         let body = b"[{\"from\":\"anon\",\"into\":\"ada\"},{\"from\":\"ada\",\"into\":\"ada\"}]";
-        let merges = parse_identities(body, BodyForm::Json).unwrap();
+        let merges = parse_identities(body, BodyForm::Json, EventLimits::default()).unwrap();
         assert_eq!((merges[0].from.as_str(), merges[0].into.as_str(), merges.len()), ("anon", "ada", 2));
-        let problem = parse_identities(b"\n{\"from\":\"anon\"}", BodyForm::Ndjson).unwrap_err();
+        let problem =
+            parse_identities(b"\n{\"from\":\"anon\"}", BodyForm::Ndjson, EventLimits::default()).unwrap_err();
         assert_eq!(problem.detail, "line 2: the field \"into\" is missing");
         assert_eq!(problem.path.as_deref(), Some("/1/into"));
     }
@@ -248,8 +261,8 @@ mod tests {
         #[test]
         fn no_bytes_crash_the_readers(body in proptest::collection::vec(any::<u8>(), 0..200)) {
             for form in [BodyForm::Json, BodyForm::Ndjson] {
-                let _ = parse_profiles(&body, form, Entity::User);
-                let _ = parse_identities(&body, form);
+                let _ = parse_profiles(&body, form, Entity::User, EventLimits::default());
+                let _ = parse_identities(&body, form, EventLimits::default());
             }
         }
     }

@@ -201,6 +201,12 @@ settings! {
     max_event_names: Count = limits::EVENT_NAME_COUNT_MAX, Server, 1..=10_000_000;
     /// Names of properties, of events and profiles, that one store may have.
     max_property_names: Count = limits::PROPERTY_NAME_COUNT_MAX, Server, 1..=10_000_000;
+    /// Distinct texts that one property may have, those in lists counted; 0 for as many as there are.
+    max_property_values: Count = limits::PROPERTY_VALUE_COUNT_MAX, Server, 0..=1_000_000_000;
+    /// Ids of users that one store may know, those merged into others counted.
+    max_users: Count = limits::ENTITY_COUNT_MAX, Server, 1..=limits::ENTITY_COUNT_MAX as u64;
+    /// Ids of accounts that one store may know.
+    max_accounts: Count = limits::ENTITY_COUNT_MAX, Server, 1..=limits::ENTITY_COUNT_MAX as u64;
 }
 
 impl Settings {

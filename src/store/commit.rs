@@ -11,8 +11,9 @@ use hashbrown::HashSet;
 use parking_lot::{Mutex, MutexGuard};
 use roaring::RoaringBitmap;
 
+use super::bounds::{Admitted, News, Refused};
 use super::documents::Document;
-use super::effect::{Base, Deletion, Effect};
+use super::effect::{Base, Deletion, Effect, KeptEvents, NewIds};
 use super::health::Watch;
 use super::turn::read_only;
 use super::view::Chunk;
@@ -26,11 +27,11 @@ use crate::wal::{Change, DocumentContent};
 /// What is asked for.
 #[derive(Debug)]
 pub(super) enum Request {
-    Events(EventBatch),
+    Events(EventBatch, OverBound),
     /// Events that go into no log.
     Load(EventBatch),
-    Profiles(Entity, Vec<ProfileWrite>),
-    Merges(Vec<IdentityMerge>),
+    Profiles(Entity, Vec<ProfileWrite>, OverBound),
+    Merges(Vec<IdentityMerge>, OverBound),
     Deletion(String),
     Document(DocumentKind, String, NewDocument),
 }
@@ -39,11 +40,20 @@ impl Request {
     /// Whether it makes the store larger: what takes something away goes on where the disk is nearly full.
     fn adds(&self) -> bool {
         match self {
-            Request::Events(_) | Request::Load(_) | Request::Profiles(..) | Request::Merges(_) => true,
+            Request::Events(..) | Request::Load(_) | Request::Profiles(..) | Request::Merges(..) => true,
             Request::Deletion(_) => false,
             Request::Document(_, _, new) => !matches!(new, NewDocument::Removed),
         }
     }
+}
+
+/// What becomes of a request of which some parts are over a bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum OverBound {
+    /// All of it is refused.
+    Refuse,
+    /// Those parts are left out, and told.
+    LeaveOut,
 }
 
 /// What is to become of a document.
@@ -56,10 +66,27 @@ pub(super) enum NewDocument {
 }
 
 /// What became of it.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Outcome {
     pub receipt: Receipt,
     pub found: bool,
+    /// What was left out of it, in order.
+    pub refused: Vec<Refused>,
+}
+
+/// A request that is worked out. Without a change there is nothing to log.
+struct Prepared {
+    change: Option<Change>,
+    effect: Effect,
+    news: News,
+    outcome: Outcome,
+}
+
+impl Prepared {
+    /// A change that brings nothing that is bounded.
+    fn new(change: Option<Change>, effect: Effect, outcome: Outcome) -> Prepared {
+        Prepared { change, effect, news: News::default(), outcome }
+    }
 }
 
 /// A request in the queue, and where its outcome is put.
@@ -81,6 +108,7 @@ impl Ticket {
 /// A change that is logged but not synced yet.
 struct Pending {
     effect: Effect,
+    news: News,
     number: u64,
     outcome: Outcome,
     ticket: Arc<Ticket>,
@@ -209,7 +237,7 @@ impl Inner {
                     ticket.put(Err(problem.hint("seal what was loaded first")));
                     continue;
                 }
-                Request::Events(batch) => self.prepare_events(writer, batch, &mut marks),
+                Request::Events(batch, over) => self.prepare_events(writer, batch, over, &mut marks),
                 other => {
                     // It is worked out from the state that those before it made.
                     self.commit_pending(writer, &mut pending);
@@ -223,7 +251,7 @@ impl Inner {
             };
             match self.checked(watch, prepared) {
                 Err(problem) => ticket.put(Err(problem)),
-                Ok((change, effect, outcome)) => {
+                Ok(Prepared { change, effect, news, outcome }) => {
                     // Requests without a change carry the number of the change that they wait for.
                     let mut number = pending.last().map_or(writer.number, |before| before.number);
                     if let Some(change) = &change {
@@ -234,9 +262,11 @@ impl Inner {
                             ticket.put(Err(problem));
                             continue;
                         }
+                        self.add_ids(&effect.new_ids);
+                        writer.bounds.learn(&news);
                     }
                     let alone = !matches!(change, None | Some(Change::Events { .. }));
-                    pending.push(Pending { effect, number, outcome, ticket });
+                    pending.push(Pending { effect, news, number, outcome, ticket });
                     if alone {
                         self.commit_pending(writer, &mut pending);
                         marks.clear();
@@ -263,27 +293,90 @@ impl Inner {
         &self,
         writer: &mut Writer,
         batch: EventBatch,
+        over: OverBound,
         marks: &mut HashSet<u128>,
-    ) -> Result<(Option<Change>, Effect, Outcome), Problem> {
+    ) -> Result<Prepared, Problem> {
         let arrival = writer.next_arrival;
-        writer.names.admit_batch(&batch).map_err(|refusal| {
-            let path = refusal.problem.path.clone().unwrap_or_default();
-            refusal.problem.at(format!("/{}{path}", refusal.row))
-        })?;
         let view = self.view.read().without_tail();
-        let new = self.base(writer, &view).new_events(&batch, arrival, marks)?;
+        let base = self.base(writer, &view);
+        let mut refused: Vec<Refused> = Vec::new();
+        // Once some of the batch are refused: the others. What those do is worked out anew.
+        let mut rest: Option<KeptEvents> = None;
+        let (new, news) = loop {
+            let offered = rest.as_ref().map_or(&batch, |rest| &rest.batch);
+            let new = base.new_events(offered, arrival, marks)?;
+            let stored = new.kept.as_ref().map_or(offered, |kept| &kept.batch);
+            let known = self.known_ids();
+            let admitted = writer.bounds.admit_events(stored, &new.rows, &new.new_ids, known, over);
+            if admitted.refused.is_empty() {
+                break (new, admitted.news);
+            }
+            let outer = [new.kept.as_ref(), rest.as_ref()];
+            let place = |part| outer.into_iter().flatten().fold(part, |at, kept| kept.places[at] as usize);
+            let found = admitted.refused.into_iter();
+            self.refuse(&mut refused, found.map(|found| Refused { part: place(found.part), ..found }), over)?;
+            let is_refused = |at: &usize| refused.binary_search_by_key(at, |refused| refused.part).is_ok();
+            rest = Some(KeptEvents::of(&batch, (0..batch.len()).filter(|at| !is_refused(at))));
+        };
         let receipt =
             Receipt { accepted: new.rows.len() as u64, duplicates: new.duplicates, expired: new.expired };
-        let outcome = Outcome { receipt, found: true };
+        let outcome = Outcome { receipt, found: true, refused };
         if new.rows.is_empty() {
-            return Ok((None, Effect::default(), outcome));
+            return Ok(Prepared::new(None, Effect::default(), outcome));
         }
         marks.extend(new.marks);
         writer.next_arrival += new.rows.len() as u64;
-        let batch = Arc::new(new.batch.unwrap_or(batch));
+        let batch = Arc::new(new.kept.or(rest).map_or(batch, |kept| kept.batch));
         let chunk = Chunk { kind: RowKind::Events, batch: Arc::clone(&batch), rows: new.rows };
-        let effect = Effect { chunks: vec![chunk], ..Effect::default() };
-        Ok((Some(Change::Events { arrival, batch }), effect, outcome))
+        let effect = Effect { chunks: vec![chunk], new_ids: new.new_ids, ..Effect::default() };
+        Ok(Prepared { change: Some(Change::Events { arrival, batch }), effect, news, outcome })
+    }
+
+    /// Adds what was refused to what was before, in order; fails with the first if that refuses the whole request.
+    fn refuse(
+        &self,
+        refused: &mut Vec<Refused>,
+        found: impl Iterator<Item = Refused>,
+        over: OverBound,
+    ) -> Result<(), Problem> {
+        let found = found.inspect(|found| self.telemetry.over_bound[found.bound as usize].add(1));
+        refused.extend(found);
+        refused.sort_by_key(|refused| refused.part);
+        match over {
+            OverBound::Refuse => Err(refused.swap_remove(0).of_request()),
+            OverBound::LeaveOut => Ok(()),
+        }
+    }
+
+    /// Works out a change of parts without those that are over a bound. `work_out` tells what some parts do, and which
+    /// of them are refused. Returns the parts that are left.
+    fn work_out_parts<T>(
+        &self,
+        parts: Vec<T>,
+        over: OverBound,
+        work_out: impl Fn(&[T]) -> Result<(Effect, Admitted), Problem>,
+    ) -> Result<(Vec<T>, Effect, News, Vec<Refused>), Problem> {
+        let (mut places, mut parts): (Vec<usize>, Vec<T>) = parts.into_iter().enumerate().unzip();
+        let mut refused: Vec<Refused> = Vec::new();
+        loop {
+            let (effect, admitted) = work_out(&parts)?;
+            if admitted.refused.is_empty() {
+                return Ok((parts, effect, admitted.news, refused));
+            }
+            let found = admitted.refused.into_iter();
+            let found = found.map(|found| Refused { part: places[found.part], ..found });
+            self.refuse(&mut refused, found, over)?;
+            let is_left = |(place, _): &(usize, T)| {
+                refused.binary_search_by_key(place, |refused| refused.part).is_err()
+            };
+            (places, parts) = places.into_iter().zip(parts).filter(is_left).unzip();
+        }
+    }
+
+    /// Makes ids known to the changes that come next.
+    pub(super) fn add_ids(&self, new: &NewIds) {
+        self.users.add(&new.users);
+        self.accounts.add(&new.accounts);
     }
 
     /// Takes a batch of events without a log.
@@ -292,9 +385,11 @@ impl Inner {
             return Err(read_only(reason));
         }
         let watch = Watch::begin();
-        let prepared = self.prepare_events(writer, batch, &mut HashSet::new());
-        let (change, effect, outcome) = self.checked(watch, prepared)?;
+        let prepared = self.prepare_events(writer, batch, OverBound::Refuse, &mut HashSet::new());
+        let Prepared { change, effect, news, outcome } = self.checked(watch, prepared)?;
         if change.is_some() {
+            self.add_ids(&effect.new_ids);
+            writer.bounds.learn(&news);
             writer.number += 1;
             writer.loaded = writer.number;
             self.install(writer, effect);
@@ -304,14 +399,7 @@ impl Inner {
     }
 
     /// Works out any other change. All changes before it are in the view.
-    fn prepare(
-        &self,
-        writer: &mut Writer,
-        request: Request,
-    ) -> Result<(Option<Change>, Effect, Outcome), Problem> {
-        if let Request::Profiles(_, writes) = &request {
-            writer.names.admit_profiles(writes)?;
-        }
+    fn prepare(&self, writer: &mut Writer, request: Request) -> Result<Prepared, Problem> {
         let _sorting = self.sorting.lock();
         self.sort_tail(Form::Quick);
         let view = self.view.read().without_tail();
@@ -319,29 +407,40 @@ impl Inner {
         let arrival = writer.next_arrival;
         let done = Outcome { found: true, ..Outcome::default() };
         Ok(match request {
-            Request::Events(_) | Request::Load(_) => unreachable!("events are prepared apart"),
-            Request::Profiles(entity, writes) => {
-                let effect = base.profile_writes(entity, &writes, arrival)?;
+            Request::Events(..) | Request::Load(_) => unreachable!("events are prepared apart"),
+            Request::Profiles(entity, writes, over) => {
+                let (bounds, known) = (&writer.bounds, self.known_ids());
+                let (writes, effect, news, refused) = self.work_out_parts(writes, over, |writes| {
+                    let (effect, parts) = base.profile_writes(entity, writes, arrival)?;
+                    let (batch, new) = (&effect.chunks[0].batch, &effect.new_ids);
+                    let admitted = bounds.admit_profiles(entity, batch, new, &parts, known, over);
+                    Ok((effect, admitted))
+                })?;
                 writer.next_arrival += effect.chunks.iter().map(|chunk| chunk.rows.len() as u64).sum::<u64>();
-                (Some(Change::Profiles { arrival, entity, writes }), effect, done)
+                let change = (!writes.is_empty()).then_some(Change::Profiles { arrival, entity, writes });
+                Prepared { change, effect, news, outcome: Outcome { refused, ..done } }
             }
-            Request::Merges(merges) => {
-                let effect = base.merges(&merges)?;
-                if effect.merges.is_empty() {
-                    (None, effect, done)
-                } else {
-                    (Some(Change::Merges { merges }), effect, done)
-                }
+            Request::Merges(merges, over) => {
+                let (bounds, known) = (&writer.bounds, self.known_ids());
+                let (merges, effect, news, refused) = self.work_out_parts(merges, over, |merges| {
+                    let (effect, parts) = base.merges(merges)?;
+                    let admitted = bounds.admit_merges(&effect.new_ids, &parts, known, over);
+                    Ok((effect, admitted))
+                })?;
+                let change = (!effect.merges.is_empty()).then_some(Change::Merges { merges });
+                Prepared { change, effect, news, outcome: Outcome { refused, ..done } }
             }
             Request::Deletion(user) => match base.deletion(&user) {
-                Some(effect) => (Some(Change::Deletion { user }), effect, done),
-                None => (None, Effect::default(), Outcome::default()),
+                Some(effect) => Prepared::new(Some(Change::Deletion { user }), effect, done),
+                None => Prepared::new(None, Effect::default(), Outcome::default()),
             },
             Request::Document(kind, name, new) => {
                 let found = view.documents.get(kind, &name).is_some();
                 let outcome = Outcome { found, ..Outcome::default() };
                 let content = match new {
-                    NewDocument::Removed if !found => return Ok((None, Effect::default(), outcome)),
+                    NewDocument::Removed if !found => {
+                        return Ok(Prepared::new(None, Effect::default(), outcome));
+                    }
                     NewDocument::Removed => DocumentContent::Removed,
                     _ if !found && view.documents.of_kind(kind).count() == DOCUMENT_COUNT_MAX => {
                         let word = kind.name();
@@ -357,7 +456,7 @@ impl Inner {
                     ),
                 };
                 let effect = base.document(kind, name.clone(), content.clone());
-                (Some(Change::Document { kind, name, content }), effect, outcome)
+                Prepared::new(Some(Change::Document { kind, name, content }), effect, outcome)
             }
         })
     }
@@ -386,12 +485,13 @@ impl Inner {
                 );
                 writer.failed = Some(problem.detail.clone());
                 for pending in pending {
+                    writer.bounds.forget(&pending.news);
                     pending.ticket.put(Err(problem.clone()));
                 }
                 return;
             }
         }
-        for Pending { effect, number, outcome, ticket } in pending {
+        for Pending { effect, number, outcome, ticket, .. } in pending {
             self.install(writer, effect);
             writer.number = number.max(writer.number);
             self.view.write().number = writer.number;
@@ -456,7 +556,7 @@ mod tests {
     }
 
     fn waiting(ids: &[&str]) -> Waiting {
-        Waiting { request: Request::Events(batch(ids)), ticket: Arc::default() }
+        Waiting { request: Request::Events(batch(ids), OverBound::Refuse), ticket: Arc::default() }
     }
 
     /// A repeated batch between two new ones that shared its sync made a gap in the numbers of the log, which then

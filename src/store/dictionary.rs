@@ -38,14 +38,14 @@ pub struct Dictionary {
 struct State {
     /// By first ordinal; together they hold the ordinals below `fresh.first`.
     files: Vec<Arc<IdFile>>,
-    fresh: Fresh,
+    fresh: FreshIds,
     /// Ordinals whose ids are forgotten.
     deleted: RoaringBitmap,
 }
 
-/// Ids that are in no file yet.
+/// Ids that are in no file yet, or not even in a dictionary.
 #[derive(Debug, Default)]
-struct Fresh {
+pub struct FreshIds {
     /// The ordinal of the first.
     first: u32,
     ends: Vec<u64>,
@@ -53,7 +53,7 @@ struct Fresh {
     by_id: HashTable<u32>,
 }
 
-impl Fresh {
+impl FreshIds {
     fn id(&self, index: u32) -> &[u8] {
         let start = if index == 0 { 0 } else { self.ends[index as usize - 1] };
         &self.text[start as usize..self.ends[index as usize] as usize]
@@ -78,7 +78,17 @@ impl Fresh {
     }
 
     fn end(&self) -> u32 {
-        self.first + self.ends.len() as u32
+        self.first + self.count()
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> u32 {
+        self.ends.len() as u32
+    }
+
+    /// Whether an ordinal is of one of these, or of a later one.
+    pub fn is_fresh(&self, ordinal: u32) -> bool {
+        ordinal >= self.first
     }
 }
 
@@ -108,7 +118,7 @@ impl Dictionary {
     /// A dictionary of the ids in `files`, which hold consecutive ranges from 0.
     pub fn open(files: Vec<Arc<IdFile>>, deleted: RoaringBitmap) -> Dictionary {
         let first = files.last().map_or(0, |file| file.first + file.count());
-        let fresh = Fresh { first, ..Fresh::default() };
+        let fresh = FreshIds { first, ..FreshIds::default() };
         Dictionary { state: RwLock::new(State { files, fresh, deleted }) }
     }
 
@@ -122,9 +132,11 @@ impl Dictionary {
         self.state.read().find(id.as_bytes())
     }
 
-    /// The ordinals of ids, new ones given in order. `None` if there are no ordinals left.
-    pub fn resolve(&self, ids: &[&str]) -> Option<Vec<u32>> {
-        let mut state = self.state.write();
+    /// The ordinals of ids, and the new ones among them with the ordinals that they have once they are
+    /// [added](Dictionary::add). `None` if there are no ordinals left.
+    pub fn resolve(&self, ids: &[&str]) -> Option<(Vec<u32>, FreshIds)> {
+        let state = self.state.read();
+        let mut new = FreshIds { first: state.fresh.end(), ..FreshIds::default() };
         let mut ordinals = Vec::with_capacity(ids.len());
         let mut files = state.files.clone();
         // Most ids are in the largest file.
@@ -135,16 +147,29 @@ impl Dictionary {
                 file.find_group(&mut wanted, &state.deleted);
             }
             for Wanted { id, hash, ordinal } in wanted {
-                // The one before in the group may have been the first of its id.
-                ordinals.push(match ordinal.or_else(|| state.fresh.find(id, hash, &state.deleted)) {
+                // One before may have been the first of its id.
+                ordinals.push(match ordinal.or_else(|| new.find(id, hash, &state.deleted)) {
                     Some(ordinal) => ordinal,
                     // The last ordinal stays free, so that one more than any ordinal is a u32.
-                    None if state.fresh.end() == u32::MAX - 1 => return None,
-                    None => state.fresh.insert(id, hash),
+                    None if new.end() == u32::MAX - 1 => return None,
+                    None => new.insert(id, hash),
                 });
             }
         }
-        Some(ordinals)
+        Some((ordinals, new))
+    }
+
+    /// Adds ids that were new when they were resolved. None may have been added since.
+    pub fn add(&self, new: &FreshIds) {
+        if new.count() == 0 {
+            return; // and nothing is locked for it
+        }
+        let mut state = self.state.write();
+        debug_assert_eq!(new.first, state.fresh.end(), "dense-ordinals");
+        for index in 0..new.count() {
+            let id = new.id(index);
+            state.fresh.insert(id, hash_of(id));
+        }
     }
 
     /// The id of an ordinal; `None` if it is deleted or was never given.
@@ -173,6 +198,12 @@ impl Dictionary {
 
     pub fn deleted_count(&self) -> u64 {
         self.state.read().deleted.len()
+    }
+
+    /// Ids that are known, deleted ones left out.
+    pub fn known_count(&self) -> u64 {
+        let state = self.state.read();
+        u64::from(state.fresh.end()) - state.deleted.len()
     }
 
     pub fn deleted(&self) -> RoaringBitmap {
@@ -249,7 +280,7 @@ impl Dictionary {
         let mut state = self.state.write();
         let end = file.first + file.count();
         debug_assert!(end >= state.fresh.first && end <= state.fresh.end());
-        let mut rest = Fresh { first: end, ..Fresh::default() };
+        let mut rest = FreshIds { first: end, ..FreshIds::default() };
         for index in end - state.fresh.first..state.fresh.ends.len() as u32 {
             let id = state.fresh.id(index);
             rest.insert(id, hash_of(id));
@@ -487,7 +518,9 @@ mod tests {
     use super::*;
 
     fn resolve(dictionary: &Dictionary, ids: &[&str]) -> Vec<u32> {
-        dictionary.resolve(ids).unwrap()
+        let (ordinals, new) = dictionary.resolve(ids).unwrap();
+        dictionary.add(&new);
+        ordinals
     }
 
     fn checkpoint(dictionary: &Dictionary, purge: bool) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use hashbrown::{HashMap, HashSet};
 use xxhash_rust::xxh3::Xxh3Default;
 
-use super::dictionary::Dictionary;
+use super::dictionary::{Dictionary, FreshIds};
 use super::documents::Document;
 use super::rows::{FullRow, UserRows, find_event, profile_cells, rows_of};
 use super::view::{Chunk, View};
@@ -28,6 +28,24 @@ pub struct Effect {
     pub deleted: Option<Deletion>,
     /// A document to store, or to take away.
     pub document: Option<(DocumentKind, String, Option<Document>)>,
+    /// To be added to the dictionaries as soon as the change is logged, so that changes behind it know them.
+    pub new_ids: NewIds,
+}
+
+/// Ids that a change brings.
+#[derive(Debug, Default)]
+pub struct NewIds {
+    pub users: FreshIds,
+    pub accounts: FreshIds,
+}
+
+/// The parts of a change that can be left out of it one by one: writes to profiles, or merges.
+#[derive(Debug, Default)]
+pub struct Parts {
+    /// The ordinals of the ids that the parts name, in order.
+    pub ordinals: Vec<u32>,
+    /// For each row of the change, the part that it is of.
+    pub of_rows: Vec<u32>,
 }
 
 /// What goes with a user.
@@ -77,12 +95,39 @@ pub struct Base<'a> {
 #[derive(Debug)]
 pub struct NewEvents {
     /// `None` if all of the batch stays.
-    pub batch: Option<EventBatch>,
+    pub kept: Option<KeptEvents>,
     pub rows: Vec<BatchRow>,
+    pub new_ids: NewIds,
     pub marks: Vec<EventMark>,
     pub duplicates: u64,
     /// Events that had expired when they came.
     pub expired: u64,
+}
+
+/// Some events of a batch.
+#[derive(Debug, Default)]
+pub struct KeptEvents {
+    pub batch: EventBatch,
+    /// Where each was in the batch that they are of.
+    pub places: Vec<u32>,
+}
+
+impl KeptEvents {
+    /// Those of a batch at these places, which ascend.
+    pub fn of(batch: &EventBatch, places: impl Iterator<Item = usize>) -> KeptEvents {
+        let mut kept = KeptEvents::default();
+        for place in places {
+            kept.batch.push_from(batch.get(place));
+            kept.places.push(place as u32);
+        }
+        kept
+    }
+
+    /// The same events, told by where they were in a batch of which `outer` kept some.
+    pub fn within(mut self, outer: &KeptEvents) -> KeptEvents {
+        self.places.iter_mut().for_each(|place| *place = outer.places[*place as usize]);
+        self
+    }
 }
 
 /// Why an event is not stored although it is not there.
@@ -96,7 +141,7 @@ fn out_of_ordinals() -> Problem {
     Problem::new(ProblemClass::TooLarge, "the store holds as many ids as it can")
 }
 
-fn resolve(dictionary: &Dictionary, ids: &[&str]) -> Result<Vec<u32>, Problem> {
+fn resolve(dictionary: &Dictionary, ids: &[&str]) -> Result<(Vec<u32>, FreshIds), Problem> {
     dictionary.resolve(ids).ok_or_else(out_of_ordinals)
 }
 
@@ -108,7 +153,7 @@ fn resolve_shared<'b>(
     dictionary: &Dictionary,
     batch_size: usize,
     ids: impl Iterator<Item = (TextPlace, impl FnOnce() -> &'b str)>,
-) -> Result<Vec<u32>, Problem> {
+) -> Result<(Vec<u32>, FreshIds), Problem> {
     let mut known = TextMemo::new(batch_size.max(2).ilog2().min(KNOWN_BITS_MAX));
     let (mut distinct, mut indexes) = (Vec::new(), Vec::new());
     for (place, text) in ids {
@@ -119,32 +164,48 @@ fn resolve_shared<'b>(
         });
         indexes.push(index);
     }
-    let ordinals = resolve(dictionary, &distinct)?;
-    Ok(indexes.into_iter().map(|index| ordinals[index as usize]).collect())
+    let (ordinals, new) = resolve(dictionary, &distinct)?;
+    Ok((indexes.into_iter().map(|index| ordinals[index as usize]).collect(), new))
 }
 
 impl Base<'_> {
     /// Resolves the ids of a batch. Rows are numbered from `arrival` on.
-    pub fn rows(&self, batch: &EventBatch, arrival: u64) -> Result<Vec<BatchRow>, Problem> {
-        let users = resolve_shared(
+    pub fn rows(&self, batch: &EventBatch, arrival: u64) -> Result<(Vec<BatchRow>, NewIds), Problem> {
+        let (mut rows, users) = self.rows_of_users(batch, arrival)?;
+        let accounts = self.resolve_accounts(batch, &mut rows)?;
+        Ok((rows, NewIds { users, accounts }))
+    }
+
+    /// The rows of a batch without their accounts.
+    fn rows_of_users(&self, batch: &EventBatch, arrival: u64) -> Result<(Vec<BatchRow>, FreshIds), Problem> {
+        let (users, new) = resolve_shared(
             self.users,
             batch.len(),
             batch.iter().map(|e| (e.user_place(), move || e.user())),
         )?;
-        let accounts = batch
-            .iter()
-            .filter_map(|e| Some((e.account_place()?, move || e.account().expect("it has a place"))));
-        let mut accounts = resolve_shared(self.accounts, batch.len(), accounts)?.into_iter();
         let identities = &self.view.identities;
         let row = |(index, (event, ordinal)): (usize, (EventRef<'_>, u32))| BatchRow {
             batch: 0,
             row: index as u32,
             user: identities.user(ordinal),
-            account: event.account().map_or(0, |_| accounts.next().expect("one for each") + 1),
+            account: 0,
             time: event.time(),
             arrival: arrival + index as u64,
         };
-        Ok(batch.iter().zip(users).enumerate().map(row).collect())
+        Ok((batch.iter().zip(users).enumerate().map(row).collect(), new))
+    }
+
+    /// Puts the accounts of a batch into its rows, one for each event.
+    fn resolve_accounts(&self, batch: &EventBatch, rows: &mut [BatchRow]) -> Result<FreshIds, Problem> {
+        let accounts = batch
+            .iter()
+            .filter_map(|e| Some((e.account_place()?, move || e.account().expect("it has a place"))));
+        let (accounts, new) = resolve_shared(self.accounts, batch.len(), accounts)?;
+        let with_account = batch.iter().zip(rows).filter(|(event, _)| event.account_place().is_some());
+        for ((_, row), account) in with_account.zip(accounts) {
+            row.account = account + 1;
+        }
+        Ok(new)
     }
 
     /// Resolves the ids of a batch and leaves out the events that the store has, that `pending` has, or that come
@@ -162,7 +223,7 @@ impl Base<'_> {
         if let Some(gone) = self.gone(batch) {
             return self.new_events_but(batch, &gone, arrival, pending);
         }
-        let all = self.rows(batch, arrival)?;
+        let (all, users) = self.rows_of_users(batch, arrival)?;
         let row_count = all.len();
         let on_disk = || self.view.disk.iter().map(|disk| (&*disk.live.segment, &*disk.live.dead));
         let mut rows = Vec::with_capacity(row_count);
@@ -184,16 +245,12 @@ impl Base<'_> {
             }
             rows.push(BatchRow { arrival: arrival + rows.len() as u64, ..row });
         }
-        if rows.len() == row_count {
-            return Ok(NewEvents { batch: None, rows, marks, duplicates: 0, expired: 0 });
-        }
         let duplicates = (row_count - rows.len()) as u64;
-        let mut kept = EventBatch::new();
-        for (index, row) in rows.iter_mut().enumerate() {
-            kept.push_from(batch.get(row.row as usize));
-            row.row = index as u32;
-        }
-        Ok(NewEvents { batch: Some(kept), rows, marks, duplicates, expired: 0 })
+        let kept = (duplicates > 0).then(|| KeptEvents::of(batch, rows.iter().map(|row| row.row as usize)));
+        rows.iter_mut().zip(0..).for_each(|(row, place)| row.row = place);
+        let accounts = self.resolve_accounts(kept.as_ref().map_or(batch, |kept| &kept.batch), &mut rows)?;
+        let new_ids = NewIds { users, accounts };
+        Ok(NewEvents { kept, rows, new_ids, marks, duplicates, expired: 0 })
     }
 
     /// Which events of a batch have expired, or were a deleted user's; `None` if none is. They are found before any id
@@ -221,13 +278,13 @@ impl Base<'_> {
         arrival: u64,
         pending: &HashSet<EventMark>,
     ) -> Result<NewEvents, Problem> {
-        let mut kept = EventBatch::new();
-        for (event, _) in batch.iter().zip(gone).filter(|(_, gone)| gone.is_none()) {
-            kept.push_from(event);
-        }
+        let kept = KeptEvents::of(batch, (0..gone.len()).filter(|place| gone[*place].is_none()));
         let count = |what| gone.iter().filter(|gone| **gone == Some(what)).count() as u64;
-        let mut new = self.new_events(&kept, arrival, pending)?;
-        new.batch = new.batch.or(Some(kept));
+        let mut new = self.new_events(&kept.batch, arrival, pending)?;
+        new.kept = Some(match new.kept {
+            Some(inner) => inner.within(&kept),
+            None => kept,
+        });
         new.duplicates += count(Gone::Deleted);
         new.expired = count(Gone::Expired);
         Ok(new)
@@ -239,19 +296,23 @@ impl Base<'_> {
         entity: Entity,
         writes: &[ProfileWrite],
         arrival: u64,
-    ) -> Result<Effect, Problem> {
+    ) -> Result<(Effect, Parts), Problem> {
         let (dictionary, kind) = match entity {
             Entity::User => (self.users, RowKind::UserProfiles),
             Entity::Account => (self.accounts, RowKind::AccountProfiles),
         };
-        let ordinals =
+        let (ordinals, new) =
             resolve(dictionary, &writes.iter().map(|write| write.id.as_str()).collect::<Vec<_>>())?;
+        let new_ids = match entity {
+            Entity::User => NewIds { users: new, ..NewIds::default() },
+            Entity::Account => NewIds { accounts: new, ..NewIds::default() },
+        };
         // The values as these writes leave them, so that each sees those before it.
         let mut written: HashMap<(u32, &str), Option<Value>> = HashMap::new();
         let mut stored: HashMap<u32, HashMap<String, (TimeMs, Option<Value>)>> = HashMap::new();
         // Each place as often as it is written.
-        let mut order: Vec<(u32, &str)> = Vec::new();
-        for (write, ordinal) in writes.iter().zip(&ordinals) {
+        let mut order: Vec<(u32, &str, u32)> = Vec::new();
+        for ((write, ordinal), part) in writes.iter().zip(&ordinals).zip(0..) {
             let owner = match entity {
                 Entity::User => self.view.identities.user(*ordinal),
                 Entity::Account => *ordinal,
@@ -262,7 +323,7 @@ impl Base<'_> {
             }
             let mut put = |name, value: Option<Value>| {
                 written.insert((owner, name), value);
-                order.push((owner, name));
+                order.push((owner, name, part));
             };
             for (name, value) in &write.set {
                 put(name.as_str(), Some(value.clone()));
@@ -278,7 +339,7 @@ impl Base<'_> {
             for (name, value) in &write.set_once {
                 if current(&written, name).is_none() {
                     written.insert((owner, name), Some(value.clone()));
-                    order.push((owner, name));
+                    order.push((owner, name, part));
                 }
             }
             for (name, addend) in &write.add {
@@ -286,21 +347,22 @@ impl Base<'_> {
                     current(&written, name).and_then(|value| value.as_number()).unwrap_or(Number::ZERO);
                 let sum = sum_of(before, *addend)?;
                 written.insert((owner, name), Some(sum.into()));
-                order.push((owner, name));
+                order.push((owner, name, part));
             }
             for name in &write.unset {
                 written.insert((owner, name), None);
-                order.push((owner, name));
+                order.push((owner, name, part));
             }
         }
         // The last write of a place is the one that merges compare with those of other users.
         let mut is_placed: HashSet<(u32, &str)> = HashSet::new();
         order.reverse();
-        order.retain(|place| is_placed.insert(*place));
+        order.retain(|(owner, name, _)| is_placed.insert((*owner, *name)));
         order.reverse();
         let mut batch = EventBatch::new();
         let mut rows = Vec::with_capacity(order.len());
-        for (owner, name) in order {
+        let mut of_rows = Vec::with_capacity(order.len());
+        for (owner, name, part) in order {
             let number = arrival + rows.len() as u64;
             push_row(&mut batch, name, 0, None)?;
             if let Some(value) = &written[&(owner, name)] {
@@ -308,17 +370,20 @@ impl Base<'_> {
             }
             let (row, time) = (rows.len() as u32, number as TimeMs);
             rows.push(BatchRow { batch: 0, row, user: owner, account: 0, time, arrival: number });
+            of_rows.push(part);
         }
-        Ok(Effect { chunks: vec![Chunk { kind, batch: batch.into(), rows }], ..Effect::default() })
+        let chunks = vec![Chunk { kind, batch: batch.into(), rows }];
+        Ok((Effect { chunks, new_ids, ..Effect::default() }, Parts { ordinals, of_rows }))
     }
 
     /// Joins users. The tail must be empty.
-    pub fn merges(&self, merges: &[IdentityMerge]) -> Result<Effect, Problem> {
+    pub fn merges(&self, merges: &[IdentityMerge]) -> Result<(Effect, Parts), Problem> {
         let ids: Vec<&str> =
             merges.iter().flat_map(|merge| [merge.from.as_str(), merge.into.as_str()]).collect();
-        let ordinals = resolve(self.users, &ids)?;
+        let (ordinals, users) = resolve(self.users, &ids)?;
         let mut union = Union { base: self, roots: HashMap::new(), weights: HashMap::new() };
-        let mut effect = Effect::default();
+        let new_ids = NewIds { users, ..NewIds::default() };
+        let mut effect = Effect { new_ids, ..Effect::default() };
         for pair in ordinals.chunks_exact(2) {
             let (from, into) = (union.user(pair[0]), union.user(pair[1]));
             if from != into {
@@ -337,7 +402,7 @@ impl Base<'_> {
         for (root, others) in joined {
             self.move_rows(root, others, &mut effect)?;
         }
-        Ok(effect)
+        Ok((effect, Parts { ordinals, of_rows: Vec::new() }))
     }
 
     /// Moves the rows of `others` to `root`, and of two events that are now one keeps the one that arrived first.

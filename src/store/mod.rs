@@ -9,6 +9,7 @@
 //! while anything is read, written or sorted). No lock is held while a query runs.
 
 mod backup;
+mod bounds;
 mod check;
 mod clock;
 mod commit;
@@ -22,7 +23,6 @@ mod identity;
 #[cfg(test)]
 mod join_laws;
 mod manifest;
-mod names;
 mod recover;
 mod rows;
 mod seal;
@@ -53,24 +53,24 @@ use crate::segment::Form;
 use crate::threads::step_back;
 use crate::wal::LogWriter;
 
+use bounds::Bounds;
 use clock::BelievedClock;
-use commit::{NewDocument, Request, Waiting};
+use commit::{NewDocument, Outcome, OverBound, Request, Waiting};
 pub(crate) use dictionary::Dictionary;
 use effect::EventMark;
 pub(crate) use manifest::Manifest;
-use names::Names;
 use view::View;
 
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use backup::BackupList;
 pub use backup::{BackupReport, backup, restore};
+pub use bounds::{Bound, Refused, StoreBounds};
 pub use check::{CheckReport, Finding, check};
 pub use clock::{Clock, SystemClock};
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use dictionary::IdFile;
 pub use documents::{Document, Documents};
 pub use health::{Health, MissingFile};
-pub use names::RefusedName;
 pub use rows::{FullRow, UserRows, profile_cells, rows_of};
 pub use sizes::{PartSize, StoreSizes};
 pub use snapshot::{Identity, Snapshot};
@@ -203,7 +203,7 @@ struct Writer {
     frozen_dead: HashMap<u64, Arc<RoaringBitmap>>,
     /// Files that are being written, for a manifest to come.
     unnamed: HashSet<String>,
-    names: Names,
+    bounds: Bounds,
     /// Why the store takes no more writes.
     failed: Option<String>,
     /// The last change of a load: it is in no log.
@@ -265,53 +265,57 @@ impl Store {
 
     /// Stores the batch, all or nothing. Returns after it is durable; every later query sees it.
     pub fn ingest(&self, batch: EventBatch) -> Result<Receipt, Problem> {
-        self.take(Request::Events(batch))
+        Ok(self.take(Request::Events(batch, OverBound::Refuse))?.0)
+    }
+
+    /// As [`Store::ingest`], but leaves out events that bring more than the store has [bounds](Store::bound) for, and
+    /// tells them.
+    pub fn ingest_what_fits(&self, batch: EventBatch) -> Result<(Receipt, Vec<Refused>), Problem> {
+        self.take(Request::Events(batch, OverBound::LeaveOut))
     }
 
     /// Takes a part of a history that can be read again, such as a file that is imported: as [`Store::ingest`] does, but
     /// without a log, so that nothing of it is durable before the next [`Store::seal`] succeeded. Until then all other
     /// changes are refused, because they could not be told to come after it.
     pub fn load(&self, batch: EventBatch) -> Result<Receipt, Problem> {
-        self.take(Request::Load(batch))
+        Ok(self.take(Request::Load(batch))?.0)
     }
 
-    fn take(&self, request: Request) -> Result<Receipt, Problem> {
-        let receipt = self.inner.submit(request).map(|outcome| outcome.receipt)?;
+    fn take(&self, request: Request) -> Result<(Receipt, Vec<Refused>), Problem> {
+        let Outcome { receipt, refused, .. } = self.inner.submit(request)?;
         self.inner.telemetry.events_accepted.add(receipt.accepted);
         self.inner.telemetry.events_duplicate.add(receipt.duplicates);
-        Ok(receipt)
-    }
-
-    /// Leaves out of a batch the events that have new names for which there is no room, and tells them. Those of the
-    /// others have their room from then on.
-    pub fn admissible(&self, batch: EventBatch) -> (EventBatch, Vec<RefusedName>) {
-        let refused = self.inner.writer.lock().names.admit_each(&batch);
-        if refused.is_empty() {
-            return (batch, refused);
-        }
-        let (mut kept, mut left_out) =
-            (EventBatch::new(), refused.iter().map(|refusal| refusal.row).peekable());
-        for (row, event) in batch.iter().enumerate() {
-            if left_out.next_if_eq(&row).is_none() {
-                kept.push_from(event);
-            }
-        }
-        (kept, refused)
+        Ok((receipt, refused))
     }
 
     /// Applies changes to profiles, all or nothing and durably.
     pub fn write_profiles(&self, entity: Entity, writes: Vec<ProfileWrite>) -> Result<(), Problem> {
-        self.inner.submit(Request::Profiles(entity, writes)).map(|_| ())
+        self.inner.submit(Request::Profiles(entity, writes, OverBound::Refuse)).map(|_| ())
     }
 
-    /// Bounds how many names of events and of properties there may be. Unless told, limits.rs does.
-    pub fn bound_names(&self, event_count_max: usize, property_count_max: usize) {
-        self.inner.writer.lock().names.bound(event_count_max, property_count_max);
+    /// As [`Store::write_profiles`], but leaves out writes for which the store has no room, and tells them.
+    pub fn write_profiles_that_fit(
+        &self,
+        entity: Entity,
+        writes: Vec<ProfileWrite>,
+    ) -> Result<Vec<Refused>, Problem> {
+        self.inner.submit(Request::Profiles(entity, writes, OverBound::LeaveOut)).map(|done| done.refused)
+    }
+
+    /// Bounds how much of what stays for good the store takes. Unless told, it has [`StoreBounds::default`]. What is
+    /// there already stays, and goes on working. With a bound on values, all of them are read.
+    pub fn bound(&self, bounds: StoreBounds) -> Result<(), Problem> {
+        self.inner.bound(bounds)
     }
 
     /// Makes pairs of ids one user each, retroactively and durably.
     pub fn merge_identities(&self, merges: Vec<IdentityMerge>) -> Result<(), Problem> {
-        self.inner.submit(Request::Merges(merges)).map(|_| ())
+        self.inner.submit(Request::Merges(merges, OverBound::Refuse)).map(|_| ())
+    }
+
+    /// As [`Store::merge_identities`], but leaves out pairs with new ids for which there is no room, and tells them.
+    pub fn merge_identities_that_fit(&self, merges: Vec<IdentityMerge>) -> Result<Vec<Refused>, Problem> {
+        self.inner.submit(Request::Merges(merges, OverBound::LeaveOut)).map(|done| done.refused)
     }
 
     /// Deletes a user with all ids merged into it. Returns whether there was one.

@@ -11,6 +11,7 @@ use hashbrown::{HashMap, HashSet};
 use parking_lot::{Condvar, Mutex, RwLock};
 
 use super::backup::{BACKUP_NAME, RESTORING_NAME};
+use super::bounds::Bounds;
 use super::clock::BelievedClock;
 use super::dictionary::{Dictionary, IdFile};
 use super::effect::{Base, Effect};
@@ -18,7 +19,6 @@ use super::health::{MissingFile, Watch};
 use super::manifest::{
     FileEntry, MANIFEST_NAME, Manifest, SegmentEntry, ids_name, log_name, parse_name, segment_name,
 };
-use super::names::Names;
 use super::view::{Chunk, DiskSegment, LiveSegment, View};
 use super::{Background, Inner, StoreOptions, StoreTelemetry, Writer, io_problem};
 use crate::api::{Problem, ProblemClass};
@@ -76,8 +76,8 @@ pub(super) fn open(
     let accounts = Dictionary::open(accounts, Default::default());
 
     let last_file = files.iter().filter_map(|(name, _)| parse_name(name)).map(|(number, _)| number + 1).max();
-    let mut names = Names::default();
-    disk.iter().for_each(|disk| names.learn(&disk.live.segment));
+    let mut bounds = Bounds::default();
+    disk.iter().for_each(|disk| bounds.learn_segment(&disk.live.segment));
     let view = View {
         number: manifest.checkpoint,
         disk: Arc::new(disk),
@@ -103,7 +103,7 @@ pub(super) fn open(
         frozen_marks: HashSet::new(),
         frozen_dead: HashMap::new(),
         unnamed: HashSet::new(),
-        names,
+        bounds,
         failed: None,
         loaded: 0,
     };
@@ -308,7 +308,8 @@ impl Inner {
         for (number, (change, name)) in &records {
             let decoded = Change::decode(change).map_err(|error| corrupt(name, error))?;
             let effect = self.redo(&mut writer, decoded)?;
-            effect.chunks.iter().for_each(|chunk| writer.names.learn_batch(chunk.kind, &chunk.batch));
+            effect.chunks.iter().for_each(|chunk| writer.bounds.learn_batch(chunk.kind, &chunk.batch));
+            self.add_ids(&effect.new_ids);
             self.install(&mut writer, effect);
             writer.number = *number;
             self.view.write().number = *number;
@@ -342,17 +343,18 @@ impl Inner {
         };
         Ok(match change {
             Change::Events { arrival, batch } => {
-                let rows = base.rows(&batch, arrival)?;
+                let (rows, new_ids) = base.rows(&batch, arrival)?;
                 writer.next_arrival = arrival + rows.len() as u64;
-                Effect { chunks: vec![Chunk { kind: RowKind::Events, batch, rows }], ..Effect::default() }
+                let chunks = vec![Chunk { kind: RowKind::Events, batch, rows }];
+                Effect { chunks, new_ids, ..Effect::default() }
             }
             Change::Profiles { arrival, entity, writes } => {
-                let effect = base.profile_writes(entity, &writes, arrival)?;
+                let (effect, _) = base.profile_writes(entity, &writes, arrival)?;
                 writer.next_arrival =
                     arrival + effect.chunks.iter().map(|chunk| chunk.rows.len() as u64).sum::<u64>();
                 effect
             }
-            Change::Merges { merges } => base.merges(&merges)?,
+            Change::Merges { merges } => base.merges(&merges)?.0,
             Change::Deletion { user } => base.deletion(&user).unwrap_or_default(),
             Change::Document { kind, name, content } => base.document(kind, name, content),
         })

@@ -14,6 +14,9 @@ pub struct StoreTelemetry {
     pub seals_failed: Counter,
     pub compactions: Counter,
     pub compactions_failed: Counter,
+    /// Events, writes to profiles and merges that were refused for one of the store's bounds, in the order of
+    /// [`Bound::ALL`](super::Bound::ALL).
+    pub over_bound: [Counter; 5],
 }
 
 /// How large a store is.
@@ -29,6 +32,9 @@ pub struct StoreSize {
     pub change: u64,
     /// Stored cohorts, queries and keys.
     pub document_count: u64,
+    /// Ids of users, those merged into others included.
+    pub user_id_count: u64,
+    pub account_id_count: u64,
 }
 
 impl Store {
@@ -47,6 +53,9 @@ impl Store {
             size.row_count += disk.live.segment.row_count();
         }
         size.document_count = view.documents.count();
+        drop(view);
+        size.user_id_count = self.inner.users.known_count();
+        size.account_id_count = self.inner.accounts.known_count();
         size
     }
 }

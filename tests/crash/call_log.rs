@@ -5,6 +5,7 @@
 //! generation, so whatever was found is safe before it is served. It shows that the crash tests pass what is
 //! right and catch what is wrong.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use flywheeldb::api::{Problem, ProblemClass};
@@ -12,7 +13,7 @@ use flywheeldb::io::{AppendFile, Directory, publish};
 use parking_lot::Mutex;
 
 use super::subject::Subject;
-use super::workload::{CALLS, Call, MarksByUser, marks_after};
+use super::workload::{CALLS, Call, MarksByUser, marks_after, open_keys_after};
 
 /// What a careless author might do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -150,6 +151,10 @@ impl Subject for CallLog {
 
     fn marks_by_user(&self) -> Result<MarksByUser, Problem> {
         Ok(marks_after(self.inner.lock().calls.iter().map(|&index| &CALLS[index as usize])))
+    }
+
+    fn open_keys(&self) -> Result<BTreeSet<u8>, Problem> {
+        Ok(open_keys_after(self.inner.lock().calls.iter().map(|&index| &CALLS[index as usize])))
     }
 
     fn answers(&self) -> Result<Vec<String>, Problem> {

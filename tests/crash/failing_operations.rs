@@ -4,15 +4,18 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
+use flywheeldb::Store;
 use flywheeldb::api::ProblemClass;
+use flywheeldb::model::EventBatch;
+use flywheeldb::store::StoreBounds;
 use rustix::io::Errno;
 
 use super::ledger::{Expectations, Ledger, Observation, writing_calls};
 use super::power_cuts::{Check, Effort, without_panic};
 use super::random::Random;
 use super::sim_disk::{OperationKind, Persistence, SimDisk};
-use super::subject::{Open, Subject};
-use super::workload::{CALLS, Call, last_call_index};
+use super::subject::{Open, Subject, open_store};
+use super::workload::{CALLS, Call, YEAR_START, last_call_index};
 
 /// What was tried.
 #[derive(Clone, Copy, Debug, Default)]
@@ -143,6 +146,37 @@ fn run<S: Subject>(
         .map_err(|error| format!("with the cause gone: {error}"))?;
     let _ = subject.close();
     Ok(ledger)
+}
+
+/// Lets each operation of a first write fail whose names and texts take all the room that a store has. Whoever was told
+/// that it failed has taken none of it: the next write has other names and texts. Returns how many operations there are.
+pub fn fail_at_the_bounds() -> usize {
+    let bounds = StoreBounds { event_names: 1, property_values: 1, ..StoreBounds::default() };
+    let write = |store: &Store, text: &str| {
+        let mut batch = EventBatch::new();
+        batch.push_event(text, "ada", YEAR_START, Some("id"), None).unwrap();
+        batch.push_property("p", &text.into()).unwrap();
+        store.ingest(batch)
+    };
+    for operation in 0.. {
+        let disk = SimDisk::new();
+        let store = open_store(Arc::new(disk.clone())).unwrap();
+        store.bound(bounds).unwrap();
+        let failing = disk.operation_count() + operation;
+        disk.fail(failing, Errno::IO, Persistence::Once);
+        let first = write(&store, "first");
+        if disk.operation_count() <= failing {
+            assert_eq!(first.unwrap().accepted, 1, "nothing failed");
+            assert_eq!(write(&store, "second").unwrap_err().class, ProblemClass::Invalid);
+            return operation;
+        }
+        let second = write(&store, "second");
+        match first {
+            Ok(_) => assert_eq!(second.unwrap_err().class, ProblemClass::Invalid, "operation {operation}"),
+            Err(_) => assert_eq!(second.unwrap().accepted, 1, "operation {operation}"),
+        }
+    }
+    unreachable!("a write has so many operations")
 }
 
 fn explain_answers<S: Subject>(

@@ -1,14 +1,15 @@
 //! What must be found after a crash: the answers of a store that was given the surviving calls directly.
 //!
 //! Calls are made one after the other, so the survivors are the acknowledged ones, and perhaps the one that was
-//! under way. The marks are expected from the plain model of `workload.rs`, so that a store that is wrong
+//! under way. The marks and keys are expected from the plain model of `workload.rs`, so that a store that is wrong
 //! in the same way before and after a crash is found too.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock};
 
 use super::sim_disk::SimDisk;
 use super::subject::{Open, Subject};
-use super::workload::{CALLS, Call, MarksByUser, last_call_index, marks_after};
+use super::workload::{CALLS, Call, MarksByUser, last_call_index, marks_after, open_keys_after};
 
 /// What was acknowledged before a crash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -23,14 +24,16 @@ pub struct Ledger {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Observation {
     marks_by_user: MarksByUser,
+    open_keys: BTreeSet<u8>,
     answers: Vec<String>,
 }
 
 impl Observation {
     pub fn of<S: Subject>(subject: &S) -> Result<Observation, String> {
         let marks_by_user = subject.marks_by_user().map_err(|problem| format!("no timelines: {problem}"))?;
+        let open_keys = subject.open_keys().map_err(|problem| format!("no keys: {problem}"))?;
         let answers = subject.answers().map_err(|problem| format!("no answers: {problem}"))?;
-        Ok(Observation { marks_by_user, answers })
+        Ok(Observation { marks_by_user, open_keys, answers })
     }
 
     /// The first thing in which this differs from what was expected.
@@ -41,6 +44,12 @@ impl Observation {
             if expected != found {
                 return format!("the events of {user} are {found:?}, expected {expected:?}");
             }
+        }
+        if expected.open_keys != self.open_keys {
+            return format!(
+                "it is opened by the keys {:?}, expected {:?}",
+                self.open_keys, expected.open_keys
+            );
         }
         for (found, expected) in self.answers.iter().zip(&expected.answers) {
             if expected != found {
@@ -93,7 +102,8 @@ impl<'a, S: Subject> Expectations<'a, S> {
             }
             let observed = Observation::of(&subject).expect("nothing fails on this disk");
             let marks_by_user = marks_after(calls.iter().copied());
-            let expected = Observation { marks_by_user, answers: observed.answers.clone() };
+            let open_keys = open_keys_after(calls.iter().copied());
+            let expected = Observation { marks_by_user, open_keys, answers: observed.answers.clone() };
             assert_eq!(observed, expected, "without any crash, after {count} calls");
             expected
         })

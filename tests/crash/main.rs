@@ -27,7 +27,7 @@ mod workload;
 use barriers::{Barrier, open_without};
 use call_log::{CallLog, Mistake};
 use damage::damage_everything;
-use failing_operations::fail_everywhere;
+use failing_operations::{fail_at_the_bounds, fail_everywhere};
 use power_cuts::{Effort, cut_everywhere, kill_open_cut};
 use subject::open_store;
 
@@ -45,6 +45,11 @@ fn acknowledged_writes_survive_every_failing_operation() {
     let figures =
         fail_everywhere(&open_store, effort).unwrap_or_else(|finding| panic!("{effort:?}: {finding}"));
     println!("failing operations: {figures}, {effort:?}");
+}
+
+#[test]
+fn a_write_that_fails_takes_no_room_from_the_next() {
+    println!("{} operations", fail_at_the_bounds());
 }
 
 #[test]

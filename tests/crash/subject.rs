@@ -1,14 +1,17 @@
 //! What is tested: a store behind the few calls that the script makes.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, LazyLock};
 
 use flywheeldb::Store;
 use flywheeldb::api::{Json, Problem, ProblemClass};
 use flywheeldb::io::Directory;
+use flywheeldb::keys::{KEY_RANDOM_SIZE, NewKey, Scope};
 use flywheeldb::model::{Event, EventBatch};
 use flywheeldb::store::StoreOptions;
 
-use super::workload::{self, Call, MarksByUser};
+use super::sim_disk::SimDisk;
+use super::workload::{self, Call, KEY_COUNT, MarksByUser, YEAR_START};
 
 pub trait Subject: Sized {
     /// Makes a call other than [`Call::Reopen`].
@@ -16,6 +19,9 @@ pub trait Subject: Sized {
 
     /// The marks of the events in each user's timeline.
     fn marks_by_user(&self) -> Result<MarksByUser, Problem>;
+
+    /// The numbers of the script's keys that open it.
+    fn open_keys(&self) -> Result<BTreeSet<u8>, Problem>;
 
     /// The answers to the fixed set of queries, as text.
     fn answers(&self) -> Result<Vec<String>, Problem>;
@@ -43,6 +49,20 @@ fn batch_of(events: &[Event]) -> EventBatch {
     }
     batch
 }
+
+/// Makes a key as the program and the server do, but for chance.
+fn create_key(store: &Store, number: u8) -> Result<NewKey, Problem> {
+    let scope = Scope::WORDS[usize::from(number)].1;
+    store.create_key(scope, "of the script", YEAR_START, &[number; KEY_RANDOM_SIZE])
+}
+
+/// The texts of the script's keys, which a store tells once and does not keep.
+static KEY_TEXTS: LazyLock<Vec<String>> = LazyLock::new(|| {
+    let store = open_store(Arc::new(SimDisk::new())).expect("an empty disk can be opened");
+    (0..KEY_COUNT)
+        .map(|number| create_key(&store, number).expect("nothing fails on this disk").text)
+        .collect()
+});
 
 /// Events that a user's timeline may hold at the most.
 const TIMELINE_EVENT_COUNT_MAX: usize = 1_000;
@@ -85,6 +105,18 @@ impl Subject for Store {
                 Err(problem) if problem.class == ProblemClass::NotFound => Ok(()),
                 other => other,
             },
+            Call::CreateKey(number) => match create_key(self, *number) {
+                // It was made by the call before, of which nobody knew what became.
+                Err(problem) if problem.class == ProblemClass::Conflict => Ok(()),
+                other => other.map(drop),
+            },
+            Call::RevokeKey(number) => {
+                let id = KEY_TEXTS[usize::from(*number)].split('_').nth(2).expect("the id is in the key");
+                match self.revoke_key(id) {
+                    Err(problem) if problem.class == ProblemClass::NotFound => Ok(()),
+                    other => other,
+                }
+            }
             Call::Seal => self.seal(),
             Call::Compact => self.compact(),
             Call::Reopen => unreachable!("reopening needs the directory"),
@@ -107,6 +139,16 @@ impl Subject for Store {
             }
         }
         Ok(marks_by_user)
+    }
+
+    fn open_keys(&self) -> Result<BTreeSet<u8>, Problem> {
+        let mut open = BTreeSet::new();
+        for (number, text) in (0..).zip(&*KEY_TEXTS) {
+            if self.find_key(text)?.is_some() {
+                open.insert(number);
+            }
+        }
+        Ok(open)
     }
 
     fn answers(&self) -> Result<Vec<String>, Problem> {

@@ -2,7 +2,7 @@
 //!
 //! Every event carries a mark of its own, so that a lost, doubled or made-up event can be named.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
 use flywheeldb::model::{DAY_MS, Entity, Event, HOUR_MS, IdentityMerge, ProfileWrite, TimeMs, Value};
@@ -19,6 +19,9 @@ pub enum Call {
     /// A name and a body.
     PutCohort(&'static str, &'static str),
     DeleteCohort(&'static str),
+    /// A key, by its number.
+    CreateKey(u8),
+    RevokeKey(u8),
     Seal,
     Compact,
     /// Close, and open again.
@@ -49,6 +52,8 @@ impl Call {
             Call::DeleteUser(_) => "delete_user",
             Call::PutCohort(..) => "put_cohort",
             Call::DeleteCohort(_) => "delete_cohort",
+            Call::CreateKey(_) => "create_key",
+            Call::RevokeKey(_) => "revoke_key",
             Call::Seal => "seal",
             Call::Compact => "compact",
             Call::Reopen => "reopen",
@@ -126,10 +131,15 @@ pub static CALLS: LazyLock<Vec<Call>> = LazyLock::new(|| {
         ]),
         Call::PutCohort("new", r#"{"first_did": "signup"}"#),
         Call::PutCohort("fixed", r#"{"users": ["ada", "bo", "anon-2"], "static": true}"#),
+        Call::CreateKey(0),
+        Call::CreateKey(1),
+        Call::RevokeKey(0),
         Call::Seal,
         Call::Compact,
         Call::Reopen,
         Call::DeleteCohort("new"),
+        Call::CreateKey(2),
+        Call::RevokeKey(1),
         Call::Ingest(vec![marks.did("cy", "purchase", 80), marks.did("bo", "page_viewed", 81)]),
         Call::Ingest(vec![marks.did("zed", "signup", 82), marks.did("ada", "purchase", 83)]),
     ]
@@ -235,6 +245,8 @@ pub fn marks_after<'a>(calls: impl IntoIterator<Item = &'a Call>) -> MarksByUser
             Call::WriteProfiles(..)
             | Call::PutCohort(..)
             | Call::DeleteCohort(_)
+            | Call::CreateKey(_)
+            | Call::RevokeKey(_)
             | Call::Seal
             | Call::Compact
             | Call::Reopen => {}
@@ -248,6 +260,26 @@ pub fn marks_after<'a>(calls: impl IntoIterator<Item = &'a Call>) -> MarksByUser
     }
     marks.values_mut().for_each(|marks| marks.sort());
     marks
+}
+
+/// Keys that the script makes.
+pub const KEY_COUNT: u8 = 3;
+
+/// The numbers of the keys that open a store after these calls.
+pub fn open_keys_after<'a>(calls: impl IntoIterator<Item = &'a Call>) -> BTreeSet<u8> {
+    let mut open = BTreeSet::new();
+    for call in calls {
+        match call {
+            Call::CreateKey(number) => {
+                open.insert(*number);
+            }
+            Call::RevokeKey(number) => {
+                open.remove(number);
+            }
+            _ => {}
+        }
+    }
+    open
 }
 
 fn called(merged: &BTreeMap<String, String>, user: &str) -> String {
@@ -279,5 +311,6 @@ mod tests {
         assert!(!marks.contains_key("eve") && !marks.contains_key("anon-1"));
         assert_eq!(marks["dee"].len(), 1, "only what came after the deletion");
         assert_eq!(marks_after(CALLS.iter().chain(&CALLS[20..21])), marks, "a repeat changes nothing");
+        assert_eq!(open_keys_after(CALLS.iter()), BTreeSet::from([2]));
     }
 }

@@ -161,6 +161,19 @@ fn an_operator_may_let_in_less() {
     assert_eq!(send(&[event(json!({"p": "x".repeat(64), "q": 1}))]).status, 200);
     let good = event(json!({}));
     send(&[good.clone(), good.clone(), good.clone(), good.clone()]).problem(413);
+    // So for all that is many in one request.
+    let lists = [
+        ("/v1/users", json!({"user": "u", "set": {"p": 1}})),
+        ("/v1/accounts", json!({"account": "a", "set": {"p": 1}})),
+        ("/v1/identities", json!({"from": "v", "into": "u"})),
+    ];
+    for (target, one) in lists {
+        assert_eq!(server.post(target, &json!(vec![&one; 3]).to_string()).status, 200, "{target}");
+        server.post(target, &json!(vec![&one; 4]).to_string()).problem(413);
+        let lines = format!("{one}\n").repeat(4);
+        let ndjson = [("Content-Type", "application/x-ndjson")];
+        server.send("POST", target, &ndjson, lines.as_bytes()).problem(413);
+    }
     let refused = [
         (json!({"p": 1, "q": 2, "r": 3}), "more than 2 properties"),
         (json!({"p": "x".repeat(65)}), "has 65 bytes; at most 64"),

@@ -3,6 +3,7 @@
 
 mod attacks;
 mod bodies;
+mod bounds;
 mod fairness;
 mod keys;
 mod operating;

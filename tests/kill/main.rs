@@ -14,6 +14,7 @@ mod dice;
 mod import;
 mod program;
 mod recovery;
+mod retries;
 mod writer;
 
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -11,7 +11,7 @@ use crate::ingest::dialects::{ListChange, ProfileChange, RecentIds, Writes};
 use crate::limits::LIST_CHANGE_COUNT_MAX;
 use crate::model::{Entity, IdentityMerge, ProfileWrite, Value};
 use crate::segment::RowKind;
-use crate::store::{RefusedName, Store, profile_cells};
+use crate::store::{Refused, Store, profile_cells};
 
 /// What is left out of one call is told one by one up to here: a call has up to a hundred thousand things.
 const TOLD_COUNT_MAX: usize = 10;
@@ -39,20 +39,22 @@ pub fn apply(store: &Store, state: &DialectState, writes: Writes) -> Result<(), 
     let mut merges = writes.merges;
     merges.extend(writes.recognised.into_iter().filter(|merge| is_recognised(store, merge)));
     if !merges.is_empty() {
-        store.merge_identities(merges)?;
+        tell_refused(&store.merge_identities_that_fit(merges)?);
     }
     change_profiles(store, state, Entity::User, writes.users)?;
     change_profiles(store, state, Entity::Account, writes.accounts)?;
     if !writes.events.is_empty() {
-        // As with all that an SDK sends: what is sound is stored, for it would send the rest again and again.
-        let (events, refused) = store.admissible(writes.events);
-        for RefusedName { row, problem } in refused.iter().take(TOLD_COUNT_MAX) {
-            tracing::warn!(row, %problem, "left out of what an SDK sent");
-        }
-        tell_more(refused.len());
-        store.ingest(events)?;
+        tell_refused(&store.ingest_what_fits(writes.events)?.1);
     }
     Ok(())
+}
+
+/// As with all that an SDK sends: what is sound is stored, for it would send the rest again and again.
+fn tell_refused(refused: &[Refused]) {
+    for Refused { part, problem, .. } in refused.iter().take(TOLD_COUNT_MAX) {
+        tracing::warn!(part, %problem, "left out of what an SDK sent");
+    }
+    tell_more(refused.len());
 }
 
 /// Tells how many more were left out than were told one by one.
@@ -142,7 +144,10 @@ fn once_mark(id: &str) -> String {
 fn flush(store: &Store, entity: Entity, waiting: &mut Vec<ProfileWrite>) -> Result<(), Problem> {
     match waiting.is_empty() {
         true => Ok(()),
-        false => store.write_profiles(entity, std::mem::take(waiting)),
+        false => {
+            tell_refused(&store.write_profiles_that_fit(entity, std::mem::take(waiting))?);
+            Ok(())
+        }
     }
 }
 

@@ -10,8 +10,7 @@ use crate::api::Json;
 use crate::ingest::event::{EventLimits, check_size};
 use crate::ingest::fault::Fault;
 use crate::limits::{
-    BATCH_EVENT_COUNT_MAX, ENTITY_ID_SIZE_MAX, EVENT_ID_SIZE_MAX, EVENT_NAME_SIZE_MAX,
-    LIST_ELEMENT_COUNT_MAX, PROPERTY_COUNT_MAX,
+    ENTITY_ID_SIZE_MAX, EVENT_ID_SIZE_MAX, EVENT_NAME_SIZE_MAX, LIST_ELEMENT_COUNT_MAX, PROPERTY_COUNT_MAX,
 };
 use crate::model::{
     EventBatch, IdentityMerge, Number, ProfileWrite, SECOND_MS, TimeMs, Value, checked_time, parse_time,
@@ -175,8 +174,9 @@ impl Reader<'_> {
     pub fn merge(&mut self, from: &str, into: &str) -> Result<(), Fault> {
         check_user(from)?;
         check_user(into)?;
-        if self.writes.merges.len() == BATCH_EVENT_COUNT_MAX {
-            return Err(Fault::new(format!("a request merges at most {BATCH_EVENT_COUNT_MAX} pairs of ids")));
+        let count_max = self.limits.batch_event_count_max;
+        if self.writes.merges.len() == count_max {
+            return Err(Fault::new(format!("a request merges at most {count_max} pairs of ids")));
         }
         if from != into {
             self.writes.merges.push(IdentityMerge { from: from.to_owned(), into: into.to_owned() });

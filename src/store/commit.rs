@@ -11,7 +11,8 @@ use hashbrown::HashSet;
 use parking_lot::{Mutex, MutexGuard};
 use roaring::RoaringBitmap;
 
-use super::bounds::{Admitted, News, Refused};
+use super::admission::Admitted;
+use super::bounds::{News, Refused};
 use super::documents::Document;
 use super::effect::{Base, Deletion, Effect, KeptEvents, NewIds};
 use super::health::Watch;

@@ -8,6 +8,7 @@
 //! beside which segments are joined), `writer` (the log and what only changes touch), `sorting` (who may replace runs in memory), `view` (what readers see; never held
 //! while anything is read, written or sorted). No lock is held while a query runs.
 
+mod admission;
 mod backup;
 mod bounds;
 mod check;

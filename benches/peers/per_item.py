@@ -73,10 +73,16 @@ def main():
     options = parser.parse_args()
 
     with Server(options.binary, options.data) as server:
-        measure(server, options)
+        measured = list(measure(server))
+    for line, items, queries in measured:
+        if options.cold:
+            size = bytes_read_cold(queries, options)
+            line += f", {size / 1e6:6.1f} MB read, {size / items:5.1f} bytes an item"
+        print(line, flush=True)
 
 
-def measure(server, options):
+def measure(server):
+    """A line for each question, how many items it touches, and its queries."""
     total = {"interval": "total", **RANGE, **AS_OF}
     names = {name for queries in QUESTIONS.values() for _, body in queries for name in events_of(body)} - {"*"}
     rows = {}
@@ -99,17 +105,14 @@ def measure(server, options):
             what, items = "rows", sum(rows[name] for name in asked)
         ms = statistics.median(told)
         line = f"{question:5} {items:>10,} {what:15} {statistics.median(times):7.2f} ms, {ms:7.2f} ms in the server"
-        line += f", {ms * 1e6 / items:7.2f} ns an item"
-        if options.cold:
-            size = bytes_read_cold(queries, options)
-            line += f", {size / 1e6:6.1f} MB read, {size / items:5.1f} bytes an item"
-        print(line, flush=True)
+        yield line + f", {ms * 1e6 / items:7.2f} ns an item", items, queries
 
 
 def bytes_read_cold(queries, options):
-    """Of a server of its own, whose pages are dropped once it is ready."""
+    """Of a server of its own, when the system has nothing of the store in memory, but the program itself."""
+    pathlib.Path("/proc/sys/vm/drop_caches").write_text("3")
+    pathlib.Path(options.binary).read_bytes()
     with Server(options.binary, options.data) as server:
-        pathlib.Path("/proc/sys/vm/drop_caches").write_text("3")
         before = server.bytes_read()
         for kind, body in queries:
             server.ask(kind, body)

@@ -151,28 +151,24 @@ impl<'s> Scan<'s> {
 
     /// The time of the first event that is seen.
     pub fn first_event(&self) -> Result<Option<TimeMs>, Problem> {
-        let mut first: Option<TimeMs> = None;
-        for (_, live) in self.segments(RowKind::Events) {
-            for group in live.segment.groups() {
-                let meta = group.meta();
-                let start = self.history.start.max(self.snapshot.expired_before);
-                let is_behind = meta.time_max < start || meta.time_min >= self.history.end;
-                if is_behind || first.is_some_and(|first| first <= meta.time_min) {
-                    continue;
-                }
-                let mut least = Some(meta.time_min);
-                if !live.dead.is_empty() || meta.time_min < start {
-                    let (mut users, mut times) = (Vec::new(), Vec::new());
-                    group.users()?.read_u32(0..group.row_count(), &mut users);
-                    group.times()?.read(0..group.row_count(), &mut times);
-                    let alive = users.iter().zip(&times).filter(|(user, _)| !live.dead.contains(**user));
-                    let times = alive.map(|(_, time)| meta.time_min + *time as i64);
-                    least = times.filter(|time| *time >= start).min();
-                }
-                first = least.filter(|least| self.history.contains(least)).into_iter().chain(first).min();
+        let start = self.history.start.max(self.snapshot.expired_before);
+        let segments = self.segments(RowKind::Events);
+        let mut groups: Vec<(Group<'_>, &LiveSegment)> = segments
+            .flat_map(|(_, live)| live.segment.groups().map(move |group| (group, live)))
+            .filter(|(group, _)| group.meta().time_max >= start)
+            .collect();
+        // Of the group that begins first, nearly always, and of no other.
+        groups.sort_by_key(|(group, _)| group.meta().time_min);
+        let mut first = self.history.end;
+        for (group, live) in groups {
+            let begins = group.meta().time_min;
+            if begins >= first {
+                break;
             }
+            let is_whole = live.dead.is_empty() && begins >= start;
+            first = if is_whole { begins } else { first.min(first_seen(&group, live, start..first)?) };
         }
-        Ok(first)
+        Ok((first < self.history.end).then_some(first))
     }
 
     pub(super) fn task_count(&self) -> u32 {
@@ -246,6 +242,23 @@ fn pool(makes_way: bool) -> &'static rayon::ThreadPool {
         let threads = if makes_way { threads.start_handler(|_| step_back()) } else { threads };
         threads.build().expect("threads can be started")
     })
+}
+
+/// The time of the first event of a group in a range of times that is not gone; the range's end if there is none.
+fn first_seen(group: &Group<'_>, live: &LiveSegment, range: Range<TimeMs>) -> Result<TimeMs, Damage> {
+    let (users, times) = (group.users()?, group.times()?);
+    let (mut first, mut row) = (range.end, 0);
+    times.for_each_block(0..group.row_count(), |block| {
+        for time in block {
+            let time = group.meta().time_min + *time as i64;
+            // Whose event it is has to be found only each time that one is earlier than all before it.
+            if time < first && time >= range.start && !live.dead.contains(users.get(row) as u32) {
+                first = time;
+            }
+            row += 1;
+        }
+    });
+    Ok(first)
 }
 
 /// Where the value of a property lies.

@@ -248,6 +248,17 @@ impl Filter {
         }
     }
 
+    /// What else has to hold, of events: for those who meet [`Filter::conditions_on`].
+    pub fn without_conditions_on(&self, entity: Entity) -> Filter {
+        match self {
+            Filter::All(list) => {
+                Filter::All(list.iter().map(|filter| filter.without_conditions_on(entity)).collect())
+            }
+            filter if filter.is_on(entity) => Filter::All(Vec::new()),
+            filter => filter.clone(),
+        }
+    }
+
     /// Whether it asks for members of a cohort, who may be others as of another moment.
     pub fn has_cohort(&self) -> bool {
         match self {

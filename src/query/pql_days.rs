@@ -62,6 +62,8 @@ impl Days {
             behaviours: Vec::new(),
             every_event: scan.every_event().clone(),
         };
+        // Who is told is judged as of the end, and so are those of the filter's conditions that say it.
+        let of_events = filter.map(|filter| filter.without_conditions_on(scan.entity()));
         for (index, signal) in signals.iter().enumerate() {
             let behaviour = match &signal.source {
                 SignalSource::Behaviour(CohortExpr::Did { selector, at_least, .. })
@@ -75,7 +77,8 @@ impl Days {
                     let plans = days.of_each_day(index, scan, scope, |binder| binder.cohort(cohort))?;
                     Some(DailyBehaviour::Daily(plans))
                 }
-                _ if Signal::depends_on_moment(signal, model, filter) => {
+                _ if Signal::depends_on_moment(signal, model) => {
+                    let filter = of_events.as_ref();
                     let bind = |binder: &mut Binder<'_>| Signal::bind(index, signal, model, filter, binder);
                     Some(DailyBehaviour::Signals(days.of_each_day(index, scan, scope, bind)?))
                 }

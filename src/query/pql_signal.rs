@@ -106,7 +106,7 @@ impl Signal {
     }
 
     /// Whether its events depend on who is in a cohort, and with that on the moment as of which they are looked for.
-    pub fn depends_on_moment(signal: &PqlSignal, model: &GrowthModel, filter: Option<&Filter>) -> bool {
+    pub fn depends_on_moment(signal: &PqlSignal, model: &GrowthModel) -> bool {
         let selector = match &signal.source {
             SignalSource::Volume { selector, .. } | SignalSource::Velocity { selector, .. } => {
                 selector.as_ref().or_else(|| model.value().ok())
@@ -115,7 +115,7 @@ impl Signal {
             SignalSource::Features { .. } => model.feature().ok().map(|feature| &feature.selector),
             SignalSource::Behaviour(_) | SignalSource::Profile(_) => return false,
         };
-        selector.is_some_and(Selector::has_cohort) || filter.is_some_and(Filter::has_cohort)
+        selector.is_some_and(Selector::has_cohort)
     }
 
     /// Whether its raw value is a quotient.

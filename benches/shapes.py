@@ -7,10 +7,7 @@ once everything is sealed and nothing else runs. Prints medians in milliseconds.
 """
 
 import argparse
-import http.client
-import json
 import pathlib
-import re
 import shutil
 import statistics
 import subprocess
@@ -20,6 +17,8 @@ import time
 import numpy
 import pyarrow
 import pyarrow.parquet
+
+from served import Served
 
 DAY_MS = 86_400_000
 BEGIN_MS = 1_700_006_400_000  # 2023-11-15
@@ -68,26 +67,7 @@ def make(path, events, users, names, heavy=0):
     pyarrow.parquet.write_table(pyarrow.table(table), path)
 
 
-class Server:
-    def __init__(self, binary, data):
-        command = [binary, "serve", "--data", data, "--listen", "127.0.0.1:0", "--log", "warn"]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        self.port = int(re.search(r"http://127\.0\.0\.1:(\d+)", self.process.stdout.readline()).group(1))
-        self.connection = self.connect()
-
-    def connect(self):
-        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=600)
-
-    def call(self, method, path, body=None, connection=None):
-        connection = connection or self.connection
-        headers = {"Content-Type": "application/json"}
-        connection.request(method, path, json.dumps(body) if body is not None else None, headers)
-        response = connection.getresponse()
-        answer = response.read()
-        if response.status >= 300:
-            raise RuntimeError(f"{path}: {response.status} {answer[:300]}")
-        return answer
-
+class Server(Served):
     def ask(self, names, label):
         """The median of five of each question, after one that is not counted."""
         medians = {}
@@ -104,13 +84,6 @@ class Server:
         begun = time.perf_counter()
         self.call(method, path, body)
         print(f"{label}: {time.perf_counter() - begun:.1f} s", flush=True)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.process.terminate()
-        self.process.wait()
 
 
 def late_events(count, number):

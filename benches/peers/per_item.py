@@ -8,45 +8,29 @@ Times are medians of 25 over one connection: with the request, and what the serv
 """
 
 import argparse
-import http.client
 import json
 import pathlib
 import re
 import statistics
-import subprocess
+import sys
 import time
 
-from questions import AS_OF, QUESTIONS, RANGE
+sys.path.insert(1, str(pathlib.Path(__file__).resolve().parent.parent))
+
+from questions import AS_OF, QUESTIONS, RANGE  # noqa: E402
+from served import Served  # noqa: E402
 
 ROUNDS = 25
 ANY_EVENT = {"Q4", "Q6", "Q9"}
 
 
-class Server:
-    def __init__(self, binary, data):
-        command = [binary, "serve", "--data", data, "--listen", "127.0.0.1:0", "--log", "warn"]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        port = re.search(r"http://127\.0\.0\.1:(\d+)", self.process.stdout.readline()).group(1)
-        self.connection = http.client.HTTPConnection("127.0.0.1", int(port), timeout=600)
-
+class Server(Served):
     def ask(self, kind, body):
-        self.connection.request("POST", f"/v1/query/{kind}", json.dumps(body), {"Content-Type": "application/json"})
-        response = self.connection.getresponse()
-        answer = response.read()
-        if response.status != 200:
-            raise RuntimeError(answer.decode())
-        return json.loads(answer)
+        return json.loads(self.call("POST", f"/v1/query/{kind}", body))
 
     def bytes_read(self):
         told = pathlib.Path(f"/proc/{self.process.pid}/io").read_text()
         return int(re.search(r"^read_bytes: (\d+)", told, re.MULTILINE).group(1))
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.process.terminate()
-        self.process.wait()
 
 
 def events_of(value):

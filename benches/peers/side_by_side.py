@@ -8,11 +8,9 @@ Loading is `flywheel import` of the Parquet file that all peers load, with strin
 peers bring theirs into the best order. `FLYWHEEL` names the binary (default: target/release/flywheel).
 """
 
-import http.client
 import json
 import os
 import pathlib
-import re
 import subprocess
 import sys
 
@@ -23,11 +21,12 @@ if "--harness" in sys.argv:
     del sys.argv[place : place + 2]
 if "PEERS_HARNESS" not in os.environ:
     sys.exit("say where the benchmark is: --harness PEERS")
-sys.path[:0] = [str(HERE), os.environ["PEERS_HARNESS"]]
+sys.path[:0] = [str(HERE), str(HERE.parent), os.environ["PEERS_HARNESS"]]
 
 import bench  # noqa: E402
 import peer  # noqa: E402
 from questions import QUESTIONS, rows  # noqa: E402
+from served import Served  # noqa: E402
 
 BINARY = os.environ.get("FLYWHEEL", str(HERE.parent.parent / "target" / "release" / "flywheel"))
 MAP = "user=user_id,account=account_id,time=timestamp,event=event"
@@ -45,22 +44,14 @@ class Flywheel(peer.Peer):
         subprocess.run([BINARY, "--data", str(self.home), "compact"], check=True, stdout=subprocess.DEVNULL)
 
     def open(self):
-        command = [BINARY, "--data", str(self.home), "serve", "--listen", "127.0.0.1:0"]
-        self.server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-        port = int(re.search(r"http://127\.0\.0\.1:(\d+)", self.server.stdout.readline()).group(1))
-        self.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=600)
+        self.server = Served(BINARY, self.home)
 
     def run(self, query):
         if query not in QUESTIONS:
             raise NotImplementedError
         answers = []
         for kind, body in QUESTIONS[query]:
-            headers = {"Content-Type": "application/json"}
-            self.connection.request("POST", f"/v1/query/{kind}", json.dumps(body), headers)
-            response = self.connection.getresponse()
-            answers.append(response.read())
-            if response.status != 200:
-                raise RuntimeError(answers[-1].decode())
+            answers.append(self.server.call("POST", f"/v1/query/{kind}", body))
         return query, answers
 
     def rows(self, answer):
@@ -68,12 +59,11 @@ class Flywheel(peer.Peer):
         return rows(query, [json.loads(text) for text in answers])
 
     def pid(self):
-        return self.server.pid if self.server else None
+        return self.server.process.pid if self.server else None
 
     def close(self):
         if self.server:
-            self.server.terminate()
-            self.server.wait()
+            self.server.stop()
 
 
 # Worker processes import this file anew, and find the peer by its name.

@@ -5,8 +5,9 @@
 //! wait at the same time share one sync.
 //!
 //! Locks, in the order in which they may be taken: `joining` (one compaction at a time), `sealing` (one seal at a time,
-//! beside which segments are joined), `writer` (the log and what only changes touch), `sorting` (who may replace runs in memory), `view` (what readers see; never held
-//! while anything is read, written or sorted). No lock is held while a query runs.
+//! beside which segments are joined), `writer` (the log and what only changes touch), `sorting` (who may replace runs
+//! in memory), `view` (what readers see; never held while anything is read, written or sorted). No lock is held while a
+//! query runs.
 
 mod admission;
 mod backup;

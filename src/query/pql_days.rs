@@ -9,6 +9,7 @@ use std::ops::Range;
 use super::cohort::CohortPlan;
 use super::pql_score::{KnownScores, Raw, Scorer};
 use super::pql_signal::{Loaded, Signal, is_lasting};
+use super::selection::Decided;
 use super::{Binder, Calendar, Scan, Selection, Task, TaskSet, key_time, key_user};
 use crate::api::{CohortExpr, Filter, GrowthModel, PqlSignal, Problem, Scope, Selector, SignalSource};
 use crate::limits::PQL_DAY_COUNT_MAX;
@@ -64,6 +65,10 @@ impl Days {
         };
         // Who is told is judged as of the end, and so are those of the filter's conditions that say it.
         let of_events = filter.map(|filter| filter.without_conditions_on(scan.entity()));
+        let decided = match &of_events {
+            Some(filter) => binder.decide(filter)?,
+            None => Decided::default(),
+        };
         for (index, signal) in signals.iter().enumerate() {
             let behaviour = match &signal.source {
                 SignalSource::Behaviour(CohortExpr::Did { selector, at_least, .. })
@@ -74,12 +79,15 @@ impl Days {
                     Some(DailyBehaviour::Lasting { selection, at_least: *at_least })
                 }
                 SignalSource::Behaviour(cohort) => {
-                    let plans = days.of_each_day(index, scan, scope, |binder| binder.cohort(cohort))?;
+                    let bind = |mut binder: Binder<'_>| binder.cohort(cohort);
+                    let plans = days.of_each_day(index, scan, scope, bind)?;
                     Some(DailyBehaviour::Daily(plans))
                 }
                 _ if Signal::depends_on_moment(signal, model) => {
                     let filter = of_events.as_ref();
-                    let bind = |binder: &mut Binder<'_>| Signal::bind(index, signal, model, filter, binder);
+                    let bind = |binder: Binder<'_>| {
+                        Signal::bind(index, signal, model, filter, &mut binder.knowing(&decided))
+                    };
                     Some(DailyBehaviour::Signals(days.of_each_day(index, scan, scope, bind)?))
                 }
                 _ => None,
@@ -95,7 +103,7 @@ impl Days {
         index: usize,
         scan: &Scan<'_>,
         scope: &Scope,
-        bind: impl Fn(&mut Binder<'_>) -> Result<T, Problem>,
+        bind: impl Fn(Binder<'_>) -> Result<T, Problem>,
     ) -> Result<Vec<(T, Range<TimeMs>)>, Problem> {
         let count = self.calendar.bucket_count();
         if count > PQL_DAY_COUNT_MAX {
@@ -110,7 +118,7 @@ impl Days {
             scan.meter().check()?;
             let scope = Scope { as_of: self.moment(day), ..scope.clone() };
             let scan = scan.seeing(scope.history());
-            plans.push((bind(&mut Binder::new(&scan, &scope))?, scope.history()));
+            plans.push((bind(Binder::new(&scan, &scope))?, scope.history()));
         }
         Ok(plans)
     }

@@ -20,7 +20,7 @@ use crate::api::{
     Selector, nearest,
 };
 use crate::limits::{COHORT_DEPTH_MAX, COHORT_PART_COUNT_MAX};
-use crate::model::{DocumentKind, Entity, Number, Value};
+use crate::model::{DocumentKind, Entity, Number, TimeMs, Value};
 use crate::segment::{Column, Group, RowKind};
 use crate::store::{Document, LiveSegment};
 
@@ -71,11 +71,26 @@ pub(super) enum RowFilter {
 /// A condition on users.
 #[derive(Clone, Debug)]
 pub enum UserFilter {
-    Profile { property: String, op: Op },
+    Profile {
+        property: String,
+        op: Op,
+    },
     Cohort(CohortPlan),
+    /// As it is for those who see other events, whatever a task sees.
+    Seeing {
+        filter: Arc<UserFilter>,
+        history: Range<TimeMs>,
+    },
     All(Vec<UserFilter>),
     Any(Vec<UserFilter>),
     Not(Box<UserFilter>),
+}
+
+/// Who is in the cohorts that a filter asks for, as one binder decides it: by the place of the condition in memory.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Decided {
+    by_user: HashMap<*const Filter, Arc<UserFilter>>,
+    by_cohort: HashMap<*const Filter, Arc<Vec<bool>>>,
 }
 
 impl Selection {
@@ -204,6 +219,39 @@ impl<'a> Binder<'a> {
             part_count: self.part_count,
             ..Binder::new(scan, scope)
         }
+    }
+
+    /// Decides who is in the cohorts that a filter asks for, for [`Binder::knowing`].
+    pub(super) fn decide(&mut self, filter: &Filter) -> Result<Decided, Problem> {
+        let mut decided = Decided::default();
+        self.decide_into(filter, &mut decided)?;
+        Ok(decided)
+    }
+
+    fn decide_into(&mut self, filter: &Filter, decided: &mut Decided) -> Result<(), Problem> {
+        let place = std::ptr::from_ref(filter);
+        match filter {
+            Filter::All(list) | Filter::Any(list) => {
+                list.iter().try_for_each(|filter| self.decide_into(filter, decided))?;
+            }
+            Filter::Not(filter) => self.decide_into(filter, decided)?,
+            Filter::Property { .. } => {}
+            Filter::Cohort(cohort) if self.scan.entity() == Entity::Account => {
+                decided.by_cohort.insert(place, self.accounts_of(cohort, place)?);
+            }
+            Filter::Cohort(cohort) => {
+                let filter = self.cohort_filter(cohort)?;
+                let seeing = UserFilter::Seeing { filter, history: self.scan.history() };
+                decided.by_user.insert(place, Arc::new(seeing));
+            }
+        }
+        Ok(())
+    }
+
+    /// The same binder, for which is decided already what another has decided.
+    pub(super) fn knowing(self, decided: &Decided) -> Binder<'a> {
+        let Decided { by_user, by_cohort } = decided.clone();
+        Binder { by_user, by_cohort, ..self }
     }
 
     /// Cohorts and conditions on users that were bound so far.
@@ -653,6 +701,10 @@ impl UserFilter {
     pub fn users(&self, task: &Task<'_>) -> Result<TaskSet, Problem> {
         match self {
             UserFilter::Cohort(cohort) => cohort.members(task),
+            UserFilter::Seeing { filter, history } => {
+                let scan = task.scan().seeing(history.clone());
+                filter.users(&task.on(&scan))
+            }
             UserFilter::All(filters) => filters.iter().try_fold(TaskSet::all(), |mut set, filter| {
                 set.intersect(&filter.users(task)?);
                 Ok(set)

@@ -169,7 +169,7 @@ impl Asker<'_> {
         self.property_filter("user")
     }
 
-    fn property_filter(&mut self, on: &str) -> Json {
+    pub fn property_filter(&mut self, on: &str) -> Json {
         let properties: &[&str] = match on {
             "event" => &["country", "country", "amount", "mixed", "tags", "missing"],
             _ => &["plan", "plan", "seats", "source"],

@@ -155,7 +155,15 @@ impl Asker<'_> {
     fn pql(&mut self) -> Json {
         let mut fields = vec![field("kind", "pql")];
         self.shared(&mut fields);
-        if self.dice.percent(25) {
+        let tells_qualified_at = self.dice.percent(25);
+        if tells_qualified_at && self.dice.percent(30) {
+            let cohort = Json::Object(vec![("cohort".to_owned(), self.cohort(0))]);
+            let either = Json::Array(vec![cohort, self.property_filter("event")]);
+            let either = Json::Object(vec![(self.dice.pick(&["any", "all"]).to_owned(), either)]);
+            let is_negated = self.dice.percent(30);
+            let filter = if is_negated { Json::Object(vec![("not".to_owned(), either)]) } else { either };
+            fields.push(("where".to_owned(), filter));
+        } else if self.dice.percent(25) {
             fields.push(("where".to_owned(), self.filter(1)));
         }
         let is_of_accounts = fields.iter().any(|(name, _)| name == "entity");
@@ -175,7 +183,7 @@ impl Asker<'_> {
             }
             _ => {}
         }
-        if self.dice.percent(25) {
+        if tells_qualified_at {
             fields.push(("qualified_at".to_owned(), Json::Bool(true)));
         }
         Json::Object(fields)
@@ -199,7 +207,14 @@ impl Asker<'_> {
         let (name, source) = match kind {
             0..=3 => {
                 let mut source = Fields::new();
-                if self.dice.percent(80) {
+                if self.dice.percent(20) {
+                    let of_cohort = Json::Object(vec![("cohort".to_owned(), self.cohort(0))]);
+                    let selector = vec![
+                        field("event", self.dice.pick(&["a", "b", "c"])),
+                        ("where".to_owned(), of_cohort),
+                    ];
+                    source.push(("event".to_owned(), Json::Object(selector)));
+                } else if self.dice.percent(80) {
                     source.push(("event".to_owned(), self.selector()));
                 }
                 if kind == 1 || self.dice.percent(80) {

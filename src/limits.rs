@@ -262,6 +262,8 @@ pub const ENTITY_COUNT_MAX: usize = u32::MAX as usize - 1;
 /// Bytes of rows and partial results that one query may hold: a task of heavy users takes a tenth of it, and a
 /// server of one query a core still fits small machines.
 pub const QUERY_MEMORY_MAX: u64 = 1 << 30;
+/// Bytes of rows in the order of accounts that are kept for the queries that come: 22 million rows.
+pub const ACCOUNT_ORDERS_SIZE_MAX: u64 = 256 << 20;
 /// Time that requests in flight are given when the server stops. What is in memory is sealed after it, and service
 /// managers commonly wait ten seconds in all.
 pub const STOP_TIME_MAX: Duration = Duration::from_secs(6);

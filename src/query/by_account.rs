@@ -1,267 +1,166 @@
-//! Events in the order of accounts: what queries with `"entity": "account"` walk.
+//! What queries with `"entity": "account"` walk: the rows of an event in the order of accounts, and which of them are meant.
 //!
-//! Segments are in the order of users, and an account's events are those that carry it, whoever sent them. So the
-//! rows of a selection are read user by user once, with all conditions on users in their place, dealt out to tasks of
-//! accounts, and sorted there. That is linear in the rows read (docs/architecture.md, "Accounts are found in two ways").
+//! The order of a group is an index that many queries share (`account_order`). What a query leaves out of it, by a
+//! condition or because somebody is gone, is decided in the order of users, where it is decided for anybody, and is a bit
+//! for each row.
 
 use std::ops::Range;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use hashbrown::HashMap;
-use parking_lot::{Condvar, Mutex};
+use hashbrown::hash_map::Entry;
+use parking_lot::Mutex;
 
+use super::account_order::{self, AccountOrder, Making};
 use super::scan::Scan;
-use super::{RowRef, Rows, Selection, TASK_USER_COUNT, Task, key, key_time, key_user};
+use super::selection::{BoundGroup, RowFilter};
+use super::together::Together;
+use super::{Charge, RowRef, Rows, TASK_USER_COUNT, Task, key_time};
 use crate::api::Problem;
 use crate::model::{Entity, TimeMs};
 
-/// A row as it is dealt: its key, of its account within the task and its time, and its place where that is asked for.
-trait Entry: Copy + Default + Send + Sync {
-    fn new(key: u64, place: RowRef) -> Self;
+/// A group, by its segment's place in the snapshot and its own.
+type Place = (u32, u32);
 
-    fn key(&self) -> u64;
+/// All rows of a group are put in order where at least one part in so many of its time is asked about, and kept.
+const WHOLE_PART: i64 = 4;
 
-    /// Sorts rows of one account by time and place.
-    fn sort(entries: &mut [Self]);
-
-    fn into_rows(sorted: Vec<Self>) -> Rows;
-}
-
-impl Entry for u64 {
-    fn new(key: u64, _: RowRef) -> u64 {
-        key
-    }
-
-    fn key(&self) -> u64 {
-        *self
-    }
-
-    fn sort(entries: &mut [u64]) {
-        entries.sort_unstable();
-    }
-
-    fn into_rows(sorted: Vec<u64>) -> Rows {
-        Rows { keys: sorted, ..Rows::default() }
-    }
-}
-
-impl Entry for (u64, RowRef) {
-    fn new(key: u64, place: RowRef) -> (u64, RowRef) {
-        (key, place)
-    }
-
-    fn key(&self) -> u64 {
-        self.0
-    }
-
-    fn sort(entries: &mut [(u64, RowRef)]) {
-        entries.sort_unstable_by_key(|(key, row)| (*key, row.segment, row.group, row.row));
-    }
-
-    fn into_rows(sorted: Vec<(u64, RowRef)>) -> Rows {
-        let (keys, refs) = sorted.into_iter().unzip();
-        Rows { keys, refs, ..Rows::default() }
-    }
-}
-
-/// What was dealt out for a query so far: each selection and range once, by all threads that ask for it, with places and
-/// without.
+/// What a query has of the orders so far. Every thread that needs the same helps to make it.
 #[derive(Debug, Default)]
 pub(super) struct AccountRows {
-    keys: Deals<u64>,
-    rows: Deals<(u64, RowRef)>,
-}
-
-/// What was dealt of selections, by their numbers, in ranges.
-type Deals<E> = Mutex<HashMap<(u64, Range<TimeMs>), Arc<Deal<E>>>>;
-
-/// The rows of one selection, dealt out to tasks of accounts. Whoever needs them before all are dealt helps.
-#[derive(Debug, Default)]
-struct Deal<E> {
-    /// The next task of users that nobody deals yet.
-    next: AtomicU32,
-    under_way: Mutex<UnderWay<E>>,
-    is_over: Condvar,
-    /// By task of accounts.
-    tasks: OnceLock<Result<Vec<DealtTask<E>>, Problem>>,
+    /// By group and the range of times that is in order, which is all there is if it is most of it.
+    orders: Mutex<HashMap<(Place, Range<TimeMs>), Arc<Order>>>,
+    /// By group and the place of the condition in memory, 0 without one: the conditions stay there.
+    meant: Mutex<HashMap<(Place, usize), Arc<Meant>>>,
 }
 
 #[derive(Debug, Default)]
-struct UnderWay<E> {
-    helper_count: usize,
-    /// What each helper dealt, by task of accounts.
-    parts: Vec<Vec<Vec<E>>>,
-    problem: Option<Problem>,
+struct Order {
+    making: Making,
+    found: OnceLock<(Arc<AccountOrder>, Charge)>,
 }
 
-/// The rows of one task of accounts: as they were dealt, until somebody asks for them.
-#[derive(Debug, Default)]
-struct DealtTask<E> {
-    dealt: Mutex<Vec<Vec<E>>>,
-    sorted: OnceLock<Result<Rows, Problem>>,
+/// Which rows of a group a query means, whatever their times.
+#[derive(Debug)]
+struct Meant {
+    /// A bit for each row.
+    bits: Vec<AtomicU64>,
+    deciding: Together<(), ()>,
+    /// Stays as long as its place is known.
+    _filter: Option<Arc<RowFilter>>,
+    _charge: Charge,
+}
+
+impl Meant {
+    fn contains(&self, row: u32) -> bool {
+        self.bits[row as usize / 64].load(Ordering::Relaxed) >> (row % 64) & 1 == 1
+    }
 }
 
 impl AccountRows {
-    /// The rows of a selection in one task of accounts, sorted by account, then time.
-    pub fn of_task(
+    /// Appends the rows of a group in a task of accounts, sorted by key; their places too if `with_refs`.
+    pub fn read(
         &self,
         scan: &Scan<'_>,
-        index: u32,
-        selection: &Selection,
-        range: Range<TimeMs>,
+        task: u32,
+        bound: &BoundGroup,
+        range: &Range<TimeMs>,
         with_refs: bool,
-    ) -> Result<Rows, Problem> {
-        match with_refs {
-            true => of_task(&self.rows, scan, index, selection, range),
-            false => of_task(&self.keys, scan, index, selection, range),
+        out: &mut Rows,
+    ) -> Result<(), Problem> {
+        let place = (bound.segment, bound.group);
+        let meta = scan.group(bound.segment, bound.group).meta();
+        let range = range.start.max(scan.snapshot().expired_before)..range.end;
+        if range.is_empty() || meta.time_max < range.start || meta.time_min >= range.end {
+            return Ok(());
         }
+        let order = self.order(scan, place, &range)?;
+        let Some(run) = order.run(task).filter(|run| !run.keys.is_empty()) else { return Ok(()) };
+        let reference = |row: &u32| RowRef { segment: bound.segment, group: bound.group, row: *row };
+        let is_whole = range.start <= meta.time_min && meta.time_max < range.end;
+        let is_everybody = scan.snapshot().segments[bound.segment as usize].dead.is_empty();
+        if bound.filter.is_none() && is_everybody && is_whole {
+            out.keys.extend_from_slice(&run.keys);
+            if with_refs {
+                out.refs.extend(run.rows.iter().map(reference));
+            }
+            return Ok(());
+        }
+        let meant = match &bound.filter {
+            None if is_everybody => None,
+            _ => Some(self.meant(scan, bound)?),
+        };
+        for (key, row) in run.keys.iter().zip(&run.rows) {
+            if range.contains(&key_time(*key)) && meant.as_ref().is_none_or(|meant| meant.contains(*row)) {
+                out.keys.push(*key);
+                if with_refs {
+                    out.refs.push(reference(row));
+                }
+            }
+        }
+        Ok(())
     }
-}
 
-fn of_task<E: Entry>(
-    known: &Deals<E>,
-    scan: &Scan<'_>,
-    index: u32,
-    selection: &Selection,
-    range: Range<TimeMs>,
-) -> Result<Rows, Problem> {
-    let deal = Arc::clone(known.lock().entry((selection.id(), range.clone())).or_default());
-    match deal.finish(scan, selection, range) {
-        Ok(tasks) => tasks
-            .get(index as usize)
-            .map_or_else(|| Ok(Rows::default()), |task| task.sorted.get_or_init(|| task.sort(scan)).clone()),
-        Err(problem) => Err(problem.clone()),
-    }
-}
-
-impl<E: Entry> Deal<E> {
-    /// Deals until all is dealt, and waits for those who deal the last of it.
-    fn finish(
+    /// The order of a group in which all rows of a range are, and maybe others.
+    fn order(
         &self,
         scan: &Scan<'_>,
-        selection: &Selection,
-        range: Range<TimeMs>,
-    ) -> &Result<Vec<DealtTask<E>>, Problem> {
-        if let Some(tasks) = self.tasks.get() {
-            return tasks;
+        place: Place,
+        range: &Range<TimeMs>,
+    ) -> Result<Arc<AccountOrder>, Problem> {
+        let group = scan.group(place.0, place.1);
+        let whole = group.meta().time_min..group.meta().time_max.saturating_add(1);
+        let asked = range.start.max(whole.start)..range.end.min(whole.end);
+        let length = |range: &Range<TimeMs>| range.end.saturating_sub(range.start);
+        let segment = &scan.snapshot().segments[place.0 as usize].segment;
+        let kept = account_order::known(segment, place.1);
+        let is_whole = kept.is_some() || length(&asked).saturating_mul(WHOLE_PART) >= length(&whole);
+        let range = if is_whole { whole } else { asked };
+        let order = Arc::clone(self.orders.lock().entry((place, range.clone())).or_default());
+        if let Some((found, _)) = order.found.get() {
+            return Ok(Arc::clone(found));
         }
-        let helping = Helping::begin(&self.under_way, &self.is_over);
+        let made = match kept {
+            Some(kept) => kept,
+            None => order.making.finish(&group, &range, scan.meter())?,
+        };
+        let charge = scan.meter().charge(made.size())?;
+        let is_new = order.found.set((Arc::clone(&made), charge)).is_ok();
+        if is_new && is_whole {
+            account_order::keep(segment, place.1, &made);
+        }
+        Ok(made)
+    }
+
+    /// Which rows of a group satisfy its condition, and belong to somebody who is not gone.
+    fn meant(&self, scan: &Scan<'_>, bound: &BoundGroup) -> Result<Arc<Meant>, Problem> {
+        let row_count = scan.group(bound.segment, bound.group).row_count();
+        let word_count = row_count.div_ceil(64);
+        let condition = bound.filter.as_ref().map_or(0, |filter| Arc::as_ptr(filter) as usize);
+        let meant = match self.meant.lock().entry(((bound.segment, bound.group), condition)) {
+            Entry::Occupied(known) => Arc::clone(known.get()),
+            Entry::Vacant(place) => {
+                let charge = scan.meter().charge((word_count * size_of::<u64>()) as u64)?;
+                let meant = Meant {
+                    bits: (0..word_count).map(|_| AtomicU64::new(0)).collect(),
+                    deciding: Together::default(),
+                    _filter: bound.filter.clone(),
+                    _charge: charge,
+                };
+                Arc::clone(place.insert(Arc::new(meant)))
+            }
+        };
         let user_task_count = scan.snapshot().ordinal_count(Entity::User).div_ceil(TASK_USER_COUNT);
-        let part = self.deal(scan, selection, range, user_task_count);
-        match part {
-            Ok(part) => self.under_way.lock().parts.push(part),
-            Err(problem) => {
-                // The others need not go on.
-                self.next.store(user_task_count, Ordering::Relaxed);
-                self.under_way.lock().problem = Some(problem);
+        let decide = |task: usize, (): &mut ()| {
+            scan.meter().check()?;
+            let (rows, is_meant) = Task::of_users(scan, task as u32).meant_rows(bound)?;
+            for (row, _) in rows.zip(is_meant).filter(|(_, is_meant)| *is_meant) {
+                meant.bits[row / 64].fetch_or(1 << (row % 64), Ordering::Relaxed);
             }
-        }
-        drop(helping);
-        let mut under_way = self.under_way.lock();
-        while under_way.helper_count > 0 && self.tasks.get().is_none() {
-            self.is_over.wait(&mut under_way);
-        }
-        let tasks = self.tasks.get_or_init(|| match under_way.problem.take() {
-            Some(problem) => Err(problem),
-            None => {
-                let mut parts = std::mem::take(&mut under_way.parts);
-                let of_task =
-                    |task: usize| parts.iter_mut().map(|part| std::mem::take(&mut part[task])).collect();
-                let dealt = (0..task_count(scan)).map(of_task);
-                Ok(dealt
-                    .map(|dealt| DealtTask { dealt: Mutex::new(dealt), sorted: OnceLock::new() })
-                    .collect())
-            }
-        });
-        self.is_over.notify_all();
-        tasks
+            Ok(())
+        };
+        meant.deciding.finish(user_task_count as usize, decide, |_| ())?;
+        Ok(meant)
     }
-
-    /// Deals the rows of tasks of users that nobody else deals.
-    fn deal(
-        &self,
-        scan: &Scan<'_>,
-        selection: &Selection,
-        range: Range<TimeMs>,
-        user_task_count: u32,
-    ) -> Result<Vec<Vec<E>>, Problem> {
-        let mut tasks: Vec<Vec<E>> = vec![Vec::new(); task_count(scan)];
-        let mut dealt_size = 0;
-        loop {
-            let index = self.next.fetch_add(1, Ordering::Relaxed);
-            if index >= user_task_count {
-                return Ok(tasks);
-            }
-            scan.meter().check_room(dealt_size)?;
-            let task = Task::of_users(scan, index);
-            task.for_each_piece(selection, range.clone(), true, &mut |rows| {
-                dealt_size += (rows.keys.len() * size_of::<E>()) as u64;
-                task.accounts(rows, &mut |row, account| {
-                    // An account that came after the snapshot was counted has no place in it.
-                    if let Some(task) = tasks.get_mut((account / TASK_USER_COUNT) as usize) {
-                        let time = key_time(rows.keys[row]);
-                        task.push(E::new(key((account % TASK_USER_COUNT) as u16, time), rows.refs[row]));
-                    }
-                })
-            })?;
-        }
-    }
-}
-
-/// A thread that deals. If it fails by a panic, which ends the query, others do not wait for it forever.
-struct Helping<'d, E> {
-    under_way: &'d Mutex<UnderWay<E>>,
-    is_over: &'d Condvar,
-}
-
-impl<'d, E> Helping<'d, E> {
-    fn begin(under_way: &'d Mutex<UnderWay<E>>, is_over: &'d Condvar) -> Helping<'d, E> {
-        under_way.lock().helper_count += 1;
-        Helping { under_way, is_over }
-    }
-}
-
-impl<E> Drop for Helping<'_, E> {
-    fn drop(&mut self) {
-        self.under_way.lock().helper_count -= 1;
-        self.is_over.notify_all();
-    }
-}
-
-/// Tasks of accounts.
-fn task_count(scan: &Scan<'_>) -> usize {
-    scan.snapshot().ordinal_count(Entity::Account).div_ceil(TASK_USER_COUNT) as usize
-}
-
-impl<E: Entry> DealtTask<E> {
-    fn sort(&self, scan: &Scan<'_>) -> Result<Rows, Problem> {
-        let dealt = std::mem::take(&mut *self.dealt.lock());
-        let mut rows = E::into_rows(sorted(&dealt));
-        rows.charge = scan.meter().charge(rows.size())?;
-        Ok(rows)
-    }
-}
-
-/// All entries by account, time and place: dealt once more, to their accounts, and sorted there.
-fn sorted<E: Entry>(dealt: &[Vec<E>]) -> Vec<E> {
-    let mut ends = vec![0_u32; TASK_USER_COUNT as usize + 1];
-    let entries = || dealt.iter().flatten();
-    entries().for_each(|entry| ends[usize::from(key_user(entry.key())) + 1] += 1);
-    for account in 0..TASK_USER_COUNT as usize {
-        ends[account + 1] += ends[account];
-    }
-    let mut sorted = vec![E::default(); *ends.last().expect("there is an end") as usize];
-    for entry in entries() {
-        // The end of the account before moves on to become the account's own.
-        let end = &mut ends[usize::from(key_user(entry.key()))];
-        sorted[*end as usize] = *entry;
-        *end += 1;
-    }
-    let mut start = 0;
-    for end in &ends[..TASK_USER_COUNT as usize] {
-        E::sort(&mut sorted[start..*end as usize]);
-        start = *end as usize;
-    }
-    sorted
 }

@@ -5,6 +5,7 @@
 //! (`exact-merge`).
 
 mod account;
+mod account_order;
 mod activity;
 mod amount;
 mod answer;
@@ -80,6 +81,7 @@ mod tally;
 mod task;
 mod task_set;
 mod timeline;
+mod together;
 mod transitions;
 mod usage_limits;
 mod usage_standing;

@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 
+use super::account_order::forget_account_orders;
 use super::budget::Meter;
 use super::by_account::AccountRows;
 use super::columns::KnownNumbers;
@@ -225,8 +226,10 @@ impl<'s> Scan<'s> {
 
 static POOLS: [OnceLock<rayon::ThreadPool>; 2] = [OnceLock::new(), OnceLock::new()];
 
-/// Has each of those threads give back what it freed, as soon as it has nothing else to do.
+/// Forgets what was kept for further queries, and has each of their threads give back what it freed, as soon as it has
+/// nothing else to do.
 pub(crate) fn return_memory_of_queries() {
+    forget_account_orders();
     for pool in POOLS.iter().filter_map(OnceLock::get) {
         pool.spawn_broadcast(|_| return_memory());
     }

@@ -43,7 +43,7 @@ fn next_id() -> u64 {
 pub(super) struct BoundGroup {
     pub segment: u32,
     pub group: u32,
-    pub filter: Option<RowFilter>,
+    pub filter: Option<Arc<RowFilter>>,
 }
 
 /// A condition on rows of one group.
@@ -326,7 +326,8 @@ impl<'a> Binder<'a> {
                         groups.push(BoundGroup { segment: place.0, group: place.1, filter: None });
                     }
                     filter => {
-                        groups.push(BoundGroup { segment: place.0, group: place.1, filter: Some(filter) })
+                        let filter = Some(Arc::new(filter));
+                        groups.push(BoundGroup { segment: place.0, group: place.1, filter });
                     }
                 }
             }

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::api::Problem;
 use crate::model::{DAY_MS, Entity, TimeMs};
-use crate::segment::{AnchorKeys, Packing, RowKind};
+use crate::segment::{AnchorKeys, Group, Packing, RowKind};
 
 /// 16,384 consecutive users, or accounts where those are counted, in one snapshot.
 #[derive(Debug)]
@@ -128,9 +128,6 @@ impl<'a> Task<'a> {
     ) -> Result<Rows, Problem> {
         let meter = self.scan.meter();
         meter.check()?;
-        if self.entity == Entity::Account {
-            return self.scan.by_account().of_task(self.scan, self.index, selection, range, with_refs);
-        }
         let mut rows = Rows::default();
         let mut ends = Vec::new();
         for bound in &selection.groups {
@@ -141,7 +138,7 @@ impl<'a> Task<'a> {
                 ends.push(rows.keys.len());
             }
         }
-        rows.is_of_one_group = ends.len() <= 1;
+        rows.is_of_one_group = ends.len() <= 1 && self.entity == Entity::User;
         match with_refs {
             true => merge_rows(&mut rows.keys, &mut rows.refs, &ends),
             false => merge_runs(&mut rows.keys, &ends),
@@ -160,7 +157,7 @@ impl<'a> Task<'a> {
         f: &mut dyn FnMut(&Rows) -> Result<(), Problem>,
     ) -> Result<(), Problem> {
         // What is shown of users is decided for all of their rows at once.
-        if self.entity == Entity::Account || self.is_clipped() {
+        if self.is_clipped() {
             return f(&self.rows(selection, range, with_refs)?);
         }
         selection.groups.iter().try_for_each(|bound| f(&self.piece(bound, &range, with_refs)?))
@@ -168,7 +165,7 @@ impl<'a> Task<'a> {
 
     /// The rows of one group that are meant, in `range`, sorted by key; `refs` filled if `with_refs`.
     ///
-    /// Tasks of accounts have no pieces, nor have those that show a part of users' events.
+    /// Tasks that show a part of users' events have no pieces.
     pub(super) fn piece(
         &self,
         bound: &BoundGroup,
@@ -177,7 +174,7 @@ impl<'a> Task<'a> {
     ) -> Result<Rows, Problem> {
         let meter = self.scan.meter();
         meter.check()?;
-        let mut rows = Rows { is_of_one_group: true, ..Rows::default() };
+        let mut rows = Rows { is_of_one_group: self.entity == Entity::User, ..Rows::default() };
         self.read_group(bound, range, with_refs, &mut rows)?;
         rows.charge = meter.charge(rows.size())?;
         Ok(rows)
@@ -193,9 +190,7 @@ impl<'a> Task<'a> {
             return Ok(None);
         }
         self.scan.meter().check()?;
-        let group = self.scan.group(bound.segment, bound.group);
-        let end = u64::from(self.user_base()) + u64::from(TASK_USER_COUNT);
-        let rows = group.user_rows(&group.users()?, self.user_base(), end);
+        let rows = self.group_rows(&self.scan.group(bound.segment, bound.group))?;
         Ok(Some(GroupRows::neighbours(bound.segment, bound.group, rows)))
     }
 
@@ -222,6 +217,32 @@ impl<'a> Task<'a> {
         Ok(keys)
     }
 
+    /// The rows of the task's users in a group.
+    fn group_rows(&self, group: &Group<'_>) -> Result<Range<usize>, Problem> {
+        let end = u64::from(self.user_base()) + u64::from(TASK_USER_COUNT);
+        Ok(group.user_rows(&group.users()?, self.user_base(), end))
+    }
+
+    /// The rows of the task's users in a group, and whether each satisfies its condition and belongs to somebody who is not
+    /// gone.
+    pub(super) fn meant_rows(&self, bound: &BoundGroup) -> Result<(Range<usize>, Vec<bool>), Problem> {
+        let group = self.scan.group(bound.segment, bound.group);
+        let rows = self.group_rows(&group)?;
+        if rows.is_empty() {
+            return Ok((rows, Vec::new()));
+        }
+        let mut ordinals = Vec::with_capacity(rows.len());
+        group.users()?.read_u32(rows.clone(), &mut ordinals);
+        let users: Vec<u16> = ordinals.iter().map(|user| (user - self.user_base()) as u16).collect();
+        let dead = self.set_of(&self.scan.snapshot().segments[bound.segment as usize].dead);
+        let mut is_meant: Vec<bool> = users.iter().map(|user| !dead.contains(*user)).collect();
+        if let Some(filter) = &bound.filter {
+            let mask = filter.mask(self, (bound.segment, bound.group), rows.clone(), &users)?;
+            is_meant.iter_mut().zip(mask).for_each(|(is_meant, holds)| *is_meant &= holds);
+        }
+        Ok((rows, is_meant))
+    }
+
     fn read_group(
         &self,
         bound: &BoundGroup,
@@ -229,18 +250,19 @@ impl<'a> Task<'a> {
         with_refs: bool,
         out: &mut Rows,
     ) -> Result<(), Problem> {
+        if self.entity == Entity::Account {
+            let first = out.keys.len();
+            self.scan.by_account().read(self.scan, self.index, bound, range, with_refs, out)?;
+            self.scan.count_rows(out.keys.len() - first);
+            return Ok(());
+        }
         let group = self.scan.group(bound.segment, bound.group);
         let meta = group.meta();
         let range = range.start.max(self.scan.snapshot().expired_before)..range.end;
         if range.is_empty() || meta.time_max < range.start || meta.time_min >= range.end {
             return Ok(());
         }
-        let column = group.users()?;
-        let rows = group.user_rows(
-            &column,
-            self.user_base(),
-            u64::from(self.user_base()) + u64::from(TASK_USER_COUNT),
-        );
+        let rows = self.group_rows(&group)?;
         if rows.is_empty() {
             return Ok(());
         }

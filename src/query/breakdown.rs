@@ -5,12 +5,11 @@ use std::sync::Arc;
 
 use hashbrown::{HashMap, hash_map};
 
-use super::columns::{GroupRows, Groups};
+use super::columns::{ColumnPart, GroupRows, Groups, Unpacked};
 use super::scan::{CellPlace, Scan, cell_at, profile_cells};
 use super::selection::{UserFilter, number, unknown_code};
-use super::{Binder, Codes, NULL_CODE, RowRef, Rows, Task, key_user};
+use super::{Binder, Codes, NULL_CODE, Rows, Task, key_user};
 use crate::api::{Breakdown, BreakdownSource, On, Problem};
-use crate::format::IntColumn;
 use crate::limits::BREAKDOWN_VALUE_COUNT_MAX;
 use crate::model::{Entity, Value};
 use crate::segment::{Column, Group, RowKind};
@@ -152,7 +151,7 @@ impl BreakdownPlan {
                 Ok(match plan.source(scan, rows)? {
                     Source::Absent => Some(vec![NULL_CODE; rows.rows.len()]),
                     Source::Unpacked { entries, .. } => Some(entries),
-                    Source::Column(_) | Source::Ordinals(..) => None,
+                    Source::Column(_) | Source::Codes(..) | Source::Ordinals(..) => None,
                 })
             }
             PlanSource::Property(_) | PlanSource::Cohorts(_) => Ok(None),
@@ -336,9 +335,14 @@ impl PropertyPlan {
                         entries.push(self.entry_of(scan, cell)?);
                     }
                 }
+                Source::Codes(codes, by_code) => {
+                    for row in run {
+                        let entry = by_code.get(codes.get(row.row) as usize);
+                        entries.push(*entry.ok_or_else(|| unknown_code(scan, row.segment))?);
+                    }
+                }
                 Source::Ordinals(ordinals, by_ordinal) => {
-                    let entry = |row: &RowRef| entry_at(by_ordinal, ordinals.get(row.row as usize));
-                    entries.extend(run.iter().map(entry));
+                    entries.extend(run.iter().map(|row| entry_at(by_ordinal, ordinals.get(row.row))));
                 }
             }
             Ok(())
@@ -358,28 +362,32 @@ impl PropertyPlan {
             On::Event => None,
         };
         if let Some((ordinals, by_ordinal)) = ordinals {
-            let unpacked = of_group.unpack_with(ordinals, |ordinal| entry_at(by_ordinal, ordinal));
+            let unpacked = of_group.unpack_with(scan, ordinals, |ordinal| entry_at(by_ordinal, ordinal));
             return Ok(match unpacked {
                 Some(entries) => Source::Unpacked { first, entries },
-                None => Source::Ordinals(Box::new(ordinals), by_ordinal),
+                None => {
+                    let part = if self.on == On::Account { ColumnPart::Accounts } else { ColumnPart::Users };
+                    Source::Ordinals(of_group.unpack(scan, part, ordinals)?, by_ordinal)
+                }
             });
         }
-        let column = match group.segment().property(&self.property) {
-            Some(place) => group.column(place)?,
-            None => None,
-        };
-        let Some(column) = column else { return Ok(Source::Absent) };
+        let Some(place) = group.segment().property(&self.property) else { return Ok(Source::Absent) };
+        let Some(column) = group.column(place)? else { return Ok(Source::Absent) };
         let known = self.by_segment.get(&of_group.segment).expect("segments with the property were bound");
         let entries = match &column {
             Column::Codes { codes, .. } => {
                 let mut is_known = true;
-                let entries = of_group.unpack_with(*codes, |code| {
+                let entries = of_group.unpack_with(scan, *codes, |code| {
                     let entry = known.by_code.get(code as usize);
                     is_known &= entry.is_some();
                     entry.copied().unwrap_or(NULL_CODE)
                 });
                 if !is_known {
                     return Err(unknown_code(scan, of_group.segment));
+                }
+                if entries.is_none() {
+                    let codes = of_group.unpack(scan, ColumnPart::Values(place), *codes)?;
+                    return Ok(Source::Codes(codes, &known.by_code));
                 }
                 entries
             }
@@ -388,9 +396,9 @@ impl PropertyPlan {
                     let number = (mantissa_min.wrapping_add(mantissa as i64), *exponent);
                     known.by_number.get(&number).copied().unwrap_or(NULL_CODE)
                 };
-                let mut entries = of_group.unpack_with(*mantissas, entry);
+                let mut entries = of_group.unpack_with(scan, *mantissas, entry);
                 if let (Some(entries), Some(presence)) = (&mut entries, presence) {
-                    let presence = of_group.unpack(*presence);
+                    let presence = of_group.unpack(scan, ColumnPart::Presence(place), *presence)?;
                     for (entry, row) in entries.iter_mut().zip(first as u32..) {
                         *entry = if presence.get(row) == 0 { NULL_CODE } else { *entry };
                     }
@@ -419,8 +427,10 @@ enum Source<'a> {
         entries: Vec<Entry>,
     },
     Column(Box<Column<'a>>),
+    /// The codes of the rows, and the entries of all codes.
+    Codes(Unpacked<'a>, &'a [Entry]),
     /// Whose property it is, and the entries of all of those.
-    Ordinals(Box<IntColumn<'a>>, &'a [Entry]),
+    Ordinals(Unpacked<'a>, &'a [Entry]),
 }
 
 /// Gives labels to the distinct numbers of a column that holds no codes.

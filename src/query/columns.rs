@@ -10,11 +10,12 @@ use hashbrown::HashMap;
 use parking_lot::Mutex;
 
 use super::Rows;
+use super::budget::{Charge, Meter};
 use super::scan::Scan;
 use super::selection::{number, unknown_code};
 use crate::api::Problem;
 use crate::format::IntColumn;
-use crate::model::{Number, Value};
+use crate::model::{Entity, Number, Value};
 use crate::segment::Column;
 
 /// A group's rows are unpacked together if at least one of so many is asked for: unpacking 128 values takes as long
@@ -34,8 +35,12 @@ pub(super) struct GroupRows {
 /// The groups that rows are in, and how rows find theirs.
 pub(super) struct Groups {
     pub groups: Vec<GroupRows>,
+    /// Of more groups than are found faster one after the other.
     index_by_place: HashMap<(u32, u32), usize>,
 }
+
+/// Groups that are looked at one after the other to find one.
+const FEW_GROUPS_MAX: usize = 8;
 
 impl Groups {
     pub fn of(rows: &Rows) -> Groups {
@@ -47,22 +52,15 @@ impl Groups {
                 rows: first.row as usize..last.row as usize + 1,
                 hit_count: refs.len(),
             };
-            let index_by_place = HashMap::from([((first.segment, first.group), 0)]);
-            return Groups { groups: vec![group], index_by_place };
+            return Groups { groups: vec![group], index_by_place: HashMap::new() };
         }
         let mut groups = Groups { groups: Vec::new(), index_by_place: HashMap::new() };
         for run in refs.chunk_by(|a, b| (a.segment, a.group) == (b.segment, b.group)) {
             let place = (run[0].segment, run[0].group);
-            let index = *groups.index_by_place.entry(place).or_insert(groups.groups.len());
-            if index == groups.groups.len() {
+            let index = groups.index_of(place).unwrap_or_else(|| {
                 let first = run[0].row as usize;
-                groups.groups.push(GroupRows {
-                    segment: place.0,
-                    group: place.1,
-                    rows: first..first,
-                    hit_count: 0,
-                });
-            }
+                groups.add(GroupRows { segment: place.0, group: place.1, rows: first..first, hit_count: 0 })
+            });
             let known = &mut groups.groups[index];
             known.hit_count += run.len();
             for row in run {
@@ -71,6 +69,24 @@ impl Groups {
             }
         }
         groups
+    }
+
+    fn index_of(&self, place: (u32, u32)) -> Option<usize> {
+        match self.groups.len() {
+            0..=FEW_GROUPS_MAX => self.groups.iter().position(|group| (group.segment, group.group) == place),
+            _ => self.index_by_place.get(&place).copied(),
+        }
+    }
+
+    /// Returns the index of the new group.
+    fn add(&mut self, group: GroupRows) -> usize {
+        let index = self.groups.len();
+        self.groups.push(group);
+        if self.groups.len() > FEW_GROUPS_MAX {
+            let places = self.groups.iter().map(|group| (group.segment, group.group)).zip(0..);
+            self.index_by_place.extend(places.skip(self.index_by_place.len()));
+        }
+        index
     }
 
     /// Calls `f` with the index of each run of neighbours in one group, and which of `refs` they are.
@@ -85,7 +101,8 @@ impl Groups {
         }
         let mut start = 0;
         for run in refs.chunk_by(|a, b| (a.segment, a.group) == (b.segment, b.group)) {
-            let index = self.index_by_place[&(run[0].segment, run[0].group)];
+            let index =
+                self.index_of((run[0].segment, run[0].group)).expect("the groups of all rows are known");
             f(index, start..start + run.len())?;
             start += run.len();
         }
@@ -105,18 +122,34 @@ impl GroupRows {
     }
 
     /// Unpacks a column of the group as far as it is asked for.
-    pub fn unpack<'c>(&self, column: IntColumn<'c>) -> Unpacked<'c> {
+    pub fn unpack<'c>(
+        &self,
+        scan: &Scan<'_>,
+        part: ColumnPart,
+        column: IntColumn<'c>,
+    ) -> Result<Unpacked<'c>, Problem> {
+        // Rows in the order of accounts are scattered over all of the group, in each task over all of it again.
+        let hit_count = self.hit_count * scan.task_count() as usize;
+        if scan.entity() == Entity::Account && column.len() <= hit_count * ROWS_PER_HIT_MAX {
+            let values = scan.whole_columns().of((self.segment, self.group, part), &column, scan.meter())?;
+            return Ok(Unpacked::Whole(values));
+        }
         if !self.is_dense() {
-            return Unpacked::Sparse(Box::new(column));
+            return Ok(Unpacked::Sparse(Box::new(column)));
         }
         let mut values = Vec::new();
         column.read(self.rows.clone(), &mut values);
-        Unpacked::Dense { first: self.rows.start, values }
+        Ok(Unpacked::Dense { first: self.rows.start, values })
     }
 
-    /// The same as 32 bits that `f` makes of the values.
-    pub fn unpack_with(&self, column: IntColumn<'_>, mut f: impl FnMut(u64) -> u32) -> Option<Vec<u32>> {
-        if !self.is_dense() {
+    /// 32 bits that `f` makes of the values of rows that are worth unpacking by themselves.
+    pub fn unpack_with(
+        &self,
+        scan: &Scan<'_>,
+        column: IntColumn<'_>,
+        mut f: impl FnMut(u64) -> u32,
+    ) -> Option<Vec<u32>> {
+        if !self.is_dense() || scan.entity() == Entity::Account {
             return None;
         }
         let mut values = Vec::with_capacity(self.rows.len());
@@ -125,9 +158,48 @@ impl GroupRows {
     }
 }
 
+/// A column of a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum ColumnPart {
+    Users,
+    Accounts,
+    /// Codes or mantissas of a property, by its place in the segment.
+    Values(u32),
+    /// Whether rows have a number of a property.
+    Presence(u32),
+}
+
+/// Columns of groups that the tasks of a query share, each unpacked once.
+#[derive(Debug, Default)]
+pub(super) struct WholeColumns {
+    by_part: Mutex<HashMap<(u32, u32, ColumnPart), (Arc<Vec<u64>>, Charge)>>,
+}
+
+impl WholeColumns {
+    fn of(
+        &self,
+        place: (u32, u32, ColumnPart),
+        column: &IntColumn<'_>,
+        meter: &Meter,
+    ) -> Result<Arc<Vec<u64>>, Problem> {
+        // Others wait meanwhile: they would read the same.
+        let mut by_part = self.by_part.lock();
+        if let Some((values, _)) = by_part.get(&place) {
+            return Ok(Arc::clone(values));
+        }
+        let charge = meter.charge((column.len() * size_of::<u64>()) as u64)?;
+        let mut values = Vec::new();
+        column.read(0..column.len(), &mut values);
+        let values = Arc::new(values);
+        by_part.insert(place, (Arc::clone(&values), charge));
+        Ok(values)
+    }
+}
+
 /// The values of a column in the rows of a group.
 pub(super) enum Unpacked<'c> {
     Dense { first: usize, values: Vec<u64> },
+    Whole(Arc<Vec<u64>>),
     Sparse(Box<IntColumn<'c>>),
 }
 
@@ -136,6 +208,7 @@ impl Unpacked<'_> {
     pub fn get(&self, row: u32) -> u64 {
         match self {
             Unpacked::Dense { first, values } => values[row as usize - first],
+            Unpacked::Whole(values) => values[row as usize],
             Unpacked::Sparse(column) => column.get(row as usize),
         }
     }
@@ -224,7 +297,7 @@ pub(super) fn numbers(
     scan: &Scan<'_>,
     property: &str,
     rows: &Rows,
-    f: &mut dyn FnMut(usize, Term),
+    mut f: impl FnMut(usize, Term),
 ) -> Result<(), Problem> {
     debug_assert_eq!(rows.refs.len(), rows.keys.len(), "a property needs to know where rows are");
     let groups = Groups::of(rows);
@@ -267,11 +340,13 @@ fn source<'s>(scan: &Scan<'s>, property: &str, of_group: &GroupRows) -> Result<S
     Ok(match group.column(place)? {
         None => Source::Absent,
         Some(Column::Numbers { exponent, mantissa_min, mantissas, presence, .. }) => Source::Numbers {
-            mantissas: of_group.unpack(mantissas),
+            mantissas: of_group.unpack(scan, ColumnPart::Values(place), mantissas)?,
             mantissa_min,
             exponent,
             is_any_number: [1, i64::MAX, i64::MIN].iter().all(|mantissa| number(*mantissa, exponent).is_ok()),
-            presence: presence.map(|presence| of_group.unpack(presence)),
+            presence: presence
+                .map(|presence| of_group.unpack(scan, ColumnPart::Presence(place), presence))
+                .transpose()?,
         },
         Some(Column::Codes { codes, .. }) => {
             let read = || {
@@ -280,7 +355,7 @@ fn source<'s>(scan: &Scan<'s>, property: &str, of_group: &GroupRows) -> Result<S
                 Ok(numbers_by_code(&values))
             };
             let numbers = scan.numbers_by_code().of(of_group.segment, property, read)?;
-            Source::Codes { codes: of_group.unpack(codes), numbers }
+            Source::Codes { codes: of_group.unpack(scan, ColumnPart::Values(place), codes)?, numbers }
         }
     })
 }
@@ -291,7 +366,7 @@ pub(super) fn accounts(scan: &Scan<'_>, rows: &Rows, f: &mut dyn FnMut(usize, u3
     let mut sources = Vec::with_capacity(groups.groups.len());
     for of_group in &groups.groups {
         let column = scan.group(of_group.segment, of_group.group).accounts()?;
-        sources.push(column.map(|column| of_group.unpack(column)));
+        sources.push(column.map(|column| of_group.unpack(scan, ColumnPart::Accounts, column)).transpose()?);
     }
     groups.for_each_run(rows, |index, run| {
         let Some(accounts) = &sources[index] else { return Ok(()) };

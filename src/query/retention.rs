@@ -174,7 +174,7 @@ impl Retention {
         Ok(Seen { births, returns: Some(returns) })
     }
 
-    /// The events of a range that count as back.
+    /// The events that count as back, of which those outside of the range are to be passed over.
     fn returns_of(
         &self,
         task: &Task<'_>,
@@ -183,7 +183,7 @@ impl Retention {
         with_refs: bool,
     ) -> Result<Rc<Rows>, Problem> {
         match &seen.returns {
-            Some(returns) => Ok(Rc::new(returns.within(&range, task.scan().meter())?)),
+            Some(returns) => Ok(Rc::clone(returns)),
             None => Ok(Rc::new(task.rows(&self.returns, range, with_refs)?)),
         }
     }
@@ -321,9 +321,9 @@ impl Retention {
                 }
             });
         }
-        let rows = self.returns_of(task, seen, range, false)?;
+        let rows = self.returns_of(task, seen, range.clone(), false)?;
         let mut last = None;
-        for key in &rows.keys {
+        for key in rows.keys.iter().filter(|key| range.contains(&key_time(**key))) {
             let bucket = self.bucket(key_time(*key));
             let seen = Some((key_user(*key), bucket));
             if last != seen {
@@ -382,8 +382,9 @@ impl Retention {
                 users.iter().for_each(|user| visit(*user, moment));
             });
         }
-        let rows = self.returns_of(task, seen, range, false)?;
-        rows.keys.iter().for_each(|key| visit(key_user(*key), self.moment(key_time(*key))));
+        let rows = self.returns_of(task, seen, range.clone(), false)?;
+        let returns = rows.keys.iter().filter(|key| range.contains(&key_time(**key)));
+        returns.for_each(|key| visit(key_user(*key), self.moment(key_time(*key))));
         Ok(())
     }
 
@@ -397,9 +398,14 @@ impl Retention {
         sums: &mut [ExactSum],
     ) -> Result<(), Problem> {
         let mut followers = Followers::new(&self.periods, members);
-        let rows = self.returns_of(task, seen, self.return_range(members), true)?;
-        task.numbers(property, &rows, &mut |row, term| {
-            let (user, moment) = (key_user(rows.keys[row]), self.moment(key_time(rows.keys[row])));
+        let range = self.return_range(members);
+        let rows = self.returns_of(task, seen, range.clone(), true)?;
+        task.numbers(property, &rows, |row, term| {
+            let (user, time) = (key_user(rows.keys[row]), key_time(rows.keys[row]));
+            if !range.contains(&time) {
+                return;
+            }
+            let moment = self.moment(time);
             followers.at(user, moment, |_, member, period| {
                 if member.birth <= moment.time {
                     sums[(member.first_cell + period) as usize].add_scaled(term.mantissa, term.exponent);

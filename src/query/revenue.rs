@@ -165,7 +165,7 @@ impl Revenue {
     fn changes(&self, task: &Task<'_>) -> Result<Changes, Problem> {
         let rows = task.rows(&self.subscriptions, self.looked_at.clone(), true)?;
         let mut amounts: Vec<(usize, Number)> = Vec::with_capacity(rows.keys.len());
-        task.numbers(&self.mrr, &rows, &mut |row, term| {
+        task.numbers(&self.mrr, &rows, |row, term| {
             let amount = term.number();
             if !amount.is_negative() {
                 amounts.push((row, amount));

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use super::account_order::forget_account_orders;
 use super::budget::Meter;
 use super::by_account::AccountRows;
-use super::columns::KnownNumbers;
+use super::columns::{KnownNumbers, WholeColumns};
 use super::weight::weigh;
 use super::{Analysis, Budget, Charge, Partial, Selection, TASK_USER_COUNT, Task};
 use crate::api::Problem;
@@ -32,6 +32,7 @@ pub struct Scan<'s> {
     ignored: OnceLock<u64>,
     by_account: Arc<AccountRows>,
     numbers_by_code: Arc<KnownNumbers>,
+    whole_columns: Arc<WholeColumns>,
     every_event: OnceLock<Selection>,
     /// The events of segments whose days of accounts have to be found from their rows.
     without_account_days: OnceLock<Selection>,
@@ -48,6 +49,7 @@ impl<'s> Scan<'s> {
             ignored: OnceLock::new(),
             by_account: Arc::default(),
             numbers_by_code: Arc::default(),
+            whole_columns: Arc::default(),
             every_event: OnceLock::new(),
             without_account_days: OnceLock::new(),
             meter: Meter::default(),
@@ -69,6 +71,7 @@ impl<'s> Scan<'s> {
             ignored: OnceLock::new(),
             by_account: Arc::clone(&self.by_account),
             numbers_by_code: Arc::clone(&self.numbers_by_code),
+            whole_columns: Arc::clone(&self.whole_columns),
             every_event: self.every_event.clone(),
             without_account_days: self.without_account_days.clone(),
             meter: self.meter.clone(),
@@ -91,6 +94,10 @@ impl<'s> Scan<'s> {
 
     pub(super) fn numbers_by_code(&self) -> &KnownNumbers {
         &self.numbers_by_code
+    }
+
+    pub(super) fn whole_columns(&self) -> &WholeColumns {
+        &self.whole_columns
     }
 
     pub(super) fn by_account(&self) -> &AccountRows {

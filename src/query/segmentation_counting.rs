@@ -48,8 +48,20 @@ impl Counting<'_> {
         grid: &mut Grid<T>,
     ) -> Result<(), Problem> {
         let property = measure.property().expect("numbers are those of a property");
+        let bucket = |row: usize| self.stretch.bucket(self.keys[row]);
+        let Some(slots) = self.slots else {
+            let start = grid.row_start(0)?;
+            let cells = &mut grid.cells_mut()[start..];
+            return task.numbers(property, rows, |row, term| cells[bucket(row)].add(term));
+        };
+        if let Some(slots) = slots.singles() {
+            let (starts, cells) = grid.rows_of(slots)?;
+            return task.numbers(property, rows, |row, term| {
+                cells[starts[slots[row] as usize] + bucket(row)].add(term);
+            });
+        }
         let mut failed = Ok(());
-        task.numbers(property, rows, &mut |row, term| {
+        task.numbers(property, rows, |row, term| {
             if failed.is_ok() {
                 failed = self.add(row, grid, |cell| cell.add(term));
             }

@@ -392,12 +392,7 @@ impl<'a> Task<'a> {
     }
 
     /// Calls `f` with each row that has a number under a property, and the number.
-    pub fn numbers(
-        &self,
-        property: &str,
-        rows: &Rows,
-        f: &mut dyn FnMut(usize, Term),
-    ) -> Result<(), Problem> {
+    pub fn numbers(&self, property: &str, rows: &Rows, f: impl FnMut(usize, Term)) -> Result<(), Problem> {
         columns::numbers(self.scan, property, rows, f)
     }
 

@@ -174,57 +174,96 @@ fn sorted(dealt: Vec<Vec<Entry>>) -> AccountRun {
     AccountRun { keys, rows }
 }
 
-/// Orders of whole groups, kept for all queries of the process, by the segment's place in memory and the group's in it.
-static KNOWN: Mutex<BTreeMap<(usize, u32), KnownOrder>> = Mutex::new(BTreeMap::new());
+/// Which segments keep orders of whole groups, by the segment's place in memory and the group's in it.
+static KNOWN: Mutex<KnownOrders> = Mutex::new(KnownOrders::new());
+
+type KnownOrders = BTreeMap<(usize, u32), KnownOrder>;
 
 #[derive(Debug)]
 struct KnownOrder {
     /// As long as this is there, no other segment has its place.
     segment: Weak<Segment>,
-    order: Arc<AccountOrder>,
     size: u64,
     last_use: Instant,
 }
 
 /// The order of a group, if it was kept.
 pub(super) fn known(segment: &Arc<Segment>, group: u32) -> Option<Arc<AccountOrder>> {
-    let mut known = KNOWN.lock();
-    let found = known.get_mut(&(Arc::as_ptr(segment) as usize, group))?;
-    found.last_use = Instant::now();
-    Some(Arc::clone(&found.order))
+    let order = segment.kept(group)?;
+    if let Some(known) = KNOWN.lock().get_mut(&(Arc::as_ptr(segment) as usize, group)) {
+        known.last_use = Instant::now();
+    }
+    Some(order)
 }
 
-/// Keeps the order of a group for queries that come. Those that were not used for longest make room.
-pub(super) fn keep(segment: &Arc<Segment>, group: u32, order: &Arc<AccountOrder>) {
+/// Keeps the order of a group with its segment, for queries that come. Those that were not used for longest make room.
+pub(super) fn keep(segment: &Arc<Segment>, group: u32, order: Arc<AccountOrder>) {
     let size = order.size();
     if size > ACCOUNT_ORDERS_SIZE_MAX {
         return;
     }
     let mut known = KNOWN.lock();
-    known.retain(|_, known| known.segment.strong_count() > 0);
-    let mut free = ACCOUNT_ORDERS_SIZE_MAX - known.values().map(|known| known.size).sum::<u64>();
-    while free < size {
-        let oldest = known.iter().min_by_key(|(_, known)| known.last_use).map(|(place, _)| *place);
-        let gone = oldest.and_then(|place| known.remove(&place)).expect("they take what is not free");
-        free += gone.size;
-    }
-    let kept = KnownOrder {
-        segment: Arc::downgrade(segment),
-        order: Arc::clone(order),
-        size,
-        last_use: Instant::now(),
-    };
+    make_room(&mut known, size, ACCOUNT_ORDERS_SIZE_MAX);
+    segment.keep(group, order);
+    let kept = KnownOrder { segment: Arc::downgrade(segment), size, last_use: Instant::now() };
     known.insert((Arc::as_ptr(segment) as usize, group), kept);
+}
+
+/// Forgets orders that were not used for longest until `size` more bytes of `size_max` are free.
+fn make_room(known: &mut KnownOrders, size: u64, size_max: u64) {
+    known.retain(|_, known| known.segment.strong_count() > 0);
+    let mut taken: u64 = known.values().map(|known| known.size).sum();
+    while taken + size > size_max {
+        let Some((place, _)) = known.iter().min_by_key(|(_, known)| known.last_use) else { return };
+        let place = *place;
+        taken -= forget(known, place);
+    }
+}
+
+/// Returns how many bytes are free by it.
+fn forget(known: &mut KnownOrders, place: (usize, u32)) -> u64 {
+    let Some(gone) = known.remove(&place) else { return 0 };
+    if let Some(segment) = gone.segment.upgrade() {
+        segment.forget(place.1);
+    }
+    gone.size
 }
 
 /// Forgets all orders, for when nobody asks for a while.
 pub(crate) fn forget_account_orders() {
-    KNOWN.lock().clear();
+    let mut known = KNOWN.lock();
+    while let Some(place) = known.keys().next().copied() {
+        forget(&mut known, place);
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::segment::{Form, RowKind, build};
+
+    #[test]
+    fn orders_not_used_for_longest_make_room_and_those_of_gone_segments_before() {
+        let bytes = build(RowKind::Events, &[], &[], Form::Quick, Vec::new()).unwrap();
+        let [here, gone] = [(); 2].map(|()| Arc::new(Segment::open("a", bytes.clone().into()).unwrap()));
+        let (mut known, start) = (KnownOrders::new(), Instant::now());
+        for (group, segment, use_count) in [(0, &here, 2), (1, &here, 1), (2, &gone, 0), (3, &here, 3)] {
+            segment.keep(group, Arc::new(AccountOrder::default()));
+            let last_use = start + Duration::from_secs(use_count);
+            let order = KnownOrder { segment: Arc::downgrade(segment), size: 10, last_use };
+            known.insert((Arc::as_ptr(segment) as usize, group), order);
+        }
+        drop(gone);
+        let kept = || (0..4).filter(|group| here.kept::<AccountOrder>(*group).is_some()).collect::<Vec<_>>();
+        make_room(&mut known, 10, 40);
+        assert_eq!((known.len(), kept()), (3, vec![0, 1, 3]));
+        make_room(&mut known, 15, 40);
+        assert_eq!((known.len(), kept()), (2, vec![0, 3]));
+        make_room(&mut known, 40, 40);
+        assert_eq!((known.len(), kept()), (0, vec![]));
+    }
 
     #[test]
     fn many_rows_are_sorted_as_few_are() {

@@ -362,7 +362,7 @@ impl PropertyPlan {
             On::Event => None,
         };
         if let Some((ordinals, by_ordinal)) = ordinals {
-            let unpacked = of_group.unpack_with(scan, ordinals, |ordinal| entry_at(by_ordinal, ordinal));
+            let unpacked = of_group.unpack_with(ordinals, |ordinal| entry_at(by_ordinal, ordinal));
             return Ok(match unpacked {
                 Some(entries) => Source::Unpacked { first, entries },
                 None => {
@@ -377,7 +377,7 @@ impl PropertyPlan {
         let entries = match &column {
             Column::Codes { codes, .. } => {
                 let mut is_known = true;
-                let entries = of_group.unpack_with(scan, *codes, |code| {
+                let entries = of_group.unpack_with(*codes, |code| {
                     let entry = known.by_code.get(code as usize);
                     is_known &= entry.is_some();
                     entry.copied().unwrap_or(NULL_CODE)
@@ -396,7 +396,7 @@ impl PropertyPlan {
                     let number = (mantissa_min.wrapping_add(mantissa as i64), *exponent);
                     known.by_number.get(&number).copied().unwrap_or(NULL_CODE)
                 };
-                let mut entries = of_group.unpack_with(scan, *mantissas, entry);
+                let mut entries = of_group.unpack_with(*mantissas, entry);
                 if let (Some(entries), Some(presence)) = (&mut entries, presence) {
                     let presence = of_group.unpack(scan, ColumnPart::Presence(place), *presence)?;
                     for (entry, row) in entries.iter_mut().zip(first as u32..) {

@@ -26,11 +26,13 @@ type Place = (u32, u32);
 /// All rows of a group are put in order where at least one part in so many of its time is asked about, and kept.
 const WHOLE_PART: i64 = 4;
 
+type Orders = HashMap<(Place, Range<TimeMs>), Arc<Order>>;
+
 /// What a query has of the orders so far. Every thread that needs the same helps to make it.
 #[derive(Debug, Default)]
 pub(super) struct AccountRows {
     /// By group and the range of times that is in order, which is all there is if it is most of it.
-    orders: Mutex<HashMap<(Place, Range<TimeMs>), Arc<Order>>>,
+    orders: Mutex<Orders>,
     /// By group and the place of the condition in memory, 0 without one: the conditions stay there.
     meant: Mutex<HashMap<(Place, usize), Arc<Meant>>>,
 }
@@ -128,7 +130,7 @@ impl AccountRows {
         let charge = scan.meter().charge(made.size())?;
         let is_new = order.found.set((Arc::clone(&made), charge)).is_ok();
         if is_new && is_whole {
-            account_order::keep(segment, place.1, &made);
+            account_order::keep(segment, place.1, Arc::clone(&made));
         }
         Ok(made)
     }

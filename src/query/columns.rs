@@ -9,10 +9,10 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 
-use super::Rows;
 use super::budget::{Charge, Meter};
 use super::scan::Scan;
 use super::selection::{number, unknown_code};
+use super::{RowRef, Rows};
 use crate::api::Problem;
 use crate::format::IntColumn;
 use crate::model::{Entity, Number, Value};
@@ -128,28 +128,23 @@ impl GroupRows {
         part: ColumnPart,
         column: IntColumn<'c>,
     ) -> Result<Unpacked<'c>, Problem> {
+        if self.is_dense() {
+            let mut values = Vec::new();
+            column.read(self.rows.clone(), &mut values);
+            return Ok(Unpacked::Dense { first: self.rows.start, values });
+        }
         // Rows in the order of accounts are scattered over all of the group, in each task over all of it again.
         let hit_count = self.hit_count * scan.task_count() as usize;
         if scan.entity() == Entity::Account && column.len() <= hit_count * ROWS_PER_HIT_MAX {
             let values = scan.whole_columns().of((self.segment, self.group, part), &column, scan.meter())?;
             return Ok(Unpacked::Whole(values));
         }
-        if !self.is_dense() {
-            return Ok(Unpacked::Sparse(Box::new(column)));
-        }
-        let mut values = Vec::new();
-        column.read(self.rows.clone(), &mut values);
-        Ok(Unpacked::Dense { first: self.rows.start, values })
+        Ok(Unpacked::Sparse(Box::new(column)))
     }
 
     /// 32 bits that `f` makes of the values of rows that are worth unpacking by themselves.
-    pub fn unpack_with(
-        &self,
-        scan: &Scan<'_>,
-        column: IntColumn<'_>,
-        mut f: impl FnMut(u64) -> u32,
-    ) -> Option<Vec<u32>> {
-        if !self.is_dense() || scan.entity() == Entity::Account {
+    pub fn unpack_with(&self, column: IntColumn<'_>, mut f: impl FnMut(u64) -> u32) -> Option<Vec<u32>> {
+        if !self.is_dense() {
             return None;
         }
         let mut values = Vec::with_capacity(self.rows.len());
@@ -172,26 +167,35 @@ pub(super) enum ColumnPart {
 /// Columns of groups that the tasks of a query share, each unpacked once.
 #[derive(Debug, Default)]
 pub(super) struct WholeColumns {
-    by_part: Mutex<HashMap<(u32, u32, ColumnPart), (Arc<Vec<u64>>, Charge)>>,
+    by_place: Mutex<HashMap<ColumnPlace, WholeColumn>>,
+}
+
+/// A segment's place in the snapshot, a group's in it, and a column of that.
+type ColumnPlace = (u32, u32, ColumnPart);
+
+#[derive(Debug)]
+struct WholeColumn {
+    values: Arc<Vec<u64>>,
+    _charge: Charge,
 }
 
 impl WholeColumns {
     fn of(
         &self,
-        place: (u32, u32, ColumnPart),
+        place: ColumnPlace,
         column: &IntColumn<'_>,
         meter: &Meter,
     ) -> Result<Arc<Vec<u64>>, Problem> {
         // Others wait meanwhile: they would read the same.
-        let mut by_part = self.by_part.lock();
-        if let Some((values, _)) = by_part.get(&place) {
-            return Ok(Arc::clone(values));
+        let mut by_place = self.by_place.lock();
+        if let Some(known) = by_place.get(&place) {
+            return Ok(Arc::clone(&known.values));
         }
         let charge = meter.charge((column.len() * size_of::<u64>()) as u64)?;
         let mut values = Vec::new();
         column.read(0..column.len(), &mut values);
         let values = Arc::new(values);
-        by_part.insert(place, (Arc::clone(&values), charge));
+        by_place.insert(place, WholeColumn { values: Arc::clone(&values), _charge: charge });
         Ok(values)
     }
 }
@@ -292,6 +296,33 @@ enum Source<'c> {
     },
 }
 
+impl Source<'_> {
+    /// The number of a row, if it has one.
+    #[inline]
+    fn term(&self, scan: &Scan<'_>, row: RowRef) -> Result<Option<Term>, Problem> {
+        match self {
+            Source::Absent => Ok(None),
+            Source::Codes { codes, numbers } => {
+                let known = numbers.get(codes.get(row.row) as usize);
+                known.copied().ok_or_else(|| unknown_code(scan, row.segment))
+            }
+            Source::Numbers { mantissas, mantissa_min, exponent, is_any_number, presence } => {
+                if presence.as_ref().is_some_and(|presence| presence.get(row.row) == 0) {
+                    return Ok(None);
+                }
+                let mantissa = mantissa_min.wrapping_add(mantissas.get(row.row) as i64);
+                if !is_any_number {
+                    number(mantissa, *exponent)?;
+                }
+                Ok(Some(Term { mantissa: i128::from(mantissa), exponent: *exponent }))
+            }
+        }
+    }
+}
+
+/// Numbers that are found before something is made of them.
+const FOUND_AT_ONCE: usize = 256;
+
 /// Calls `f` with each row that has a number under a property, and the number.
 pub(super) fn numbers(
     scan: &Scan<'_>,
@@ -305,33 +336,19 @@ pub(super) fn numbers(
     for of_group in &groups.groups {
         sources.push(source(scan, property, of_group)?);
     }
+    // What is found first does not wait for what is made of it: rows in the order of accounts are anywhere in memory.
+    let mut found: Vec<(usize, Term)> = Vec::with_capacity(FOUND_AT_ONCE);
     groups.for_each_run(rows, |index, run| {
-        match &sources[index] {
-            Source::Absent => {}
-            Source::Codes { codes, numbers } => {
-                for place in run {
-                    let row = rows.refs[place];
-                    let number = numbers.get(codes.get(row.row) as usize);
-                    if let Some(term) = number.ok_or_else(|| unknown_code(scan, row.segment))? {
-                        f(place, *term);
-                    }
-                }
-            }
-            Source::Numbers { mantissas, mantissa_min, exponent, is_any_number, presence } => {
-                for place in run {
-                    let row = rows.refs[place].row;
-                    if presence.as_ref().is_none_or(|presence| presence.get(row) != 0) {
-                        let mantissa = mantissa_min.wrapping_add(mantissas.get(row) as i64);
-                        if !is_any_number {
-                            number(mantissa, *exponent)?;
-                        }
-                        f(place, Term { mantissa: i128::from(mantissa), exponent: *exponent });
-                    }
-                }
+        for place in run {
+            found.extend(sources[index].term(scan, rows.refs[place])?.map(|term| (place, term)));
+            if found.len() == FOUND_AT_ONCE {
+                found.drain(..).for_each(|(place, term)| f(place, term));
             }
         }
         Ok(())
-    })
+    })?;
+    found.into_iter().for_each(|(place, term)| f(place, term));
+    Ok(())
 }
 
 fn source<'s>(scan: &Scan<'s>, property: &str, of_group: &GroupRows) -> Result<Source<'s>, Problem> {

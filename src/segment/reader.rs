@@ -1,8 +1,12 @@
 //! Reads one segment: proves its directory sound when opened, and each section when it is first touched.
 
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 
 use super::anchors::Anchors;
 use super::by_user::{BY_USER, open_by_user};
@@ -40,6 +44,8 @@ pub struct Segment {
     fingerprint: u32,
     /// By section: what was proved of it, as [`CHECKSUM_RIGHT`] and [`LAYOUT_RIGHT`].
     proved: Box<[AtomicU8]>,
+    /// By group: what readers made of it and keep, since it never changes.
+    kept: Mutex<BTreeMap<u32, Arc<dyn Any + Send + Sync>>>,
 }
 
 const CHECKSUM_RIGHT: u8 = 1;
@@ -55,7 +61,7 @@ impl Segment {
         let (directory, fingerprint) =
             Self::directory(&bytes).map_err(|error| Damage { file: name.to_owned(), error })?;
         let proved = directory.sections.iter().map(|_| AtomicU8::new(0)).collect();
-        Ok(Segment { name: name.to_owned(), bytes, directory, fingerprint, proved })
+        Ok(Segment { name: name.to_owned(), bytes, directory, fingerprint, proved, kept: Mutex::default() })
     }
 
     fn directory(bytes: &[u8]) -> Result<(Directory, u32), DecodeError> {
@@ -101,6 +107,22 @@ impl Segment {
             true => Ok(()),
             false => Err(self.damage(DecodeError::Unreadable { structure: "the segment" })),
         }
+    }
+
+    /// What was [kept](Segment::keep) of a group, if it is of this type.
+    pub fn kept<T: Any + Send + Sync>(&self, group: u32) -> Option<Arc<T>> {
+        let kept = self.kept.lock().get(&group).map(Arc::clone)?;
+        kept.downcast().ok()
+    }
+
+    /// Keeps what was made of a group, in the place of what was before, until it is [forgotten](Segment::forget) or the segment
+    /// is dropped.
+    pub fn keep(&self, group: u32, made: Arc<dyn Any + Send + Sync>) {
+        self.kept.lock().insert(group, made);
+    }
+
+    pub fn forget(&self, group: u32) {
+        self.kept.lock().remove(&group);
     }
 
     pub fn kind(&self) -> RowKind {

@@ -116,6 +116,8 @@ impl AccountRows {
         let asked = range.start.max(whole.start)..range.end.min(whole.end);
         let length = |range: &Range<TimeMs>| range.end.saturating_sub(range.start);
         let segment = &scan.snapshot().segments[place.0 as usize].segment;
+        // What was kept is not read from the file, which may be unreadable meanwhile.
+        segment.check_mapped()?;
         let kept = account_order::known(segment, place.1);
         let is_whole = kept.is_some() || length(&asked).saturating_mul(WHOLE_PART) >= length(&whole);
         let range = if is_whole { whole } else { asked };
@@ -127,6 +129,7 @@ impl AccountRows {
             Some(kept) => kept,
             None => order.making.finish(&group, &range, scan.meter())?,
         };
+        segment.check_mapped()?;
         let charge = scan.meter().charge(made.size())?;
         let is_new = order.found.set((Arc::clone(&made), charge)).is_ok();
         if is_new && is_whole {

@@ -323,10 +323,10 @@ impl Segmentation {
         let all_slots = || (0..rows.keys.len()).filter_map(|row| Some(slots?.of(row))).flatten();
         let counting = Counting { stretch, is_cumulative: self.is_cumulative, keys: &rows.keys, slots };
         let (first_user, last_seen) = (task.user_base(), &mut counted.last_seen);
-        // A value whose events have no account, or no number, is there all the same. Numbers of rows with one value each
-        // find their slots first.
-        let is_noted = measure.property().is_some() && slots.is_none_or(|slots| slots.singles().is_some());
-        if *measure == Measure::Accounts || measure.property().is_some() && !is_noted {
+        // A value whose events have no account, or no number, is there all the same. The numbers of rows with one value each
+        // make the rows of their slots first.
+        let is_noted = measure.property().is_none() || slots.is_none_or(|slots| slots.singles().is_some());
+        if *measure == Measure::Accounts || !is_noted {
             counted.tally.note(all_slots())?;
         }
         match &mut counted.tally {

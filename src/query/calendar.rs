@@ -33,8 +33,8 @@ pub struct Calendar {
 enum Lookup {
     /// All buckets are equally wide.
     Uniform(Divider),
-    /// The bucket at the start of each granule. A granule is no wider than a bucket wherever that keeps the
-    /// table small, so that one compare finds the rest of the way.
+    /// The bucket at the start of each granule: granules are as narrow as a small table lets them be, and no narrower than
+    /// it takes for each to lie in one bucket. So the bucket at the start is the right one, nearly always.
     Table { granule: Divider, first_buckets: Vec<u32> },
 }
 
@@ -318,7 +318,8 @@ impl Lookup {
             return Lookup::Uniform(Divider::new(narrowest.max(2)));
         }
         let table_size_max = bucket_count * Lookup::TABLE_SIZE_PER_BUCKET + Lookup::TABLE_SIZE_EXTRA;
-        let width = narrowest.max(span.div_ceil(table_size_max)).max(2);
+        let even = widths().fold(0, common_divisor);
+        let width = even.max(span.div_ceil(table_size_max)).max(2);
         let mut first_buckets = Vec::with_capacity((span / width) as usize + 1);
         let mut bucket = 0;
         for granule_start in (0..span).step_by(width as usize) {
@@ -329,6 +330,11 @@ impl Lookup {
         }
         Lookup::Table { granule: Divider::new(width), first_buckets }
     }
+}
+
+/// The greatest, by Euclid; of 0 and a number that number.
+fn common_divisor(a: u64, b: u64) -> u64 {
+    if b == 0 { a } else { common_divisor(b, a % b) }
 }
 
 /// Divides by a number known beforehand, by a multiplication and one correction.
@@ -395,6 +401,22 @@ mod tests {
         check_lookup(&days);
         check_lookup(&calendar(Interval::Day, "Europe/Berlin", "2020-01-01", "2025-01-01"));
         assert!(!days.is_of_utc_days());
+    }
+
+    #[test]
+    fn granules_lie_in_one_bucket_where_the_table_is_small() {
+        let starts = |months: &[i64]| -> Vec<TimeMs> {
+            let day = |days: &i64| days * DAY_MS;
+            months.iter().map(day).collect()
+        };
+        let Lookup::Table { granule, first_buckets } = Lookup::new(&starts(&[0, 31, 59, 90])) else {
+            panic!("months are not equally long")
+        };
+        assert_eq!((granule.divisor, first_buckets.len()), (DAY_MS as u64, 90));
+        assert_eq!(
+            [first_buckets[30], first_buckets[31], first_buckets[58], first_buckets[59]],
+            [0, 1, 1, 2]
+        );
     }
 
     #[test]

@@ -6,10 +6,10 @@
 
 use std::ops::Range;
 
+use super::binder::Decided;
 use super::cohort::CohortPlan;
 use super::pql_score::{KnownScores, Raw, Scorer};
 use super::pql_signal::{Loaded, Signal, is_lasting};
-use super::selection::Decided;
 use super::{Binder, Calendar, Scan, Selection, Task, TaskSet, key_time, key_user};
 use crate::api::{CohortExpr, Filter, GrowthModel, PqlSignal, Problem, Scope, Selector, SignalSource};
 use crate::limits::PQL_DAY_COUNT_MAX;

@@ -19,10 +19,11 @@ use crate::model::{DocumentKind, Entity};
 use crate::segment::{Column, Group, RowKind};
 use crate::store::Document;
 
-/// Who is in the cohorts that a filter asks for, as one binder decides it: by the place of the condition in memory.
+/// Conditions on who did an event, as one binder decides them: by the place of the condition in memory.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Decided {
     by_user: HashMap<*const Filter, Arc<UserFilter>>,
+    /// Cohorts of accounts.
     by_cohort: HashMap<*const Filter, Arc<Vec<bool>>>,
 }
 
@@ -34,7 +35,7 @@ pub struct Binder<'a> {
     /// Conditions decided for the values of a segment, by the place of the condition in memory.
     by_code: HashMap<(u32, *const Op), Arc<Vec<bool>>>,
     by_account: HashMap<*const Op, Arc<Vec<bool>>>,
-    by_user: HashMap<*const Filter, Arc<UserFilter>>,
+    decided: Decided,
     /// Stored cohorts, bound.
     by_name: HashMap<String, Arc<UserFilter>>,
     /// The definitions of stored cohorts: what the maps above know by its place must stay there.
@@ -47,8 +48,6 @@ pub struct Binder<'a> {
     depth: usize,
     /// Cohorts and conditions on users that were bound, those of results in them too.
     part_count: usize,
-    /// Cohorts of accounts.
-    by_cohort: HashMap<*const Filter, Arc<Vec<bool>>>,
     /// The growth model of the store, once it is asked for.
     stored_model: Option<Arc<GrowthModel>>,
     /// Growth models that parts of the query come from; they stay in their places too.
@@ -63,8 +62,7 @@ impl<'a> Binder<'a> {
             scope,
             by_code: HashMap::new(),
             by_account: HashMap::new(),
-            by_user: HashMap::new(),
-            by_cohort: HashMap::new(),
+            decided: Decided::default(),
             stored_model: None,
             models: Vec::new(),
             by_name: HashMap::new(),
@@ -123,8 +121,7 @@ impl<'a> Binder<'a> {
 
     /// The same binder, for which is decided already what another has decided.
     pub(super) fn knowing(self, decided: &Decided) -> Binder<'a> {
-        let Decided { by_user, by_cohort } = decided.clone();
-        Binder { by_user, by_cohort, ..self }
+        Binder { decided: decided.clone(), ..self }
     }
 
     /// Cohorts and conditions on users that were bound so far.
@@ -260,12 +257,12 @@ impl<'a> Binder<'a> {
                 RowFilter::Accounts(self.accounts_of(cohort, std::ptr::from_ref(filter))?)
             }
             Filter::Property { on: On::User, .. } | Filter::Cohort(_) => {
-                let known = self.by_user.get(&std::ptr::from_ref(filter)).cloned();
+                let known = self.decided.by_user.get(&std::ptr::from_ref(filter)).cloned();
                 let bound = match known {
                     Some(bound) => bound,
                     None => Arc::new(self.user_filter(filter)?),
                 };
-                self.by_user.insert(std::ptr::from_ref(filter), Arc::clone(&bound));
+                self.decided.by_user.insert(std::ptr::from_ref(filter), Arc::clone(&bound));
                 RowFilter::Users(bound)
             }
         })
@@ -273,7 +270,7 @@ impl<'a> Binder<'a> {
 
     /// The accounts of a cohort of accounts: by one more than the ordinal, 0 for none.
     fn accounts_of(&mut self, cohort: &CohortExpr, place: *const Filter) -> Result<Arc<Vec<bool>>, Problem> {
-        if let Some(known) = self.by_cohort.get(&place) {
+        if let Some(known) = self.decided.by_cohort.get(&place) {
             return Ok(Arc::clone(known));
         }
         let plan = self.cohort(cohort)?;
@@ -285,7 +282,7 @@ impl<'a> Binder<'a> {
             }
         }
         let is_member = Arc::new(is_member);
-        self.by_cohort.insert(place, Arc::clone(&is_member));
+        self.decided.by_cohort.insert(place, Arc::clone(&is_member));
         Ok(is_member)
     }
 
@@ -500,27 +497,30 @@ impl CohortBinder for Binder<'_> {
 }
 
 /// All conditions, without those that always hold.
-fn all(mut conditions: Vec<RowFilter>) -> RowFilter {
-    conditions.retain(|condition| !matches!(condition, RowFilter::Constant(true)));
-    if conditions.iter().any(|condition| matches!(condition, RowFilter::Constant(false))) {
-        return RowFilter::Constant(false);
-    }
-    match conditions.len() {
-        0 => RowFilter::Constant(true),
-        1 => conditions.swap_remove(0),
-        _ => RowFilter::All(conditions),
-    }
+fn all(conditions: Vec<RowFilter>) -> RowFilter {
+    joined(conditions, true, RowFilter::All)
 }
 
 /// Any condition, without those that never hold.
-fn any(mut conditions: Vec<RowFilter>) -> RowFilter {
-    conditions.retain(|condition| !matches!(condition, RowFilter::Constant(false)));
-    if conditions.iter().any(|condition| matches!(condition, RowFilter::Constant(true))) {
-        return RowFilter::Constant(true);
+fn any(conditions: Vec<RowFilter>) -> RowFilter {
+    joined(conditions, false, RowFilter::Any)
+}
+
+/// Conditions joined in a way to which those that are always `neutral` add nothing, and one that never is decides.
+fn joined(
+    mut conditions: Vec<RowFilter>,
+    neutral: bool,
+    join: impl Fn(Vec<RowFilter>) -> RowFilter,
+) -> RowFilter {
+    let is_always =
+        |condition: &RowFilter, truth| matches!(condition, RowFilter::Constant(known) if *known == truth);
+    conditions.retain(|condition| !is_always(condition, neutral));
+    if conditions.iter().any(|condition| is_always(condition, !neutral)) {
+        return RowFilter::Constant(!neutral);
     }
     match conditions.len() {
-        0 => RowFilter::Constant(false),
+        0 => RowFilter::Constant(neutral),
         1 => conditions.swap_remove(0),
-        _ => RowFilter::Any(conditions),
+        _ => join(conditions),
     }
 }

@@ -155,15 +155,7 @@ impl Asker<'_> {
     fn pql(&mut self) -> Json {
         let mut fields = vec![field("kind", "pql")];
         self.shared(&mut fields);
-        let tells_qualified_at = self.dice.percent(25);
-        if tells_qualified_at && self.dice.percent(30) {
-            let cohort = Json::Object(vec![("cohort".to_owned(), self.cohort(0))]);
-            let either = Json::Array(vec![cohort, self.property_filter("event")]);
-            let either = Json::Object(vec![(self.dice.pick(&["any", "all"]).to_owned(), either)]);
-            let is_negated = self.dice.percent(30);
-            let filter = if is_negated { Json::Object(vec![("not".to_owned(), either)]) } else { either };
-            fields.push(("where".to_owned(), filter));
-        } else if self.dice.percent(25) {
+        if self.dice.percent(25) {
             fields.push(("where".to_owned(), self.filter(1)));
         }
         let is_of_accounts = fields.iter().any(|(name, _)| name == "entity");
@@ -183,10 +175,34 @@ impl Asker<'_> {
             }
             _ => {}
         }
-        if tells_qualified_at {
+        if self.dice.percent(25) {
             fields.push(("qualified_at".to_owned(), Json::Bool(true)));
+            self.join_conditions(&mut fields);
         }
         Json::Object(fields)
+    }
+
+    /// At times, a `where` that joins a cohort and a property of events, and a signal whose own events ask for a cohort.
+    /// What is thrown next does not depend on it.
+    fn join_conditions(&mut self, fields: &mut Fields) {
+        let before = self.dice.clone();
+        if self.dice.percent(40) {
+            let condition = |cohort: Json| Json::Object(vec![("cohort".to_owned(), cohort)]);
+            let both = Json::Array(vec![condition(self.cohort(0)), self.property_filter("event")]);
+            let joined = Json::Object(vec![(self.dice.pick(&["any", "all"]).to_owned(), both)]);
+            let is_negated = self.dice.percent(30);
+            let filter = if is_negated { Json::Object(vec![("not".to_owned(), joined)]) } else { joined };
+            fields.retain(|(name, _)| name != "where");
+            fields.push(("where".to_owned(), filter));
+            let name = field("event", self.dice.pick(&["a", "b", "c"]));
+            let selector = Json::Object(vec![name, ("where".to_owned(), condition(self.cohort(0)))]);
+            let volume = Json::Object(vec![("event".to_owned(), selector)]);
+            let signals = fields.iter_mut().find(|(name, _)| name == "signals");
+            if let Some((_, Json::Array(signals))) = signals {
+                signals.push(Json::Object(vec![field("name", "of a cohort"), ("volume".to_owned(), volume)]));
+            }
+        }
+        *self.dice = before;
     }
 
     fn signal(&mut self, index: usize, is_of_accounts: bool) -> Json {
@@ -207,14 +223,7 @@ impl Asker<'_> {
         let (name, source) = match kind {
             0..=3 => {
                 let mut source = Fields::new();
-                if self.dice.percent(20) {
-                    let of_cohort = Json::Object(vec![("cohort".to_owned(), self.cohort(0))]);
-                    let selector = vec![
-                        field("event", self.dice.pick(&["a", "b", "c"])),
-                        ("where".to_owned(), of_cohort),
-                    ];
-                    source.push(("event".to_owned(), Json::Object(selector)));
-                } else if self.dice.percent(80) {
+                if self.dice.percent(80) {
                     source.push(("event".to_owned(), self.selector()));
                 }
                 if kind == 1 || self.dice.percent(80) {

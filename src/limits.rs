@@ -180,8 +180,14 @@ pub const TIME_MAX_MS: i64 = 7_258_118_400_000;
 pub const HEAD_SIZE_MAX: u64 = 192 << 20;
 /// Longest time that a writer waits for memory: sealing a full head takes a few seconds.
 pub const MEMORY_WAIT_TIME_MAX: Duration = Duration::from_secs(20);
-/// Segments that are joined at once. Fewer copies rows more often; more leaves more segments to read.
+/// Segments that are joined at once, at least. Fewer copies rows more often; more leaves more segments to read.
 pub const COMPACTION_FAN_IN: usize = 4;
+/// Segments that are joined at once, at most, and at least while a history is loaded: nobody reads them meanwhile, and each
+/// row is then copied once or twice.
+pub const COMPACTION_FAN_IN_MAX: usize = 64;
+const _: () = assert!(COMPACTION_FAN_IN_MAX < UNJOINED_SEGMENT_COUNT_MAX);
+/// Ids that a load keeps at hand, of users and of accounts each: 256 MiB, most of those who come back within days.
+pub const LOADED_ID_COUNT_MAX: usize = 1 << 22;
 /// Segments on disk from which on memory is not sealed before those that are being joined are: joining has fallen behind,
 /// and every query looks into each segment.
 pub const UNJOINED_SEGMENT_COUNT_MAX: usize = 200;

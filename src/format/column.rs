@@ -349,7 +349,7 @@ mod tests {
 
     #[test]
     fn places_outside_their_table_read_as_some_value() {
-        let bytes = [encode_sorted_ints(&[1, 5, 900]), encode_ints(&[4, 9])];
+        let bytes = [encode_sorted_ints(&[1_u64, 5, 900]), encode_ints(&[4, 9])];
         let [places, table] = bytes.each_ref().map(|bytes| packed(bytes));
         let lookup = Lookup { places, table, shift: 0, bias: 0, added: None };
         reads_as(lookup.into(), &[9, 9, 9]);

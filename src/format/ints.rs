@@ -18,34 +18,39 @@ const STRUCTURE: &str = "integer column";
 
 /// Encodes values in the smaller of the encodings for unsorted data.
 pub fn encode_ints(values: &[u64]) -> Vec<u8> {
-    let (min, max) = values.iter().fold((u64::MAX, 0), |(min, max), v| (min.min(*v), max.max(*v)));
+    encode_ints_of(values, |value| value)
+}
+
+/// Encodes what `int` tells of values, in the smaller of the encodings for unsorted data. It is asked twice of each.
+pub fn encode_ints_of<T: Copy>(values: &[T], int: impl Fn(T) -> u64) -> Vec<u8> {
+    let range_of = |block: &[T]| {
+        block.iter().map(|value| int(*value)).fold((u64::MAX, 0), |(min, max), v| (min.min(v), max.max(v)))
+    };
+    let ranges: Vec<(u64, u64)> = values.chunks(BLOCK_LEN).map(range_of).collect();
+    let (min, max) =
+        ranges.iter().fold((u64::MAX, 0), |(min, max), range| (min.min(range.0), max.max(range.1)));
     let mut out = ByteWriter::new();
     if values.is_empty() || min == max {
         out.u8(CONSTANT);
         out.u64(values.len() as u64);
-        out.u64(values.first().copied().unwrap_or(0));
+        out.u64(if values.is_empty() { 0 } else { min });
         return out.into_bytes();
     }
     let uniform_width = bitpack::width_of(&[max - min]);
-    let block_count = values.len().div_ceil(BLOCK_LEN);
-    let blocks: Vec<(u64, u8)> = values
-        .chunks(BLOCK_LEN)
-        .map(|block| {
-            let (min, max) = block.iter().fold((u64::MAX, 0), |(min, max), v| (min.min(*v), max.max(*v)));
-            (min, bitpack::width_of(&[max - min]))
-        })
-        .collect();
+    let block_count = ranges.len();
+    let blocks: Vec<(u64, u8)> =
+        ranges.into_iter().map(|(min, max)| (min, bitpack::width_of(&[max - min]))).collect();
     let uniform_size = block_count * block_size(uniform_width);
     let blocked_size: usize = blocks.iter().map(|(_, width)| block_size(*width)).sum();
     let base_size = block_count * usize::from(uniform_width).div_ceil(8);
     if blocked_size + block_count + block_count / 4 + base_size < uniform_size {
         encode_blocked(BLOCKED, values, &blocks, &mut out, |block, base, padded| {
             for (slot, value) in padded.iter_mut().zip(block) {
-                *slot = value - base;
+                *slot = int(*value) - base;
             }
         });
     } else {
-        out.raw(&encode_uniform(values));
+        encode_uniform(values, &int, (min, uniform_width), &mut out);
     }
     out.into_bytes()
 }
@@ -54,43 +59,48 @@ pub fn encode_ints(values: &[u64]) -> Vec<u8> {
 ///
 /// # Panics
 /// In debug builds, if they do.
-pub fn encode_sorted_ints(values: &[u64]) -> Vec<u8> {
+pub fn encode_sorted_ints<T: Copy + Ord + Into<u64>>(values: &[T]) -> Vec<u8> {
     debug_assert!(values.is_sorted(), "a sorted column is sorted");
     if values.is_empty() {
-        return encode_ints(values);
+        return encode_ints(&[]);
     }
     let blocks: Vec<(u64, u8)> = values
         .chunks(BLOCK_LEN)
         .map(|block| {
-            let largest = block.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or(0);
-            (block[0], bitpack::width_of(&[largest]))
+            let distances = block.windows(2).map(|pair| pair[1].into() - pair[0].into());
+            (block[0].into(), bitpack::width_of(&[distances.max().unwrap_or(0)]))
         })
         .collect();
     let mut out = ByteWriter::new();
     encode_blocked(SORTED, values, &blocks, &mut out, |block, base, padded| {
         let mut previous = base;
         for (slot, value) in padded.iter_mut().zip(block) {
+            let value = (*value).into();
             *slot = value - previous;
-            previous = *value;
+            previous = value;
         }
     });
     out.into_bytes()
 }
 
-fn encode_blocked(
+fn encode_blocked<T: Copy>(
     kind: u8,
-    values: &[u64],
+    values: &[T],
     blocks: &[(u64, u8)],
     out: &mut ByteWriter,
-    fill: impl Fn(&[u64], u64, &mut [u64; BLOCK_LEN]),
+    fill: impl Fn(&[T], u64, &mut [u64; BLOCK_LEN]),
 ) {
     out.u8(kind);
     out.u64(values.len() as u64);
-    let bases: Vec<u64> = blocks.iter().map(|(base, _)| *base).collect();
-    let bases = encode_uniform(&bases);
+    // One width for all bases, so that any can be read by itself.
+    let (min, max) = blocks.iter().fold((u64::MAX, 0), |(min, max), (v, _)| (min.min(*v), max.max(*v)));
+    let mut bases = ByteWriter::new();
+    encode_uniform(blocks, &|(base, _)| base, (min, bitpack::width_of(&[max - min])), &mut bases);
+    let bases = bases.into_bytes();
     out.u32(bases.len() as u32);
     out.raw(&bases);
-    let mut packed = Vec::new();
+    let packed_size = blocks.iter().map(|(_, width)| block_size(*width)).sum();
+    let mut packed = Vec::with_capacity(packed_size);
     let mut offsets = Vec::new();
     for (index, (block, (base, width))) in values.chunks(BLOCK_LEN).zip(blocks).enumerate() {
         if index % OFFSET_STRIDE == 0 {
@@ -109,25 +119,26 @@ fn encode_blocked(
     out.raw(&packed);
 }
 
-/// One base and one width for all blocks: what bases of blocks are kept in, so that any can be read by itself.
-fn encode_uniform(values: &[u64]) -> Vec<u8> {
-    let (min, max) = values.iter().fold((u64::MAX, 0), |(min, max), v| (min.min(*v), max.max(*v)));
-    let width = bitpack::width_of(&[max - min]);
-    let mut out = ByteWriter::new();
+/// One base, which is the least value, and one width for all blocks.
+fn encode_uniform<T: Copy>(
+    values: &[T],
+    int: &impl Fn(T) -> u64,
+    (base, width): (u64, u8),
+    out: &mut ByteWriter,
+) {
     out.u8(UNIFORM);
     out.u64(values.len() as u64);
-    out.u64(min);
+    out.u64(base);
     out.u8(width);
-    let mut packed = Vec::new();
+    let mut packed = Vec::with_capacity(values.len().div_ceil(BLOCK_LEN) * block_size(width));
     for block in values.chunks(BLOCK_LEN) {
         let mut padded = [0; BLOCK_LEN];
         for (slot, value) in padded.iter_mut().zip(block) {
-            *slot = value - min;
+            *slot = int(*value) - base;
         }
         bitpack::pack(&padded, width, &mut packed);
     }
     out.raw(&packed);
-    out.into_bytes()
 }
 
 /// An encoded column, checked when opened, so that reading from it cannot fail.
@@ -395,7 +406,8 @@ mod tests {
     #[test]
     fn no_bytes_are_believed_unchecked() {
         let values = random(1000, 30, 9);
-        for bytes in [encode_ints(&values), encode_sorted_ints(&(0..1000).map(|i| i * i).collect::<Vec<_>>())]
+        for bytes in
+            [encode_ints(&values), encode_sorted_ints(&(0..1000_u64).map(|i| i * i).collect::<Vec<_>>())]
         {
             for cut in 0..bytes.len().min(400) {
                 assert!(IntColumn::open(&bytes[..cut], 1000).is_err());

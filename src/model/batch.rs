@@ -24,7 +24,7 @@ pub struct TextPlace(Span);
 /// values lie in one text. Values of properties are never null, lists never nested.
 #[derive(Clone, Debug, Default)]
 pub struct EventBatch {
-    text: Vec<u8>,
+    text: String,
     names: Vec<Span>,
     names_by_text: HashTable<u32>,
     rows: Vec<Row>,
@@ -126,7 +126,7 @@ impl EventBatch {
         EventBatch {
             rows: Vec::with_capacity(room.row_count),
             cells: Vec::with_capacity(room.cell_count),
-            text: Vec::with_capacity(room.text_size),
+            text: String::with_capacity(room.text_size),
             ..EventBatch::default()
         }
     }
@@ -337,13 +337,13 @@ impl EventBatch {
 
     fn push_text(&mut self, text: &str) -> Span {
         let start = self.text.len() as u32;
-        self.text.extend_from_slice(text.as_bytes());
+        self.text.push_str(text);
         Span { start, size: text.len() as u32 }
     }
 
     fn text(&self, span: Span) -> &str {
         let range: Range<usize> = span.start as usize..(span.start + span.size) as usize;
-        std::str::from_utf8(&self.text[range]).expect("spans end where strings end")
+        &self.text[range]
     }
 
     fn name_index(&mut self, name: &str) -> u32 {
@@ -358,7 +358,7 @@ impl EventBatch {
         let (names, text) = (&self.names, &self.text);
         self.names_by_text.insert_unique(hash, index, |&other| {
             let span = names[other as usize];
-            name_hash_bytes(&text[span.start as usize..(span.start + span.size) as usize])
+            name_hash(&text[span.start as usize..(span.start + span.size) as usize])
         });
         index
     }
@@ -380,11 +380,7 @@ impl EventBatch {
 }
 
 fn name_hash(name: &str) -> u64 {
-    name_hash_bytes(name.as_bytes())
-}
-
-fn name_hash_bytes(name: &[u8]) -> u64 {
-    xxhash_rust::xxh3::xxh3_64(name)
+    xxhash_rust::xxh3::xxh3_64(name.as_bytes())
 }
 
 fn check_size(field: &'static str, text: &str, size_max: usize) -> Result<(), BatchError> {

@@ -168,14 +168,14 @@ impl EventRows {
     /// The rows by user and time, with the values that the segment holds.
     fn into_group(mut self, name: String, properties: &[Option<(u32, Recode)>]) -> GroupData {
         let row_count = self.keys.len();
-        let mut order: Vec<(u32, i64, u32)> =
-            self.keys.iter().zip(0..).map(|((user, time), row)| (*user, *time, row)).collect();
         // Rows of one user and moment stay in order of arrival.
+        let mut order: Vec<u128> =
+            self.keys.iter().zip(0..).map(|((user, time), row)| sort_key(*user, *time, row)).collect();
         order.sort_unstable();
-        let rows = || order.iter().map(|(.., row)| *row as usize);
+        let rows = || order.iter().map(|key| *key as u32 as usize);
         let mut group = GroupData { name, ..GroupData::default() };
-        group.users = order.iter().map(|(user, ..)| *user).collect();
-        group.times = order.iter().map(|(_, time, _)| *time).collect();
+        group.users = order.iter().map(|key| (key >> 96) as u32).collect();
+        group.times = rows().map(|row| self.keys[row].1).collect();
         if self.has_accounts {
             group.accounts = rows().map(|row| self.accounts[row]).collect();
         }
@@ -192,6 +192,13 @@ impl EventRows {
         group.columns.sort_unstable_by_key(|(property, _)| *property);
         group
     }
+}
+
+/// A row by user, time and place as one number: comparing it takes no branches, which nobody could foresee.
+fn sort_key(user: u32, time: i64, row: u32) -> u128 {
+    // Flipped, so that times before 1970 come first.
+    let time = time as u64 ^ 1 << 63;
+    u128::from(user) << 96 | u128::from(time) << 32 | u128::from(row)
 }
 
 /// The names of all batches, sorted, and each batch's numbering of them.

@@ -5,7 +5,7 @@
 
 use super::reader::OpenInts;
 use crate::format::{
-    ByUser, ByteReader, ByteWriter, DecodeError, PackedInts, Users, encode_ints, encode_sorted_ints,
+    ByUser, ByteReader, ByteWriter, DecodeError, PackedInts, Users, encode_ints_of, encode_sorted_ints,
 };
 
 /// Begins a column that has only what differs from the table: no kind of packed integers.
@@ -50,30 +50,24 @@ impl UserTable {
             return None;
         }
         let bits_max = codes.len() * width / SAVING_FACTOR;
-        let (mut learnt, mut rows, mut values) = (Vec::new(), Vec::new(), Vec::new());
-        let mut at = 0;
-        let mut fits = true;
-        for run in users.chunk_by(|a, b| a == b) {
-            let of_user = &codes[at..at + run.len()];
-            let slot = &mut self.values[(run[0] - self.user_min) as usize];
-            if *slot == UNKNOWN {
-                // Of a value that changes once, the one in the middle is that of most rows.
-                *slot = of_user[of_user.len() / 2];
-                learnt.push(run[0]);
-            }
-            for (within, code) in of_user.iter().enumerate().filter(|(_, code)| *code != slot) {
-                rows.push((at + within) as u64);
-                values.push(u64::from(*code));
-            }
-            at += run.len();
-            // Each takes its value, and about the logarithm of the distance to the next.
-            let distance = codes.len() / rows.len().max(1);
-            fits = rows.len() * (width + 2 + distance.ilog2() as usize) <= bits_max;
-            if !fits && rows.len() > codes.len() / 4 {
-                break;
+        // Each takes its value, and about the logarithm of the distance to the next.
+        let fits = |exception_count: usize| {
+            let distance = codes.len() / exception_count.max(1);
+            exception_count * (width + 2 + distance.ilog2() as usize) <= bits_max
+        };
+        let learnt = self.learn(users, codes);
+        let (mut rows, mut values) = (Vec::new(), Vec::new());
+        // Row by row: how many rows a user has is nothing that a processor could foresee.
+        for (row, (user, code)) in (0_u64..).zip(users.iter().zip(codes)) {
+            if self.values[(user - self.user_min) as usize] != *code {
+                rows.push(row);
+                values.push(*code);
+                if rows.len() > codes.len() / 4 && !fits(rows.len()) {
+                    break;
+                }
             }
         }
-        if !fits {
+        if !fits(rows.len()) {
             learnt.into_iter().for_each(|user| self.values[(user - self.user_min) as usize] = UNKNOWN);
             return None;
         }
@@ -82,8 +76,23 @@ impl UserTable {
         out.u8(BY_USER);
         out.u64(codes.len() as u64);
         out.sized(&encode_sorted_ints(&rows));
-        out.raw(&encode_ints(&values));
+        out.raw(&encode_ints_of(&values, u64::from));
         Some(out.into_bytes())
+    }
+
+    /// Fills in the users that the table does not know, and returns them.
+    fn learn(&mut self, users: &[u32], codes: &[u32]) -> Vec<u32> {
+        let mut learnt = Vec::new();
+        for (start, user) in users.iter().enumerate() {
+            let slot = &mut self.values[(user - self.user_min) as usize];
+            if *slot == UNKNOWN {
+                let row_count = users[start..].iter().take_while(|other| *other == user).count();
+                // Of a value that changes once, the one in the middle is that of most rows.
+                *slot = codes[start + row_count / 2];
+                learnt.push(*user);
+            }
+        }
+        learnt
     }
 
     /// The table of the users of a span, if a group relies on it. Users without rows have the value of the one before.
@@ -99,7 +108,7 @@ impl UserTable {
             last = *value;
         }
         let span = (user_min - self.user_min) as usize..=(user_max - self.user_min) as usize;
-        Some(encode_ints(&self.values[span].iter().map(|value| u64::from(*value)).collect::<Vec<_>>()))
+        Some(encode_ints_of(&self.values[span], u64::from))
     }
 }
 

@@ -1,7 +1,7 @@
 //! The rows of one event name in memory, on their way into a segment.
 
 use super::reader::OpenInts;
-use crate::format::{ByteReader, ByteWriter, DecodeError, PackedInts, encode_ints, encode_sorted_ints};
+use crate::format::{ByteReader, ByteWriter, DecodeError, PackedInts, encode_ints_of, encode_sorted_ints};
 
 /// Rows of one event name, sorted by user, then time.
 #[derive(Debug, Default)]
@@ -100,11 +100,11 @@ impl GroupData {
     }
 
     pub fn encode_users(&self) -> Vec<u8> {
-        encode_sorted_ints(&self.users.iter().map(|user| u64::from(*user)).collect::<Vec<_>>())
+        encode_sorted_ints(&self.users)
     }
 
     /// Times relative to the group's earliest.
     pub fn encode_times(&self, time_min: i64) -> Vec<u8> {
-        encode_ints(&self.times.iter().map(|time| (time - time_min) as u64).collect::<Vec<_>>())
+        encode_ints_of(&self.times, |time| (time - time_min) as u64)
     }
 }

@@ -1,7 +1,10 @@
 //! Writes one segment: sections as they come, then the directory that finds them.
 
 use std::io::{self, Write};
+use std::panic::resume_unwind;
 use std::thread;
+
+use parking_lot::Mutex;
 
 use super::anchors::AnchorTable;
 use super::by_user::UserTable;
@@ -12,7 +15,7 @@ use super::layout::{
 };
 use super::values::encode_values;
 use super::{ACTIVITY_DAY_BITS, RowKind, TASK_USER_BITS};
-use crate::format::{ByteWriter, HEADER_SIZE, checksum, encode_ints, encode_sorted_ints};
+use crate::format::{ByteWriter, HEADER_SIZE, checksum, encode_ints, encode_ints_of, encode_sorted_ints};
 use crate::model::Value;
 
 const _: () = assert!(TASK_USER_BITS + ACTIVITY_DAY_BITS == 32, "an activity key within a task fits a u32");
@@ -119,30 +122,32 @@ impl<W: Write> SegmentWriter<W> {
         };
         let time_min = *group.times.iter().min().expect("there are rows");
         let time_max = *group.times.iter().max().expect("there are rows");
+        let mut parts = self.encode(group, time_min).into_iter();
+        let mut next = || parts.next().expect("every part is encoded");
         let (users, times) = match &self.anchors {
-            Some(anchors) => {
-                let (places, offsets) = anchors.places(&group.users, &group.times);
-                (encode_sorted_ints(&places), encode_ints(&offsets))
+            Some(_) => {
+                let Encoded { data, second, .. } = next();
+                (data, second.expect("with anchors, times come with users"))
             }
-            None => (group.encode_users(), group.encode_times(time_min)),
+            None => (next().data, next().data),
         };
+        let accounts = has_accounts(group).then(|| next().data);
+        let ids = (!group.ids.is_empty()).then(|| (next().data, next().data));
         let (users, times) = (self.section(&users)?, self.section(&times)?);
-        let accounts = match group.accounts.iter().any(|account| *account != 0) {
-            true => {
-                let bytes = encode_codes(&group.users, &group.accounts, self.accounts_by_user.as_mut());
-                Some(self.section(&bytes)?)
-            }
-            false => None,
-        };
-        let (ids, arrivals) = match group.ids.is_empty() {
-            true => (None, None),
-            false => {
-                (Some(self.section(&group.ids.encode())?), Some(self.section(&encode_ints(&group.arrivals))?))
-            }
+        let accounts = accounts.map(|accounts| self.section(&accounts)).transpose()?;
+        let (ids, arrivals) = match ids {
+            Some((ids, arrivals)) => (Some(self.section(&ids)?), Some(self.section(&arrivals)?)),
+            None => (None, None),
         };
         let mut columns = Vec::with_capacity(group.columns.len());
-        for (property, data) in &group.columns {
-            columns.push(self.column(&group.users, *property, data)?);
+        for ((property, _), encoded) in group.columns.iter().zip(parts) {
+            columns.push(ColumnMeta {
+                property: *property,
+                data: self.section(&encoded.data)?,
+                mantissa_min: encoded.mantissas.0,
+                mantissa_max: encoded.mantissas.1,
+                presence: encoded.second.map(|presence| self.section(&presence)).transpose()?,
+            });
         }
         self.directory.groups.push(GroupMeta {
             name: group.name.clone(),
@@ -161,29 +166,36 @@ impl<W: Write> SegmentWriter<W> {
         Ok(())
     }
 
-    fn column(&mut self, users: &[u32], property: u32, data: &ColumnData) -> io::Result<ColumnMeta> {
-        Ok(match data {
-            ColumnData::Codes(codes) => {
-                let bytes = encode_codes(users, codes, self.by_user[property as usize].as_mut());
-                let data = self.section(&bytes)?;
-                ColumnMeta { property, data, mantissa_min: 0, mantissa_max: 0, presence: None }
+    /// The parts of a group that is not empty, in the order in which they are written.
+    fn encode(&mut self, group: &GroupData, time_min: i64) -> Vec<Encoded> {
+        let mut parts: Vec<Part<'_>> = Vec::new();
+        match &self.anchors {
+            Some(anchors) => parts.push(Box::new(|| {
+                let (places, offsets) = anchors.places(&group.users, &group.times);
+                let second = Some(encode_ints(&offsets));
+                Encoded { data: encode_sorted_ints(&places), second, mantissas: (0, 0) }
+            })),
+            None => {
+                parts.push(Box::new(|| Encoded::of(group.encode_users())));
+                parts.push(Box::new(move || Encoded::of(group.encode_times(time_min))));
             }
-            ColumnData::Numbers(mantissas) => {
-                let known = || mantissas.iter().flatten().copied();
-                let (min, max) = (known().min().unwrap_or(0), known().max().unwrap_or(0));
-                let relative: Vec<u64> =
-                    mantissas.iter().map(|m| m.map_or(0, |m| m.wrapping_sub(min) as u64)).collect();
-                let data = self.section(&encode_ints(&relative))?;
-                let presence = match mantissas.iter().all(Option::is_some) {
-                    true => None,
-                    false => {
-                        let presence: Vec<u64> = mantissas.iter().map(|m| u64::from(m.is_some())).collect();
-                        Some(self.section(&encode_ints(&presence))?)
-                    }
-                };
-                ColumnMeta { property, data, mantissa_min: min, mantissa_max: max, presence }
+        }
+        if has_accounts(group) {
+            let table = self.accounts_by_user.as_mut();
+            parts.push(Box::new(|| Encoded::of(encode_codes(&group.users, &group.accounts, table))));
+        }
+        if !group.ids.is_empty() {
+            parts.push(Box::new(|| Encoded::of(group.ids.encode())));
+            parts.push(Box::new(|| Encoded::of(encode_ints(&group.arrivals))));
+        }
+        let mut columns = group.columns.iter().peekable();
+        for (property, table) in (0..).zip(&mut self.by_user) {
+            if let Some((_, column)) = columns.next_if(|(of, _)| *of == property) {
+                parts.push(Box::new(move || encode_column(&group.users, column, table.as_mut())));
             }
-        })
+        }
+        debug_assert!(columns.peek().is_none(), "columns ascend by property, and each property was added");
+        encode_all(parts, group.row_count() as u64)
     }
 
     /// Adds the sorted activity keys of a segment of events, by users and by accounts, writes the directory, and gives
@@ -226,7 +238,8 @@ impl<W: Write> SegmentWriter<W> {
     }
 }
 
-/// Rows from which on a second thread gathers groups while this one encodes them: below, it takes longer to begin.
+/// Rows from which on a second thread gathers groups while this one encodes them, and of one group from which on two
+/// encode: below, it takes longer to begin.
 const SHARED_ROW_COUNT_MIN: u64 = 50_000;
 
 /// Writes groups in their order. Of many rows, the next group is gathered while one is encoded.
@@ -254,12 +267,68 @@ pub(super) fn write_groups<W: Write, E: From<io::Error> + Send>(
     })
 }
 
+/// A part of a group, in bytes.
+struct Encoded {
+    data: Vec<u8>,
+    /// Which rows have a number, where not all do; the times that go with users, where there are anchors.
+    second: Option<Vec<u8>>,
+    /// The least and the largest mantissa, of numbers.
+    mantissas: (i64, i64),
+}
+
+impl Encoded {
+    fn of(data: Vec<u8>) -> Encoded {
+        Encoded { data, second: None, mantissas: (0, 0) }
+    }
+}
+
+/// What encodes a part of a group.
+type Part<'g> = Box<dyn FnOnce() -> Encoded + Send + 'g>;
+
+/// Encodes the parts of a group, of many rows on two threads: no part needs another, and each is as large as the next.
+fn encode_all(parts: Vec<Part<'_>>, row_count: u64) -> Vec<Encoded> {
+    if row_count < SHARED_ROW_COUNT_MIN {
+        return parts.into_iter().map(|part| part()).collect();
+    }
+    let queue = Mutex::new(parts.into_iter().enumerate());
+    let work = || {
+        let mut encoded = Vec::new();
+        loop {
+            let next = queue.lock().next();
+            let Some((place, part)) = next else { return encoded };
+            encoded.push((place, part()));
+        }
+    };
+    let mut encoded = thread::scope(|scope| {
+        let helper = scope.spawn(work);
+        let mut encoded = work();
+        encoded.extend(helper.join().unwrap_or_else(|panic| resume_unwind(panic)));
+        encoded
+    });
+    encoded.sort_unstable_by_key(|(place, _)| *place);
+    encoded.into_iter().map(|(_, encoded)| encoded).collect()
+}
+
+fn has_accounts(group: &GroupData) -> bool {
+    group.accounts.iter().any(|account| *account != 0)
+}
+
+fn encode_column(users: &[u32], column: &ColumnData, table: Option<&mut UserTable>) -> Encoded {
+    match column {
+        ColumnData::Codes(codes) => Encoded::of(encode_codes(users, codes, table)),
+        ColumnData::Numbers(numbers) => {
+            let known = || numbers.iter().flatten().copied();
+            let (min, max) = (known().min().unwrap_or(0), known().max().unwrap_or(0));
+            let data = encode_ints_of(numbers, |number| number.map_or(0, |m| m.wrapping_sub(min) as u64));
+            let has_gaps = numbers.iter().any(Option::is_none);
+            let second = has_gaps.then(|| encode_ints_of(numbers, |number| u64::from(number.is_some())));
+            Encoded { data, second, mantissas: (min, max) }
+        }
+    }
+}
+
 /// Codes of rows, by user where there is a table and that is shorter.
 fn encode_codes(users: &[u32], codes: &[u32], table: Option<&mut UserTable>) -> Vec<u8> {
     let by_user = table.and_then(|table| table.encode(users, codes));
-    by_user.unwrap_or_else(|| encode_ints(&widened(codes)))
-}
-
-fn widened(values: &[u32]) -> Vec<u64> {
-    values.iter().map(|value| u64::from(*value)).collect()
+    by_user.unwrap_or_else(|| encode_ints_of(codes, u64::from))
 }

@@ -225,6 +225,9 @@ impl Inner {
                 ticket.put(Err(read_only(reason)));
                 continue;
             }
+            if !matches!(request, Request::Load(_)) && !writer.is_loading() {
+                self.end_load();
+            }
             let watch = Watch::begin();
             let prepared = match request {
                 Request::Load(batch) => {
@@ -385,6 +388,7 @@ impl Inner {
         if let Some(reason) = &writer.failed {
             return Err(read_only(reason));
         }
+        self.begin_load();
         let watch = Watch::begin();
         let prepared = self.prepare_events(writer, batch, OverBound::Refuse, &mut HashSet::new());
         let Prepared { change, effect, news, outcome } = self.checked(watch, prepared)?;

@@ -19,7 +19,7 @@ use super::seal::{entry_of, with_ids};
 use super::view::{DiskSegment, LiveSegment};
 use super::{Inner, io_problem};
 use crate::api::Problem;
-use crate::limits::{COMPACTION_FAN_IN, SEGMENT_ROW_COUNT_MAX};
+use crate::limits::{COMPACTION_FAN_IN, COMPACTION_FAN_IN_MAX, SEGMENT_ROW_COUNT_MAX};
 use crate::model::TimeMs;
 use crate::segment::{Form, MergeError, MergeSource, RowKind, Segment, merge};
 
@@ -69,7 +69,11 @@ impl Inner {
                 return Ok(());
             }
             self.expire_while_joining(false)?;
-            let Some(inputs) = due(self.disk_by_time()) else { return Ok(()) };
+            // While a history is loaded, much of what is small now will soon have more neighbours.
+            let is_loading = self.is_loading.load(Ordering::Relaxed);
+            let count_min = if is_loading { COMPACTION_FAN_IN_MAX } else { COMPACTION_FAN_IN };
+            let all = self.disk_by_time();
+            let Some(inputs) = due(&all, count_min).map(<[DiskSegment]>::to_vec) else { return Ok(()) };
             let size: u64 = inputs.iter().map(|disk| disk.live.segment.bytes().len() as u64).sum();
             if let Err(problem) = self.check_room(size, self.disk_reserve) {
                 // Many segments are slower to read; a disk that is full takes no events.
@@ -232,21 +236,27 @@ impl Write for UntilStopped<'_> {
     }
 }
 
-/// The neighbours that should be joined next: the fewest rows first.
-fn due(all: Vec<DiskSegment>) -> Option<Vec<DiskSegment>> {
-    let rows = |disk: &DiskSegment| disk.live.segment.row_count();
-    let mut best: Option<(u64, &[DiskSegment])> = None;
-    for window in all.windows(COMPACTION_FAN_IN) {
-        let total: u64 = window.iter().map(rows).sum();
-        let largest = window.iter().map(rows).max().expect("windows are not empty");
-        let is_one_kind = window.iter().all(|disk| disk.live.segment.kind() == window[0].live.segment.kind());
-        // Similar: the largest is no more than all the others together, twice over.
-        let is_similar = largest <= 2 * (total - largest);
-        let is_profile = window[0].live.segment.kind() != RowKind::Events;
-        if is_one_kind && (is_similar || is_profile) && total <= SEGMENT_ROW_COUNT_MAX {
-            let is_better = best.is_none_or(|(least, _)| total < least);
-            best = if is_better { Some((total, window)) } else { best };
-        }
-    }
-    best.map(|(_, window)| window.to_vec())
+/// The neighbours that should be joined next, `count_min` at least: as many as there are, of these the fewest rows.
+fn due(all: &[DiskSegment], count_min: usize) -> Option<&[DiskSegment]> {
+    let counts = count_min..=all.len().min(COMPACTION_FAN_IN_MAX);
+    counts.rev().find_map(|count| {
+        let windows = all.windows(count).filter(|window| is_alike(window));
+        windows.min_by_key(|window| window.iter().map(row_count).sum::<u64>())
+    })
+}
+
+fn row_count(disk: &DiskSegment) -> u64 {
+    disk.live.segment.row_count()
+}
+
+/// Whether neighbours may be joined, and are of similar size.
+fn is_alike(neighbours: &[DiskSegment]) -> bool {
+    let total: u64 = neighbours.iter().map(row_count).sum();
+    let largest = neighbours.iter().map(row_count).max().unwrap_or(0);
+    let kind = neighbours[0].live.segment.kind();
+    // Of four, the largest is no more than the others together, twice over; so what is joined grows by half at least.
+    let others = neighbours.len() as u64 - 1;
+    let is_similar = largest * others <= 2 * (COMPACTION_FAN_IN as u64 - 1) * (total - largest);
+    let is_one_kind = neighbours.iter().all(|disk| disk.live.segment.kind() == kind);
+    is_one_kind && (is_similar || kind != RowKind::Events) && total <= SEGMENT_ROW_COUNT_MAX
 }

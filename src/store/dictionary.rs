@@ -8,9 +8,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use hashbrown::HashTable;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use roaring::RoaringBitmap;
 
+use super::recent_ids::RecentIds;
 use crate::format::{ByteWriter, DecodeError, FileKind, PackedInts, encode_ints};
 use crate::io;
 use crate::segment::Damage;
@@ -32,6 +33,8 @@ fn hash_of(id: &[u8]) -> u64 {
 #[derive(Debug, Default)]
 pub struct Dictionary {
     state: RwLock<State>,
+    /// What was looked up lately, while a history is loaded. Taken before the state, by whoever resolves or changes.
+    recent: Mutex<Option<RecentIds>>,
 }
 
 #[derive(Debug, Default)]
@@ -96,16 +99,35 @@ impl FreshIds {
 struct Wanted<'i> {
     id: &'i [u8],
     hash: u64,
+    /// Which one it is of all that are looked for.
+    place: usize,
     ordinal: Option<u32>,
 }
 
-impl State {
-    /// An id, looked for among those that are in no file.
-    fn wanted<'i>(&self, id: &'i [u8]) -> Wanted<'i> {
-        let hash = hash_of(id);
-        Wanted { id, hash, ordinal: self.fresh.find(id, hash, &self.deleted) }
+/// Puts the ordinals of ids that were looked up lately into their places, and returns the others.
+fn find_recent<'i>(recent: Option<&RecentIds>, ids: &[&'i str], ordinals: &mut [u32]) -> Vec<Wanted<'i>> {
+    let wanted = |place: usize, hash| Wanted { id: ids[place].as_bytes(), hash, place, ordinal: None };
+    let Some(recent) = recent else {
+        return (0..ids.len()).map(|place| wanted(place, hash_of(ids[place].as_bytes()))).collect();
+    };
+    let mut rest = Vec::new();
+    let mut hashes = [0; LOOKUP_GROUP_SIZE];
+    for (start, group) in (0..).step_by(LOOKUP_GROUP_SIZE).zip(ids.chunks(LOOKUP_GROUP_SIZE)) {
+        for (hash, id) in hashes.iter_mut().zip(group) {
+            *hash = hash_of(id.as_bytes());
+        }
+        recent.touch(&hashes[..group.len()]);
+        for ((place, id), hash) in (start..).zip(group).zip(hashes) {
+            match recent.get(id.as_bytes(), hash) {
+                Some(ordinal) => ordinals[place] = ordinal,
+                None => rest.push(wanted(place, hash)),
+            }
+        }
     }
+    rest
+}
 
+impl State {
     fn find(&self, id: &[u8]) -> Option<u32> {
         let hash = hash_of(id);
         // The newest ordinal of an id is the only one that is not deleted.
@@ -119,7 +141,7 @@ impl Dictionary {
     pub fn open(files: Vec<Arc<IdFile>>, deleted: RoaringBitmap) -> Dictionary {
         let first = files.last().map_or(0, |file| file.first + file.count());
         let fresh = FreshIds { first, ..FreshIds::default() };
-        Dictionary { state: RwLock::new(State { files, fresh, deleted }) }
+        Dictionary { state: RwLock::new(State { files, fresh, deleted }), recent: Mutex::default() }
     }
 
     /// Ordinals given so far, those of deleted ids included.
@@ -135,26 +157,38 @@ impl Dictionary {
     /// The ordinals of ids, and the new ones among them with the ordinals that they have once they are
     /// [added](Dictionary::add). `None` if there are no ordinals left.
     pub fn resolve(&self, ids: &[&str]) -> Option<(Vec<u32>, FreshIds)> {
+        let mut recent = self.recent.lock();
         let state = self.state.read();
-        let mut new = FreshIds { first: state.fresh.end(), ..FreshIds::default() };
-        let mut ordinals = Vec::with_capacity(ids.len());
+        let mut ordinals = vec![0; ids.len()];
+        let mut rest = find_recent(recent.as_ref(), ids, &mut ordinals);
         let mut files = state.files.clone();
         // Most ids are in the largest file.
         files.sort_by_key(|file| std::cmp::Reverse(file.count()));
-        for group in ids.chunks(LOOKUP_GROUP_SIZE) {
-            let mut wanted = group.iter().map(|id| state.wanted(id.as_bytes())).collect::<Vec<_>>();
-            for file in &files {
-                file.find_group(&mut wanted, &state.deleted);
+        for group in rest.chunks_mut(LOOKUP_GROUP_SIZE) {
+            for wanted in &mut *group {
+                wanted.ordinal = state.fresh.find(wanted.id, wanted.hash, &state.deleted);
             }
-            for Wanted { id, hash, ordinal } in wanted {
+            for file in &files {
+                file.find_group(group, &state.deleted);
+            }
+        }
+        let mut new = FreshIds { first: state.fresh.end(), ..FreshIds::default() };
+        for Wanted { id, hash, place, ordinal } in rest {
+            ordinals[place] = match ordinal {
+                Some(ordinal) => {
+                    if let Some(recent) = &mut *recent {
+                        recent.put(id, hash, ordinal);
+                    }
+                    ordinal
+                }
                 // One before may have been the first of its id.
-                ordinals.push(match ordinal.or_else(|| new.find(id, hash, &state.deleted)) {
+                None => match new.find(id, hash, &state.deleted) {
                     Some(ordinal) => ordinal,
                     // The last ordinal stays free, so that one more than any ordinal is a u32.
                     None if new.end() == u32::MAX - 1 => return None,
                     None => new.insert(id, hash),
-                });
-            }
+                },
+            };
         }
         Some((ordinals, new))
     }
@@ -164,12 +198,28 @@ impl Dictionary {
         if new.count() == 0 {
             return; // and nothing is locked for it
         }
+        let mut recent = self.recent.lock();
         let mut state = self.state.write();
         debug_assert_eq!(new.first, state.fresh.end(), "dense-ordinals");
         for index in 0..new.count() {
             let id = new.id(index);
-            state.fresh.insert(id, hash_of(id));
+            let hash = hash_of(id);
+            let ordinal = state.fresh.insert(id, hash);
+            if let Some(recent) = &mut *recent {
+                recent.put(id, hash, ordinal);
+            }
         }
+    }
+
+    /// Keeps ids that are looked up at hand, for as long as most of those that come were there before: until
+    /// [`Dictionary::forget_recent`].
+    pub fn keep_recent(&self) {
+        self.recent.lock().get_or_insert_with(|| RecentIds::new(hash_of));
+    }
+
+    /// Gives back what [`Dictionary::keep_recent`] took.
+    pub fn forget_recent(&self) {
+        *self.recent.lock() = None;
     }
 
     /// The id of an ordinal; `None` if it is deleted or was never given.
@@ -193,6 +243,7 @@ impl Dictionary {
 
     /// Forgets ids. Their ordinals are never given again.
     pub fn delete(&self, ordinals: impl IntoIterator<Item = u32>) {
+        self.forget_recent();
         self.state.write().deleted.extend(ordinals);
     }
 
@@ -393,7 +444,9 @@ impl IdFile {
         let (table, text) = (&self.bytes[self.table.clone()], &self.bytes[self.text.clone()]);
         let slots = Slots::new(self.count, table.len() / 4);
         let mut first_entries = [0; LOOKUP_GROUP_SIZE];
-        for (entry, wanted) in first_entries.iter_mut().zip(&*wanted) {
+        for (entry, wanted) in
+            first_entries.iter_mut().zip(&*wanted).filter(|(_, wanted)| wanted.ordinal.is_none())
+        {
             *entry = entry_at(table, slots.start(wanted.hash));
         }
         let mut spans = [(0, 0); LOOKUP_GROUP_SIZE];
@@ -529,9 +582,19 @@ mod tests {
         }
     }
 
+    /// A dictionary into which a history is loaded, and one into which none is.
+    fn dictionaries() -> [Dictionary; 2] {
+        let [loaded, other] = [(); 2].map(|()| Dictionary::default());
+        loaded.keep_recent();
+        [loaded, other]
+    }
+
     #[test]
     fn ordinals_are_dense_and_outlive_checkpoints() {
-        let dictionary = Dictionary::default();
+        dictionaries().into_iter().for_each(assert_dense);
+    }
+
+    fn assert_dense(dictionary: Dictionary) {
         let ids: Vec<String> = (0..5000).map(|i| format!("user-{}", i * 7919 % 5000)).collect();
         for (step, part) in ids.chunks(300).enumerate() {
             resolve(&dictionary, &part.iter().map(String::as_str).collect::<Vec<_>>());
@@ -543,6 +606,8 @@ mod tests {
             assert_eq!(dictionary.find(id), Some(ordinal as u32));
             assert_eq!(dictionary.id(ordinal as u32).as_ref(), Some(id));
         }
+        let all: Vec<&str> = ids.iter().map(String::as_str).collect();
+        assert_eq!(resolve(&dictionary, &all), (0..5000).collect::<Vec<u32>>());
         assert_eq!(dictionary.find("user-5000"), None);
         assert!(dictionary.files().len() <= 5, "{} files", dictionary.files().len());
         let again = Dictionary::open(dictionary.files(), RoaringBitmap::new());
@@ -553,7 +618,10 @@ mod tests {
 
     #[test]
     fn a_deleted_id_comes_back_as_someone_else_and_its_bytes_go() {
-        let dictionary = Dictionary::default();
+        dictionaries().into_iter().for_each(assert_forgetful);
+    }
+
+    fn assert_forgetful(dictionary: Dictionary) {
         assert_eq!(resolve(&dictionary, &["ada", "bo", "ada"]), [0, 1, 0]);
         checkpoint(&dictionary, false);
         dictionary.delete([0]);

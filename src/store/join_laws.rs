@@ -56,6 +56,25 @@ fn assert_lasting(store: Store, directory: &Path, expected: [Cell; 2]) {
 }
 
 #[test]
+fn parts_of_a_load_are_joined_once_at_its_end() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path());
+    let segment_count = |store: &Store| store.inner.disk_by_time().len();
+    for user in ["ada", "bob", "eve", "ida", "joe", "ada"] {
+        let mut batch = EventBatch::new();
+        batch.push_event("signup", user, 1_700_000_000_000, None, None).unwrap();
+        store.load(batch).unwrap();
+        store.inner.seal().unwrap();
+        store.compact_where_due().unwrap();
+    }
+    assert_eq!(segment_count(&store), 6, "more may come, and make a better join");
+    store.seal().unwrap();
+    store.compact_where_due().unwrap();
+    assert_eq!(segment_count(&store), 1);
+    assert_lasting(store, directory.path(), [Cell::UInt(6), Cell::UInt(5)]);
+}
+
+#[test]
 fn a_seal_within_a_join_loses_and_doubles_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let store = open(directory.path());

@@ -25,6 +25,7 @@ mod identity;
 #[cfg(test)]
 mod join_laws;
 mod manifest;
+mod recent_ids;
 mod recover;
 mod rows;
 mod seal;
@@ -95,6 +96,9 @@ pub struct StoreOptions {
     pub disk_reserve: u64,
     /// Whether segments are written in the fewest bytes, at the price of the time that queries take to read them.
     pub small_segments: bool,
+    /// Whether somebody waits until segments are joined, as an import does: that is then done no later than the rest.
+    /// If not, it lets all others go first.
+    pub waits_for_joins: bool,
     /// By which events expire.
     pub clock: Arc<dyn Clock>,
 }
@@ -108,10 +112,15 @@ impl Default for StoreOptions {
             trust_clock: false,
             disk_reserve: DISK_RESERVE_SIZE,
             small_segments: false,
+            waits_for_joins: false,
             clock: Arc::new(SystemClock),
         }
     }
 }
+
+/// How long nothing is to do before a background thread gives back what it freed. While there is, the next seal takes as
+/// much again, and memory that comes from the system has to be cleared first: a fifth of the processor time of a load.
+const QUIET_TIME: Duration = Duration::from_secs(2);
 
 /// What became of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -166,6 +175,8 @@ struct Inner {
     sealed: (Mutex<()>, Condvar),
     /// Whether compaction should stop half way, because the store is closing.
     stopping: AtomicBool,
+    /// Whether parts of a history are being loaded, of which more may come.
+    is_loading: AtomicBool,
     telemetry: StoreTelemetry,
     background: Option<Background>,
     /// Segments that the manifest names and that are left out.
@@ -253,7 +264,12 @@ impl Store {
             background: Vec::new(),
         };
         store.work("sealing", move |inner| inner.seal_when_told(&to_seal))?;
-        store.work("joining", move |inner| inner.join_when_told(&to_join))?;
+        store.work("joining", move |inner| {
+            if !options.waits_for_joins {
+                step_back();
+            }
+            inner.join_when_told(&to_join);
+        })?;
         Ok(store)
     }
 
@@ -354,6 +370,7 @@ impl Store {
     ///
     /// Background work joins them with others where that is due.
     pub fn seal(&self) -> Result<(), Problem> {
+        self.inner.end_load();
         self.inner.seal()?;
         self.inner.tell_joining();
         Ok(())
@@ -396,7 +413,12 @@ impl Drop for Store {
 
 impl Inner {
     fn seal_when_told(&self, signals: &Receiver<Signal>) {
-        while signals.recv() == Ok(Signal::Work) {
+        loop {
+            match next_signal(signals) {
+                Ok(Signal::Work) => {}
+                Err(RecvTimeoutError::Timeout) => continue,
+                Ok(Signal::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+            }
             if self.view.read().disk.len() > UNJOINED_SEGMENT_COUNT_MAX {
                 // Joining has fallen behind. Writers are held while it catches up, once memory is full.
                 drop(self.joining.lock());
@@ -404,7 +426,6 @@ impl Inner {
             if let Err(problem) = self.seal() {
                 tracing::error!(%problem, "sealing failed and will be tried again");
             }
-            return_memory();
             self.tell_joining();
             // With the lock, so that nobody who saw memory full misses this before waiting.
             let _waiting = self.sealed.0.lock();
@@ -413,17 +434,30 @@ impl Inner {
     }
 
     fn join_when_told(&self, signals: &Receiver<Signal>) {
-        // Nobody waits for it.
-        step_back();
         loop {
-            match signals.recv_timeout(EXPIRY_PAUSE) {
+            match next_signal(signals) {
                 Ok(Signal::Work) | Err(RecvTimeoutError::Timeout) => {}
                 Ok(Signal::Stop) | Err(RecvTimeoutError::Disconnected) => return,
             }
             if let Err(problem) = self.compact_where_due() {
                 tracing::error!(%problem, "joining segments failed and will be tried again");
             }
-            return_memory();
+        }
+    }
+
+    /// Does what is only worth it while a history is loaded: keeps the ids of late at hand, and leaves segments apart
+    /// until they are many.
+    fn begin_load(&self) {
+        if !self.is_loading.swap(true, Ordering::Relaxed) {
+            self.users.keep_recent();
+            self.accounts.keep_recent();
+        }
+    }
+
+    fn end_load(&self) {
+        if self.is_loading.swap(false, Ordering::Relaxed) {
+            self.users.forget_recent();
+            self.accounts.forget_recent();
         }
     }
 
@@ -441,6 +475,17 @@ impl Inner {
         writer.unnamed.insert(name.clone());
         (file, name)
     }
+}
+
+/// Waits for what a background thread is told next, until it is time to look for what has expired.
+fn next_signal(signals: &Receiver<Signal>) -> Result<Signal, RecvTimeoutError> {
+    signals.recv_timeout(QUIET_TIME).or_else(|error| match error {
+        RecvTimeoutError::Timeout => {
+            return_memory();
+            signals.recv_timeout(EXPIRY_PAUSE)
+        }
+        RecvTimeoutError::Disconnected => Err(error),
+    })
 }
 
 /// A failure of the system, told with what was being done.

@@ -121,6 +121,7 @@ pub(super) fn open(
         frozen_size: AtomicU64::new(0),
         sealed: (Mutex::default(), Condvar::new()),
         stopping: AtomicBool::new(false),
+        is_loading: AtomicBool::new(false),
         telemetry: StoreTelemetry::default(),
         background,
         missing: missing.into(),

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use hashbrown::HashMap;
 use roaring::RoaringBitmap;
 
 use super::documents::Documents;
@@ -207,23 +208,36 @@ fn user_ranges(segment: &Segment) -> Vec<(u32, u32)> {
 
 /// Turns chunks into sorted runs of a form, one for each partition.
 pub fn sorted_runs(chunks: &[Arc<Chunk>], form: Form) -> Vec<Run> {
-    let mut rows: Vec<(Partition, BatchRow)> = Vec::new();
+    let mut by_partition: Vec<(Partition, Vec<BatchRow>)> = Vec::new();
+    let mut places: HashMap<Partition, usize> = HashMap::new();
+    let row_count = chunks.iter().map(|chunk| chunk.rows.len()).sum();
     for (index, chunk) in chunks.iter().enumerate() {
-        let placed =
-            |row: &BatchRow| (Partition::of(chunk.kind, row.time), BatchRow { batch: index as u32, ..*row });
-        rows.extend(chunk.rows.iter().map(placed));
+        // Neighbours are mostly of one day.
+        let mut last = None;
+        for row in &chunk.rows {
+            let day = row.time.div_euclid(DAY_MS);
+            let place = match last {
+                Some((known, place)) if known == day => place,
+                _ => {
+                    let partition = Partition::of(chunk.kind, row.time);
+                    *places.entry(partition).or_insert_with(|| {
+                        let capacity = if by_partition.is_empty() { row_count } else { 0 };
+                        by_partition.push((partition, Vec::with_capacity(capacity)));
+                        by_partition.len() - 1
+                    })
+                }
+            };
+            last = Some((day, place));
+            by_partition[place].1.push(BatchRow { batch: index as u32, ..*row });
+        }
     }
-    rows.sort_by_key(|(partition, _)| *partition);
+    by_partition.sort_unstable_by_key(|(partition, _)| *partition);
     let batches: Vec<&EventBatch> = chunks.iter().map(|chunk| &*chunk.batch).collect();
-    rows.chunk_by(|a, b| a.0 == b.0)
-        .map(|rows| {
-            let partition = rows[0].0;
-            let rows: Vec<BatchRow> = rows.iter().map(|(_, row)| *row).collect();
-            let bytes = build(partition.kind(), &batches, &rows, form, Vec::new())
-                .expect("a vector takes all writes");
-            run(partition, form, bytes)
-        })
-        .collect()
+    let run_of = |(partition, rows): (Partition, Vec<BatchRow>)| {
+        let bytes = build(partition.kind(), &batches, &rows, form, Vec::new());
+        run(partition, form, bytes.expect("a vector takes all writes"))
+    };
+    by_partition.into_iter().map(run_of).collect()
 }
 
 fn run(partition: Partition, form: Form, bytes: Vec<u8>) -> Run {

@@ -17,8 +17,9 @@ use crate::api::{Json, Problem, ProblemClass};
 use crate::http::connector;
 use crate::ingest::{Said, write_event, write_identity, write_profile};
 use crate::limits::BODY_SIZE_MAX;
+use crate::memory::return_memory;
 use crate::model::{Entity, EventBatch};
-use crate::store::{Receipt, Store};
+use crate::store::{Receipt, Store, StoreOptions};
 
 /// How long a server may take for one request.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(120);
@@ -44,14 +45,17 @@ impl Sink {
     pub fn open(url: Option<&str>, key: Option<&str>, data: &Path) -> Result<Sink, Problem> {
         match url {
             Some(url) => Server::new(url, key).map(|server| Sink::Server(Box::new(server))),
-            None => Store::open(data).map(|store| Sink::Store { store, is_load: true }).map_err(|problem| {
-                match problem.class {
+            None => {
+                let options = StoreOptions { waits_for_joins: true, ..StoreOptions::default() };
+                let opened =
+                    Store::open_with(data, options).map(|store| Sink::Store { store, is_load: true });
+                opened.map_err(|problem| match problem.class {
                     ProblemClass::Conflict => {
                         problem.hint("if a server has it open, import through it with --url")
                     }
                     _ => problem,
-                }
-            }),
+                })
+            }
         }
     }
 
@@ -106,6 +110,8 @@ impl Sink {
         match self {
             Sink::Store { store, .. } => {
                 store.seal()?;
+                // What loading took is not what joining takes.
+                return_memory();
                 store.compact_where_due()?;
                 store.close()
             }

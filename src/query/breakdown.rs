@@ -200,9 +200,10 @@ impl PropertyPlan {
                 let values = values.values().map_err(|error| live.segment.wrap(error))?;
                 let entries = values.iter().map(|value| labels.entry(value, &mut lists));
                 codes.by_code = std::iter::once(Ok(NULL_CODE)).chain(entries).collect::<Result<_, _>>()?;
-            }
-            for group in live.segment.groups() {
-                add_numbers(group, place, &mut codes, &mut labels)?;
+            } else {
+                for group in live.segment.groups() {
+                    add_numbers(group, place, &mut codes, &mut labels)?;
+                }
             }
             by_segment.insert(index, Arc::new(codes));
         }

@@ -9,7 +9,6 @@ use crate::api::{Breakdown, Problem, QueryKind, QueryRequest, Selector, Table};
 
 /// The analysis that a request asks for.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "there is one for a query")]
 pub enum Bound {
     Segmentation(Segmentation),
     Funnel(Funnel),

@@ -120,8 +120,7 @@ impl Bound {
                 virality.prepare(invitations);
             }
             Bound::Overview(overview) => {
-                let split = overview.totals().map(|totals| scan.run(&totals)).transpose()?;
-                split.map_or(Ok(()), |split| overview.fold(split))?;
+                overview.split(scan)?.map_or(Ok(()), |split| overview.fold(split))?;
                 overview.prepare(scan)?;
             }
             Bound::UsageLimits(limits) => {

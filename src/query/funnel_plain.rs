@@ -110,6 +110,31 @@ impl Arrivals {
         Arrivals { keys, ..Arrivals::default() }
     }
 
+    /// Room for so many.
+    fn room_for(count: usize) -> Arrivals {
+        Arrivals {
+            keys: vec![0; count + AHEAD],
+            starts: vec![0; count],
+            origins: vec![0; count],
+            first_of_user: Vec::new(),
+        }
+    }
+
+    /// Leaves the first so many.
+    fn cut(&mut self, count: usize) {
+        self.keys.truncate(count + AHEAD);
+        self.keys[count..].fill(u64::MAX);
+        self.starts.truncate(count);
+        self.origins.truncate(count);
+    }
+
+    /// Whether nobody arrived twice, once the first of each user is known.
+    fn are_alone(&self) -> bool {
+        let nobody = self.len() as u32;
+        let user_count: usize = self.first_of_user.iter().map(|first| usize::from(*first < nobody)).sum();
+        user_count == self.len()
+    }
+
     /// Finds the first of each user.
     fn find_firsts(&mut self) {
         let mut first_of_user = vec![self.len() as u32; USER_COUNT];
@@ -196,13 +221,37 @@ impl Plain {
         if before.first_of_user.is_empty() {
             before.find_firsts();
         }
+        match before.are_alone() {
+            true => self.follow_one(before, keys),
+            false => self.follow_latest(before, keys),
+        }
+    }
+
+    /// The same where nobody arrived twice.
+    fn follow_one(&self, before: &Arrivals, keys: &[u64]) -> Arrivals {
         let latest = u64::from(!self.is_strict); // 1: an arrival at the same moment counts
-        let mut arrivals = Arrivals {
-            keys: vec![0; keys.len() + AHEAD],
-            starts: vec![0; keys.len()],
-            origins: vec![0; keys.len()],
-            first_of_user: Vec::new(),
-        };
+        let mut arrivals = Arrivals::room_for(keys.len());
+        let (before_keys, before_starts) = (before.keys.as_slice(), before.starts());
+        let mut count = 0;
+        for key in keys {
+            let origin = before.first_of_user[usize::from(key_user(*key)) % USER_COUNT];
+            // Of those who did not arrive it is one that is later than any event.
+            let is_early = before_keys[origin as usize] < key + latest;
+            let start = before_starts[(origin as usize).min(before_starts.len() - 1)];
+            arrivals.keys[count] = *key;
+            arrivals.starts[count] = start;
+            arrivals.origins[count] = origin;
+            let is_arrival = is_early & (key.wrapping_sub(start) <= self.window);
+            count += usize::from(is_arrival);
+        }
+        arrivals.cut(count);
+        arrivals
+    }
+
+    /// The same of users' latest arrivals.
+    fn follow_latest(&self, before: &mut Arrivals, keys: &[u64]) -> Arrivals {
+        let latest = u64::from(!self.is_strict); // 1: an arrival at the same moment counts
+        let mut arrivals = Arrivals::room_for(keys.len());
         // Those without an arrival look at the ones that are later than any event.
         let mut first_of_user = std::mem::take(&mut before.first_of_user);
         let mut moved: Vec<(usize, u32)> = Vec::new();
@@ -232,10 +281,7 @@ impl Plain {
             let is_arrival = (early_count > 0) & (key.wrapping_sub(start) <= self.window);
             count += usize::from(is_arrival);
         }
-        arrivals.keys.truncate(count + AHEAD);
-        arrivals.keys[count..].fill(u64::MAX);
-        arrivals.starts.truncate(count);
-        arrivals.origins.truncate(count);
+        arrivals.cut(count);
         moved.into_iter().rev().for_each(|(user, first)| first_of_user[user] = first);
         before.first_of_user = first_of_user;
         arrivals

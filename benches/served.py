@@ -15,6 +15,8 @@ class Served:
             raise RuntimeError(f"no server of {data} came up")
         self.port = int(told.group(1))
         self.connection = self.connect()
+        # Not within the first call: a client that has to find its own modules first takes longer than an answer.
+        self.connection.connect()
 
     def connect(self):
         return http.client.HTTPConnection("127.0.0.1", self.port, timeout=600)

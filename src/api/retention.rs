@@ -72,6 +72,16 @@ pub enum ReturnMeasure {
     Average(String),
 }
 
+impl ReturnMeasure {
+    /// The property that is added up, if one is.
+    pub fn property(&self) -> Option<&str> {
+        match self {
+            ReturnMeasure::Users => None,
+            ReturnMeasure::Sum(property) | ReturnMeasure::Average(property) => Some(property),
+        }
+    }
+}
+
 impl RetentionQuery {
     pub(super) fn parse(fields: &mut Fields<'_>) -> Result<RetentionQuery, Problem> {
         let birth_node = fields.required("birth")?;

@@ -135,6 +135,14 @@ impl<'a> IntColumn<'a> {
         self.for_each_block(range, |values| out.extend(values.iter().map(|value| *value as u32)));
     }
 
+    /// What a column by user is made of.
+    pub fn by_user(&self) -> Option<&ByUser<'a>> {
+        match &self.0 {
+            Body::ByUser(by_user) => Some(by_user),
+            _ => None,
+        }
+    }
+
     /// The rows that differ from their user's value, of a column by user.
     pub fn exceptions(&self) -> Option<PackedInts<'a>> {
         match &self.0 {
@@ -216,6 +224,26 @@ impl Users<'_> {
 }
 
 impl ByUser<'_> {
+    /// Appends the value of each user of a range: of one that the table does not know, some value.
+    pub fn read_table(&self, users: Range<u64>, out: &mut Vec<u64>) {
+        let mut table = Cursor::new(&self.table);
+        out.extend(users.map(|user| table.get(user.saturating_sub(self.user_min))));
+    }
+
+    /// Calls `f` with each row of a range that has a value of its own, ascending, and the value.
+    pub fn for_each_exception(&self, rows: Range<usize>, mut f: impl FnMut(usize, u64)) {
+        let start = self.exceptions.lower_bound(rows.start as u64);
+        let end = self.exceptions.lower_bound(rows.end as u64);
+        let mut values = Cursor::new(&self.exception_values);
+        let mut at = start as u64;
+        self.exceptions.for_each_block(start..end, |rows| {
+            for row in rows {
+                f(*row as usize, values.get(at));
+                at += 1;
+            }
+        });
+    }
+
     fn get(&self, index: usize) -> u64 {
         let exception = self.exceptions.lower_bound(index as u64);
         if exception < self.exceptions.len() && self.exceptions.get(exception) == index as u64 {
@@ -343,7 +371,14 @@ mod tests {
                 [encode_sorted_ints(&users), encode_ints(&table), encode_sorted_ints(&at), encode_ints(&own)];
             let [users, table, exceptions, exception_values] = bytes.each_ref().map(|bytes| packed(bytes));
             let users = Users::Packed(users);
-            reads_as(ByUser { users, user_min: 70, table, exceptions, exception_values }.into(), &expected);
+            let column = ByUser { users, user_min: 70, table, exceptions, exception_values };
+            reads_as(column.into(), &expected);
+            let mut of_users = Vec::new();
+            column.read_table(70..70 + user_count, &mut of_users);
+            let mut read: Vec<u64> = (0..rows).map(|row| of_users[users.get(row) as usize - 70]).collect();
+            let within = rows / 3..rows / 2;
+            column.for_each_exception(within.clone(), |row, value| read[row] = value);
+            assert_eq!(read[within.clone()], expected[within]);
         }
     }
 

@@ -277,11 +277,11 @@ impl<'a> PackedInts<'a> {
         assert!(range.end <= self.len, "range {range:?} of {}", self.len);
         let mut values = [0; BLOCK_LEN];
         let mut at = range.start;
+        let mut blocks = BlockCursor::new(*self, at / BLOCK_LEN);
         while at < range.end {
-            let block = at / BLOCK_LEN;
-            let start = block * BLOCK_LEN;
+            let start = at / BLOCK_LEN * BLOCK_LEN;
             let end = range.end.min(start + BLOCK_LEN);
-            self.read_block(block, &mut values);
+            blocks.read(&mut values);
             f(&values[at - start..end - start]);
             at = end;
         }
@@ -316,13 +316,19 @@ impl<'a> PackedInts<'a> {
         }
     }
 
-    fn packed_block(&self, block: usize) -> &'a [u8] {
-        let Body::Blocked { widths, offsets, packed, .. } = &self.body else {
-            unreachable!("only blocked columns have blocks of their own width")
-        };
+    /// Where the bits of a block start.
+    fn packed_start(&self, block: usize) -> usize {
+        let Body::Blocked { widths, offsets, .. } = &self.body else { return 0 };
         let group = block / OFFSET_STRIDE;
         let before: usize = widths[group * OFFSET_STRIDE..block].iter().map(|width| block_size(*width)).sum();
-        let start = offset_at(offsets, group) * 16 + before;
+        offset_at(offsets, group) * 16 + before
+    }
+
+    fn packed_block(&self, block: usize) -> &'a [u8] {
+        let Body::Blocked { widths, packed, .. } = &self.body else {
+            unreachable!("only blocked columns have blocks of their own width")
+        };
+        let start = self.packed_start(block);
         &packed[start..start + block_size(widths[block])]
     }
 
@@ -331,15 +337,44 @@ impl<'a> PackedInts<'a> {
     /// # Panics
     /// If there is no such block.
     pub fn read_block(&self, block: usize, values: &mut [u64; BLOCK_LEN]) {
-        match &self.body {
+        BlockCursor::new(*self, block).read(values);
+    }
+}
+
+/// Reads one whole block after the other.
+#[derive(Clone, Copy, Debug)]
+pub struct BlockCursor<'a> {
+    column: PackedInts<'a>,
+    block: usize,
+    packed_start: usize,
+}
+
+impl<'a> BlockCursor<'a> {
+    /// `block` is read first. One past the last is not read.
+    pub fn new(column: PackedInts<'a>, block: usize) -> BlockCursor<'a> {
+        let is_there = block * BLOCK_LEN < column.len;
+        BlockCursor { column, block, packed_start: if is_there { column.packed_start(block) } else { 0 } }
+    }
+
+    /// Reads the next block; values behind the column's end are arbitrary.
+    ///
+    /// # Panics
+    /// If there is none.
+    #[inline]
+    pub fn read(&mut self, values: &mut [u64; BLOCK_LEN]) {
+        let block = self.block;
+        self.block += 1;
+        match &self.column.body {
             Body::Constant(value) => values.fill(*value),
             Body::Uniform(uniform) => {
                 bitpack::unpack_u64(uniform.block(block), uniform.width, values);
                 values.iter_mut().for_each(|value| *value = value.wrapping_add(uniform.base));
             }
-            Body::Blocked { bases, widths, sorted, .. } => {
+            Body::Blocked { bases, widths, sorted, packed, .. } => {
                 let mut base = bases.get(block);
-                bitpack::unpack_u64(self.packed_block(block), widths[block], values);
+                let end = self.packed_start + block_size(widths[block]);
+                bitpack::unpack_u64(&packed[self.packed_start..end], widths[block], values);
+                self.packed_start = end;
                 if *sorted {
                     for value in values.iter_mut() {
                         base = base.wrapping_add(*value);

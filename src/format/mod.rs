@@ -12,7 +12,7 @@ mod value;
 pub use bytes::{ByteReader, ByteWriter, DecodeError};
 pub use column::{ByUser, IntColumn, Lookup, Users};
 pub use header::{FileKind, HEADER_SIZE};
-pub use ints::{PackedInts, encode_ints, encode_ints_of, encode_sorted_ints};
+pub use ints::{BlockCursor, PackedInts, encode_ints, encode_ints_of, encode_sorted_ints};
 pub use value::{decode_value, encode_cell, encode_value};
 
 /// Values in one block of an integer column.

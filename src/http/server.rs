@@ -41,6 +41,7 @@ use super::stream::{Activity, MovingStream, Patience};
 use super::validator::Validator;
 use super::{process, tls};
 use crate::api::{Problem, ProblemClass};
+use crate::io::map_program;
 use crate::limits::REQUEST_HEAD_SIZE_MAX;
 use crate::memory::{IDLE_TIME, return_memory};
 use crate::query::return_memory_of_queries;
@@ -117,6 +118,7 @@ impl Server {
             let _context = runtime.enter();
             (listen_for(SignalKind::terminate())?, listen_for(SignalKind::interrupt())?)
         };
+        runtime.spawn_blocking(map_program);
         self.serve(runtime, store, ready, told_to_end(terminate, interrupt))
     }
 

@@ -12,6 +12,7 @@ mod fault;
 #[cfg(feature = "object-store")]
 mod objects;
 mod outside;
+mod program;
 
 use std::fmt::Debug;
 use std::io;
@@ -24,6 +25,7 @@ pub use outside::{
     OutsideFile, OutsideWriter, beside_outside, is_directory_outside, make_outside, open_outside,
     read_outside, size_outside, write_outside,
 };
+pub use program::map_program;
 
 /// The directory of one store.
 pub trait Directory: Send + Sync + Debug {

@@ -22,6 +22,12 @@ pub trait NumberAmount: Amount {
     fn add(&mut self, term: Term);
 }
 
+/// An amount that sums of numbers are enough for.
+pub trait SumAmount: Amount {
+    /// Adds `count` numbers, which are `mantissa × 10^exponent` together.
+    fn add_sum(&mut self, mantissa: i128, exponent: i32, count: u64);
+}
+
 /// The value of a measure.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Measured {
@@ -144,6 +150,12 @@ impl NumberAmount for ExactSum {
     }
 }
 
+impl SumAmount for ExactSum {
+    fn add_sum(&mut self, mantissa: i128, exponent: i32, _count: u64) {
+        self.add_scaled(mantissa, exponent);
+    }
+}
+
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Average {
     sum: ExactSum,
@@ -166,6 +178,13 @@ impl NumberAmount for Average {
     fn add(&mut self, term: Term) {
         NumberAmount::add(&mut self.sum, term);
         self.count += 1;
+    }
+}
+
+impl SumAmount for Average {
+    fn add_sum(&mut self, mantissa: i128, exponent: i32, count: u64) {
+        self.sum.add_scaled(mantissa, exponent);
+        self.count += count;
     }
 }
 

@@ -160,6 +160,9 @@ impl<'a> Binder<'a> {
     pub fn selection(&mut self, selector: &Selector, filter: Option<&Filter>) -> Result<Selection, Problem> {
         let mut groups = Vec::new();
         let has_any_name = selector.any_of.iter().any(|part| part.event == EventName::Any);
+        let has_any =
+            selector.any_of.iter().any(|part| part.event == EventName::Any && part.filter.is_none());
+        let is_every_event = has_any && filter.is_none();
         let names: BTreeSet<&str> = selector.any_of.iter().map(|part| part.event.as_str()).collect();
         for (segment, live) in self.scan.segments(RowKind::Events) {
             let candidates: Vec<Group<'_>> = match has_any_name {
@@ -167,6 +170,10 @@ impl<'a> Binder<'a> {
                 // Groups are in order of names, too.
                 false => names.iter().filter_map(|name| live.segment.group(name)).collect(),
             };
+            // Of every event, days of activity may tell enough.
+            if !is_every_event {
+                candidates.iter().for_each(Group::fetch);
+            }
             for group in candidates {
                 let meant: Vec<_> = selector
                     .any_of
@@ -214,13 +221,6 @@ impl<'a> Binder<'a> {
         let unused = unbound.into_iter().filter_map(|part| part.filter.as_ref());
         for filter in unused.chain(filter.filter(|_| bound.is_empty())) {
             self.check_cohorts(filter)?;
-        }
-        let has_any =
-            selector.any_of.iter().any(|part| part.event == EventName::Any && part.filter.is_none());
-        let is_every_event = has_any && filter.is_none();
-        // Of every event, days of activity may tell enough.
-        if !is_every_event {
-            groups.iter().for_each(|bound| self.scan.group(bound.segment, bound.group).fetch());
         }
         Ok(Selection::new(groups, is_every_event))
     }

@@ -130,6 +130,33 @@ pub struct FewBirths {
 const FEW_COHORT_COUNT_MAX: u32 = 2048;
 
 impl FewBirths {
+    /// Those that each user's first birth makes, if cohorts are few. `keys` are the births' in order, and `cohorts` tells
+    /// that of each: `cohort_count` if it founds none. The cells of a cohort are `width`, those of the first come first.
+    pub fn of_firsts(
+        keys: &[u64],
+        cohorts: impl DoubleEndedIterator<Item = u32> + ExactSizeIterator,
+        cohort_count: usize,
+        width: usize,
+    ) -> Option<FewBirths> {
+        if cohort_count > FEW_COHORT_COUNT_MAX as usize {
+            return None;
+        }
+        let mut of_user = vec![cohort_count as u16; TASK_USER_COUNT as usize];
+        for (key, cohort) in keys.iter().zip(cohorts).rev() {
+            of_user[usize::from(key_user(*key))] = cohort as u16;
+        }
+        let first_cells = (0..cohort_count).map(|cohort| (cohort * width) as u32).collect();
+        Some(FewBirths { cohorts: of_user, first_cohort: 0, first_cells })
+    }
+
+    /// How many members each cohort has.
+    pub fn sizes(&self) -> Vec<u64> {
+        let mut sizes = vec![0; self.first_cells.len() + 1];
+        self.cohorts.iter().for_each(|cohort| sizes[usize::from(*cohort)] += 1);
+        sizes.pop();
+        sizes
+    }
+
     fn new(members: &[Member]) -> Option<FewBirths> {
         let bounds =
             |(first, last): (u32, u32), member: &Member| (first.min(member.cohort), last.max(member.cohort));

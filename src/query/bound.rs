@@ -9,7 +9,6 @@ use crate::api::{Breakdown, Problem, QueryKind, QueryRequest, Selector, Table};
 
 /// The analysis that a request asks for.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "there is one for a query")]
 pub enum Bound {
     Segmentation(Segmentation),
     Funnel(Funnel),
@@ -121,8 +120,7 @@ impl Bound {
                 virality.prepare(invitations);
             }
             Bound::Overview(overview) => {
-                let split = overview.totals().map(|totals| scan.run(&totals)).transpose()?;
-                split.map_or(Ok(()), |split| overview.fold(split))?;
+                overview.split(scan)?.map_or(Ok(()), |split| overview.fold(split))?;
                 overview.prepare(scan)?;
             }
             Bound::UsageLimits(limits) => {

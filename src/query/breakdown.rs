@@ -6,10 +6,12 @@ use std::sync::Arc;
 use hashbrown::{HashMap, hash_map};
 
 use super::columns::{ColumnPart, GroupRows, Groups, Unpacked};
+use super::neighbours::NeighbourSplit;
 use super::scan::{CellPlace, Scan, cell_at, profile_cells};
 use super::selection::{UserFilter, number, unknown_code};
-use super::{Binder, Codes, NULL_CODE, Rows, Task, key_user};
+use super::{Binder, Codes, NULL_CODE, Rows, Spread, Task, key_user};
 use crate::api::{Breakdown, BreakdownSource, On, Problem};
+use crate::format::ByUser;
 use crate::limits::BREAKDOWN_VALUE_COUNT_MAX;
 use crate::model::{Entity, Value};
 use crate::segment::{Column, Group, RowKind};
@@ -140,22 +142,35 @@ impl BreakdownPlan {
         }
     }
 
-    /// The codes of neighbouring rows, where each has one and a column tells it; else `None`.
-    pub(super) fn codes_of_neighbours(
-        &self,
-        scan: &Scan<'_>,
+    /// The column that tells the code of each of neighbouring rows; `None` if none does, or a row may have several.
+    pub(super) fn split_of_neighbours<'a>(
+        &'a self,
+        scan: &Scan<'a>,
         rows: &GroupRows,
-    ) -> Result<Option<Vec<u32>>, Problem> {
-        match &self.source {
-            PlanSource::Property(plan) if plan.lists.is_empty() && plan.on != On::User => {
-                Ok(match plan.source(scan, rows)? {
-                    Source::Absent => Some(vec![NULL_CODE; rows.rows.len()]),
-                    Source::Unpacked { entries, .. } => Some(entries),
-                    Source::Column(_) | Source::Codes(..) | Source::Ordinals(..) => None,
-                })
-            }
-            PlanSource::Property(_) | PlanSource::Cohorts(_) => Ok(None),
+    ) -> Result<Option<NeighbourSplit<'a>>, Problem> {
+        let PlanSource::Property(plan) = &self.source else { return Ok(None) };
+        if !plan.lists.is_empty() {
+            return Ok(None);
         }
+        let group = scan.group(rows.segment, rows.group);
+        let (column, code_by_value) = match plan.on {
+            On::Account => (group.accounts()?, plan.by_account.as_slice()),
+            On::Event => {
+                let place = group.segment().property(&plan.property);
+                match place.map(|place| group.column(place)).transpose()?.flatten() {
+                    None => (None, [].as_slice()),
+                    Some(Column::Codes { codes, .. }) => {
+                        let known = plan.by_segment.get(&rows.segment);
+                        let known = known.expect("segments with the property were bound");
+                        (Some(codes), known.by_code.as_slice())
+                    }
+                    Some(Column::Numbers { .. }) => return Ok(None),
+                }
+            }
+            On::User => return Ok(None),
+        };
+        let (label_count, is_complete) = (self.labels.len(), plan.on == On::Event);
+        Ok(Some(NeighbourSplit { column, code_by_value, label_count, is_complete }))
     }
 
     /// The codes of some of those whom the task has, by what they are themselves: their own profiles, or cohorts.
@@ -200,9 +215,10 @@ impl PropertyPlan {
                 let values = values.values().map_err(|error| live.segment.wrap(error))?;
                 let entries = values.iter().map(|value| labels.entry(value, &mut lists));
                 codes.by_code = std::iter::once(Ok(NULL_CODE)).chain(entries).collect::<Result<_, _>>()?;
-            }
-            for group in live.segment.groups() {
-                add_numbers(group, place, &mut codes, &mut labels)?;
+            } else {
+                for group in live.segment.groups() {
+                    add_numbers(group, place, &mut codes, &mut labels)?;
+                }
             }
             by_segment.insert(index, Arc::new(codes));
         }
@@ -265,7 +281,7 @@ impl PropertyPlan {
             let of_task = self.profile_entries(scan, RowKind::UserProfiles, task.ordinals())?;
             rows.keys.iter().map(|key| of_task[usize::from(key_user(*key))]).collect()
         } else {
-            self.row_entries(scan, rows)?
+            self.row_entries(task, rows)?
         };
         Ok(self.codes_of_entries(entries))
     }
@@ -307,24 +323,31 @@ impl PropertyPlan {
     }
 
     /// The entry of each row, by a column of its group.
-    fn row_entries(&self, scan: &Scan<'_>, rows: &Rows) -> Result<Vec<Entry>, Problem> {
+    fn row_entries(&self, task: &Task<'_>, rows: &Rows) -> Result<Vec<Entry>, Problem> {
+        let scan = task.scan();
         let groups = Groups::of(rows);
         let mut sources = Vec::with_capacity(groups.groups.len());
         for of_group in &groups.groups {
-            sources.push(self.source(scan, of_group)?);
+            sources.push(self.source(task, of_group)?);
         }
         // Rows of one group, each of them and in order: its entries are theirs.
         if let ([of_group], [Source::Unpacked { .. }]) = (groups.groups.as_slice(), sources.as_slice())
             && of_group.rows.len() == rows.refs.len()
-            && (rows.is_of_one_group || rows.refs.is_sorted_by_key(|row| row.row))
+            && (rows.spread == Spread::GroupOrder || rows.refs.is_sorted_by_key(|row| row.row))
             && let Some(Source::Unpacked { entries, .. }) = sources.pop()
         {
             return Ok(entries);
         }
         let mut entries = Vec::with_capacity(rows.refs.len());
         groups.for_each_run(rows, |index, run| {
+            let keys = &rows.keys[run.clone()];
             let run = &rows.refs[run];
             match &sources[index] {
+                Source::ByUser(by_user) => {
+                    entries.extend(
+                        keys.iter().zip(run).map(|(key, row)| by_user.entry(key_user(*key), row.row)),
+                    );
+                }
                 Source::Absent => entries.resize(entries.len() + run.len(), NULL_CODE),
                 Source::Unpacked { first, entries: known } => {
                     entries.extend(run.iter().map(|row| known[row.row as usize - first]));
@@ -350,7 +373,8 @@ impl PropertyPlan {
         Ok(entries)
     }
 
-    fn source<'a>(&'a self, scan: &Scan<'a>, of_group: &GroupRows) -> Result<Source<'a>, Problem> {
+    fn source<'a>(&'a self, task: &Task<'a>, of_group: &GroupRows) -> Result<Source<'a>, Problem> {
+        let scan = task.scan();
         let group = scan.group(of_group.segment, of_group.group);
         let first = of_group.rows.start;
         let ordinals = match self.on {
@@ -377,6 +401,19 @@ impl PropertyPlan {
         let entries = match &column {
             Column::Codes { codes, .. } => {
                 let mut is_known = true;
+                if let (Some(by_user), Entity::User) = (codes.by_user(), scan.entity()) {
+                    let entry = |code: u64| {
+                        let entry = known.by_code.get(code as usize);
+                        is_known &= entry.is_some();
+                        entry.copied().unwrap_or(NULL_CODE)
+                    };
+                    let entries = UserEntries::new(by_user, task.ordinals(), of_group.rows.clone(), entry);
+                    return if is_known {
+                        Ok(Source::ByUser(entries))
+                    } else {
+                        Err(unknown_code(scan, of_group.segment))
+                    };
+                }
                 let entries = of_group.unpack_with(*codes, |code| {
                     let entry = known.by_code.get(code as usize);
                     is_known &= entry.is_some();
@@ -418,9 +455,50 @@ fn entry_at(by_ordinal: &[Entry], ordinal: u64) -> Entry {
     by_ordinal.get(ordinal as usize).copied().unwrap_or(NULL_CODE)
 }
 
+/// The entries of a task's users, and of the rows of a group that have others.
+struct UserEntries {
+    of_users: Vec<Entry>,
+    first_row: usize,
+    /// A bit for each row from the first on: whether it is among the others.
+    has_own: Vec<u64>,
+    /// Ascending.
+    own: Vec<(u32, Entry)>,
+}
+
+impl UserEntries {
+    fn new(
+        by_user: &ByUser<'_>,
+        users: Range<u32>,
+        rows: Range<usize>,
+        mut entry: impl FnMut(u64) -> Entry,
+    ) -> UserEntries {
+        let mut codes = Vec::with_capacity(users.len());
+        by_user.read_table(users.start.into()..users.end.into(), &mut codes);
+        let of_users = codes.into_iter().map(&mut entry).collect();
+        let (mut has_own, mut own) = (vec![0; rows.len().div_ceil(64)], Vec::new());
+        by_user.for_each_exception(rows.clone(), |row, code| {
+            let at = row - rows.start;
+            has_own[at / 64] |= 1 << (at % 64);
+            own.push((row as u32, entry(code)));
+        });
+        UserEntries { of_users, first_row: rows.start, has_own, own }
+    }
+
+    #[inline]
+    fn entry(&self, user: u16, row: u32) -> Entry {
+        let at = row as usize - self.first_row;
+        if self.has_own[at / 64] >> (at % 64) & 1 == 0 {
+            return self.of_users[usize::from(user)];
+        }
+        let place = self.own.binary_search_by_key(&row, |(row, _)| *row).expect("the bits are of these rows");
+        self.own[place].1
+    }
+}
+
 /// Where the rows of a group have their value.
 enum Source<'a> {
     Absent,
+    ByUser(UserEntries),
     /// The entries of neighbouring rows.
     Unpacked {
         first: usize,

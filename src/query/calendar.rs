@@ -34,8 +34,9 @@ enum Lookup {
     /// All buckets are equally wide.
     Uniform(Divider),
     /// The bucket at the start of each granule: granules are as narrow as a small table lets them be, and no narrower than
-    /// it takes for each to lie in one bucket. So the bucket at the start is the right one, nearly always.
-    Table { granule: Divider, first_buckets: Vec<u32> },
+    /// it takes for each to lie in one bucket. So the bucket at the start is the right one, nearly always; always, if the
+    /// table is exact.
+    Table { granule: Divider, first_buckets: Vec<u32>, is_exact: bool },
 }
 
 impl Calendar {
@@ -106,7 +107,7 @@ impl Calendar {
         let size = (self.starts[self.starts.len() - 1] - self.starts[0]) as u64;
         (since_start < size).then(|| match &self.lookup {
             Lookup::Uniform(width) => width.divide(since_start) as usize,
-            Lookup::Table { granule, first_buckets } => {
+            Lookup::Table { granule, first_buckets, .. } => {
                 let mut bucket = first_buckets[granule.divide(since_start) as usize] as usize;
                 while time >= self.starts[bucket + 1] {
                     bucket += 1;
@@ -131,6 +132,30 @@ impl Calendar {
             Lookup::Table { .. } => moments.for_each(|(place, time)| {
                 f(place, self.bucket_of(time).expect("the moment lies in the calendar"));
             }),
+        }
+    }
+
+    /// Finds the bucket of each moment. Of one outside of the calendar it is some bucket.
+    pub fn buckets_of(&self, moments: impl Iterator<Item = TimeMs>, buckets: &mut [u32]) {
+        let start = self.starts[0];
+        let since_start = |time: TimeMs| time.wrapping_sub(start) as u64;
+        let places = buckets.iter_mut().zip(moments);
+        match &self.lookup {
+            Lookup::Uniform(Divider { narrow: Some(width), .. }) => {
+                let last = self.bucket_count() as u32 - 1;
+                places.for_each(|(bucket, time)| *bucket = width.divide(since_start(time)));
+                buckets.iter_mut().for_each(|bucket| *bucket = (*bucket).min(last));
+            }
+            Lookup::Table {
+                granule: Divider { narrow: Some(granule), .. },
+                first_buckets,
+                is_exact: true,
+            } => {
+                let last = first_buckets.len() - 1;
+                places.for_each(|(bucket, time)| *bucket = granule.divide(since_start(time)));
+                buckets.iter_mut().for_each(|bucket| *bucket = first_buckets[(*bucket as usize).min(last)]);
+            }
+            _ => places.for_each(|(bucket, time)| *bucket = self.bucket_of(time).unwrap_or(0) as u32),
         }
     }
 
@@ -308,6 +333,8 @@ impl Lookup {
     /// Entries of a table, at the most, for each bucket and on top.
     const TABLE_SIZE_PER_BUCKET: u64 = 4;
     const TABLE_SIZE_EXTRA: u64 = 1024;
+    /// Entries of a table whose granules each lie in one bucket: a year of hours, where clocks change.
+    const EXACT_TABLE_SIZE_MAX: u64 = 10_000;
 
     fn new(starts: &[TimeMs]) -> Lookup {
         let bucket_count = starts.len() as u64 - 1;
@@ -315,11 +342,12 @@ impl Lookup {
         let widths = || starts.windows(2).map(|pair| (pair[1] - pair[0]) as u64);
         let narrowest = widths().min().unwrap_or(1);
         if widths().all(|width| width == narrowest) {
-            return Lookup::Uniform(Divider::new(narrowest.max(2)));
+            return Lookup::Uniform(Divider::new(narrowest.max(2), span));
         }
-        let table_size_max = bucket_count * Lookup::TABLE_SIZE_PER_BUCKET + Lookup::TABLE_SIZE_EXTRA;
         let even = widths().fold(0, common_divisor);
-        let width = even.max(span.div_ceil(table_size_max)).max(2);
+        let is_exact = even >= 2 && span / even <= Lookup::EXACT_TABLE_SIZE_MAX;
+        let table_size_max = bucket_count * Lookup::TABLE_SIZE_PER_BUCKET + Lookup::TABLE_SIZE_EXTRA;
+        let width = if is_exact { even } else { even.max(span.div_ceil(table_size_max)).max(2) };
         let mut first_buckets = Vec::with_capacity((span / width) as usize + 1);
         let mut bucket = 0;
         for granule_start in (0..span).step_by(width as usize) {
@@ -328,7 +356,7 @@ impl Lookup {
             }
             first_buckets.push(bucket as u32);
         }
-        Lookup::Table { granule: Divider::new(width), first_buckets }
+        Lookup::Table { granule: Divider::new(width, span), first_buckets, is_exact }
     }
 }
 
@@ -343,19 +371,58 @@ struct Divider {
     divisor: u64,
     /// `ceil(2^64 / divisor)`. A product with it is at most one too large, after the shift, for any dividend.
     reciprocal: u64,
+    /// For dividends up to the largest, if they are narrow.
+    narrow: Option<NarrowDivider>,
+}
+
+/// Divides by a number known beforehand what has at most 30 bits above the divisor's lowest: without a branch, and in 64
+/// bits, so that several are divided at once. (Granlund and Montgomery, "Division by invariant integers using
+/// multiplication", 1994.)
+#[derive(Clone, Copy, Debug)]
+struct NarrowDivider {
+    /// Bits that are zero at the end of the divisor.
+    shift: u32,
+    /// `floor(2^scale / (divisor >> shift)) + 1`.
+    factor: u32,
+    scale: u32,
 }
 
 impl Divider {
     /// `divisor` is at least 2.
-    fn new(divisor: u64) -> Divider {
+    fn new(divisor: u64, dividend_max: u64) -> Divider {
         debug_assert!(divisor >= 2);
-        Divider { divisor, reciprocal: u64::MAX / divisor + 1 }
+        let narrow = NarrowDivider::new(divisor, dividend_max);
+        Divider { divisor, reciprocal: u64::MAX / divisor + 1, narrow }
     }
 
     #[inline]
     fn divide(self, dividend: u64) -> u64 {
         let estimate = ((u128::from(dividend) * u128::from(self.reciprocal)) >> 64) as u64;
         estimate - u64::from(estimate * self.divisor > dividend)
+    }
+}
+
+impl NarrowDivider {
+    const BITS_MAX: u32 = 30;
+
+    fn new(divisor: u64, dividend_max: u64) -> Option<NarrowDivider> {
+        let shift = divisor.trailing_zeros();
+        let width = |number: u64| u64::BITS - number.leading_zeros();
+        let (odd, dividend_width) = (divisor >> shift, width(dividend_max >> shift));
+        // With `factor × odd = 2^scale + e` and `0 < e <= odd`, the product is too large by `e × dividend / odd`, of
+        // which `2^scale` are less than one: too little to reach the next quotient.
+        let scale = width(odd) + dividend_width;
+        if dividend_width > NarrowDivider::BITS_MAX || scale >= u64::BITS {
+            return None;
+        }
+        let factor = u32::try_from((1_u64 << scale) / odd + 1).ok()?;
+        Some(NarrowDivider { shift, factor, scale })
+    }
+
+    /// Of a dividend past the largest it is some number.
+    #[inline]
+    fn divide(self, dividend: u64) -> u32 {
+        ((u64::from((dividend >> self.shift) as u32) * u64::from(self.factor)) >> self.scale) as u32
     }
 }
 
@@ -390,6 +457,25 @@ mod tests {
                 assert_eq!(calendar.bucket_of(time.min(end - 1)), Some(bucket), "{time}");
             }
         }
+        // All of them at once, from a moment before the calendar, at it and within it.
+        for first in [span.start - 5, span.start, (span.start + span.end) / 2] {
+            let last = (span.end - 1 - first) as u64;
+            let step = last / 1_000 + 1;
+            let ends = (0..calendar.bucket_count())
+                .flat_map(|bucket| [calendar.start(bucket), calendar.end(bucket) - 1]);
+            let offsets: Vec<u64> = (0..last)
+                .step_by(step as usize)
+                .chain(ends.filter(|time| *time >= first).map(|time| (time - first) as u64))
+                .collect();
+            let mut buckets = vec![0; offsets.len()];
+            calendar.buckets_of(offsets.iter().map(|offset| first + *offset as i64), &mut buckets);
+            for (offset, bucket) in offsets.iter().zip(buckets) {
+                match calendar.bucket_of(first + *offset as i64) {
+                    Some(expected) => assert_eq!(bucket as usize, expected, "{first} and {offset}"),
+                    None => assert!((bucket as usize) < calendar.bucket_count(), "{first} and {offset}"),
+                }
+            }
+        }
     }
 
     #[test]
@@ -409,8 +495,9 @@ mod tests {
             let day = |days: &i64| days * DAY_MS;
             months.iter().map(day).collect()
         };
-        let Lookup::Table { granule, first_buckets } = Lookup::new(&starts(&[0, 31, 59, 90])) else {
-            panic!("months are not equally long")
+        let Lookup::Table { granule, first_buckets, is_exact: true } = Lookup::new(&starts(&[0, 31, 59, 90]))
+        else {
+            panic!("months are not equally long, and made of days")
         };
         assert_eq!((granule.divisor, first_buckets.len()), (DAY_MS as u64, 90));
         assert_eq!(
@@ -546,10 +633,14 @@ mod tests {
     #[test]
     fn division_by_multiplication_is_exact() {
         for divisor in [2, 3, 7, 1000, 60_000, 86_400_000, 31_536_000_000, 10_000_000_000_000] {
-            let divider = Divider::new(divisor);
+            let divider = Divider::new(divisor, 100_000 * divisor);
             for quotient in [0, 1, 2, 364, 99_999] {
                 for dividend in [quotient * divisor, quotient * divisor + 1, (quotient + 1) * divisor - 1] {
                     assert_eq!(divider.divide(dividend), dividend / divisor, "{dividend} / {divisor}");
+                    if let Some(narrow) = divider.narrow {
+                        let quotient = u64::from(narrow.divide(dividend));
+                        assert_eq!(quotient, dividend / divisor, "{dividend} / {divisor}");
+                    }
                 }
             }
         }

@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use super::budget::{Charge, Meter};
 use super::scan::Scan;
 use super::selection::{number, unknown_code};
-use super::{RowRef, Rows};
+use super::{RowRef, Rows, Spread};
 use crate::api::Problem;
 use crate::format::IntColumn;
 use crate::model::{Entity, Number, Value};
@@ -45,11 +45,17 @@ const FEW_GROUPS_MAX: usize = 8;
 impl Groups {
     pub fn of(rows: &Rows) -> Groups {
         let refs = &rows.refs;
-        if let (true, [first, ..], [.., last]) = (rows.is_of_one_group, refs.as_slice(), refs.as_slice()) {
+        if let ([first, ..], [.., last]) = (refs.as_slice(), refs.as_slice())
+            && rows.spread != Spread::Anywhere
+        {
+            let (first_row, last_row) = match rows.spread {
+                Spread::GroupOrder => (first.row, last.row),
+                _ => refs.iter().fold((u32::MAX, 0), |(min, max), row| (min.min(row.row), max.max(row.row))),
+            };
             let group = GroupRows {
                 segment: first.segment,
                 group: first.group,
-                rows: first.row as usize..last.row as usize + 1,
+                rows: first_row as usize..last_row as usize + 1,
                 hit_count: refs.len(),
             };
             return Groups { groups: vec![group], index_by_place: HashMap::new() };
@@ -96,7 +102,7 @@ impl Groups {
         mut f: impl FnMut(usize, Range<usize>) -> Result<(), Problem>,
     ) -> Result<(), Problem> {
         let refs = &rows.refs;
-        if rows.is_of_one_group && !refs.is_empty() {
+        if rows.spread != Spread::Anywhere && !refs.is_empty() {
             return f(0, 0..refs.len());
         }
         let mut start = 0;
@@ -320,6 +326,26 @@ impl Source<'_> {
     }
 }
 
+impl Source<'_> {
+    /// Calls `f` with the number of each row, where it is read without more questions. Whether it is.
+    fn for_each_plain(&self, rows: &[RowRef], f: &mut impl FnMut(usize, Term)) -> bool {
+        let Source::Numbers { mantissas, mantissa_min, exponent, is_any_number: true, presence: None } = self
+        else {
+            return false;
+        };
+        let (first, values) = match mantissas {
+            Unpacked::Dense { first, values } => (*first, values.as_slice()),
+            Unpacked::Whole(values) => (0, values.as_slice()),
+            Unpacked::Sparse(_) => return false,
+        };
+        for (place, row) in rows.iter().enumerate() {
+            let mantissa = mantissa_min.wrapping_add(values[row.row as usize - first] as i64);
+            f(place, Term { mantissa: i128::from(mantissa), exponent: *exponent });
+        }
+        true
+    }
+}
+
 /// Numbers that are found before something is made of them.
 const FOUND_AT_ONCE: usize = 256;
 
@@ -335,6 +361,11 @@ pub(super) fn numbers(
     let mut sources = Vec::with_capacity(groups.groups.len());
     for of_group in &groups.groups {
         sources.push(source(scan, property, of_group)?);
+    }
+    if let [source] = sources.as_slice()
+        && source.for_each_plain(&rows.refs, &mut f)
+    {
+        return Ok(());
     }
     // What is found first does not wait for what is made of it: rows in the order of accounts are anywhere in memory.
     let mut found: Vec<(usize, Term)> = Vec::with_capacity(FOUND_AT_ONCE);
@@ -360,7 +391,7 @@ fn source<'s>(scan: &Scan<'s>, property: &str, of_group: &GroupRows) -> Result<S
             mantissas: of_group.unpack(scan, ColumnPart::Values(place), mantissas)?,
             mantissa_min,
             exponent,
-            is_any_number: [1, i64::MAX, i64::MIN].iter().all(|mantissa| number(*mantissa, exponent).is_ok()),
+            is_any_number: is_any_number(exponent),
             presence: presence
                 .map(|presence| of_group.unpack(scan, ColumnPart::Presence(place), presence))
                 .transpose()?,
@@ -375,6 +406,43 @@ fn source<'s>(scan: &Scan<'s>, property: &str, of_group: &GroupRows) -> Result<S
             Source::Codes { codes: of_group.unpack(scan, ColumnPart::Values(place), codes)?, numbers }
         }
     })
+}
+
+/// A property's numbers in neighbouring rows of a group: `(mantissa_min + mantissa) × 10^exponent`, where `presence` is
+/// absent or not 0.
+pub(super) struct NumberColumn<'c> {
+    pub mantissas: IntColumn<'c>,
+    pub presence: Option<IntColumn<'c>>,
+    pub mantissa_min: i64,
+    pub exponent: i32,
+}
+
+/// The numbers of neighbouring rows, if a column has them as they are and sums of their mantissas fit 64 bits.
+pub(super) fn numbers_of_neighbours<'s>(
+    scan: &Scan<'s>,
+    property: &str,
+    rows: &GroupRows,
+) -> Result<Option<NumberColumn<'s>>, Problem> {
+    let group = scan.group(rows.segment, rows.group);
+    let Some(place) = group.segment().property(property) else { return Ok(None) };
+    Ok(match group.column(place)? {
+        Some(Column::Numbers { exponent, mantissa_min, mantissa_max, mantissas, presence }) => {
+            let largest = i128::from(mantissa_min.unsigned_abs().max(mantissa_max.unsigned_abs()));
+            let do_sums_fit = largest * rows.rows.len() as i128 <= i128::from(i64::MAX);
+            (do_sums_fit && is_any_number(exponent)).then_some(NumberColumn {
+                mantissas,
+                presence,
+                mantissa_min,
+                exponent,
+            })
+        }
+        _ => None,
+    })
+}
+
+/// Whether every mantissa makes a number with an exponent.
+fn is_any_number(exponent: i32) -> bool {
+    [1, i64::MAX, i64::MIN].iter().all(|mantissa| number(*mantissa, exponent).is_ok())
 }
 
 /// Calls `f` with each row that has an account, and the account's ordinal.

@@ -316,7 +316,7 @@ impl Funnel {
         }
         let rows = Rows {
             keys: found.keys[0].clone(),
-            refs: found.firsts.iter().map(|place| first.refs[*place as usize]).collect(),
+            refs: found.firsts.iter().map(|place| first.place_of(*place as usize)).collect(),
             ..Rows::default()
         };
         let codes = self.codes_of(task, &rows)?;
@@ -330,7 +330,7 @@ impl Funnel {
             let place = if candidates.len() > 1 {
                 let tied = Rows {
                     keys: first.keys[candidates.clone()].to_vec(),
-                    refs: first.refs[candidates].to_vec(),
+                    refs: candidates.map(|row| first.place_of(row)).collect(),
                     ..Rows::default()
                 };
                 let mut best = None;

@@ -205,16 +205,21 @@ impl Times {
         let seconds = |ms: i64| Cell::Float(ms as f64 / SECOND_MS as f64);
         let total: i128 = durations.iter().map(|ms| i128::from(*ms)).sum();
         let average = total as f64 / durations.len() as f64 / SECOND_MS as f64;
-        let median = nearest_rank(durations, 50);
-        let p90 = nearest_rank(durations, 90);
+        let [median, p90] = nearest_ranks(durations, [50, 90]);
         Times { median: seconds(median), average: Cell::Float(average), p90: seconds(p90) }
     }
 }
 
-/// The smallest value with at least `percent` of the values at or below it.
-fn nearest_rank(values: &mut [i64], percent: usize) -> i64 {
-    let rank = (values.len() * percent).div_ceil(100).max(1);
-    *values.select_nth_unstable(rank - 1).1
+/// For each of ascending percentages the smallest value with at least so many of the values at or below it.
+fn nearest_ranks<const N: usize>(values: &mut [i64], percents: [usize; N]) -> [i64; N] {
+    let count = values.len();
+    let mut before = 0; // smaller values are in front of this one
+    percents.map(|percent| {
+        let rank = (count * percent).div_ceil(100).max(1) - 1;
+        let found = *values[before..].select_nth_unstable(rank - before).1;
+        before = rank;
+        found
+    })
 }
 
 /// The bins of a histogram, in seconds, and how many lie in each: equal widths, the last one closed, one if all are equal.
@@ -243,9 +248,9 @@ mod tests {
     #[test]
     fn percentiles_are_by_nearest_rank() {
         let mut values: Vec<i64> = (1..=10).rev().collect();
-        assert_eq!(nearest_rank(&mut values, 50), 5);
-        assert_eq!(nearest_rank(&mut values, 90), 9);
-        assert_eq!(nearest_rank(&mut [7], 90), 7);
+        assert_eq!(nearest_ranks(&mut values, [50, 90]), [5, 9]);
+        assert_eq!(nearest_ranks(&mut values, [10, 50, 50, 100]), [1, 5, 5, 10]);
+        assert_eq!(nearest_ranks(&mut [7], [50, 90]), [7, 7]);
     }
 
     #[test]

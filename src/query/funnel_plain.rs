@@ -79,7 +79,7 @@ impl PlainOutcomes {
 }
 
 /// The events that reached a step, by user and time.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Arrivals {
     /// And [`AHEAD`] that are later than any event.
     keys: Vec<u64>,
@@ -87,6 +87,8 @@ struct Arrivals {
     starts: Vec<u64>,
     /// The arrival at the step before that each came from, by place.
     origins: Vec<u32>,
+    /// By user: the place of the first, or of the first that is later than any event. Empty until somebody asks.
+    first_of_user: Vec<u32>,
 }
 
 impl Arrivals {
@@ -105,7 +107,82 @@ impl Arrivals {
     /// The events of the first step. Each starts an attempt.
     fn first(mut keys: Vec<u64>) -> Arrivals {
         keys.extend([u64::MAX; AHEAD]);
-        Arrivals { keys, starts: Vec::new(), origins: Vec::new() }
+        Arrivals { keys, ..Arrivals::default() }
+    }
+
+    /// Room for so many.
+    fn room_for(count: usize) -> Arrivals {
+        Arrivals {
+            keys: vec![0; count + AHEAD],
+            starts: vec![0; count],
+            origins: vec![0; count],
+            first_of_user: Vec::new(),
+        }
+    }
+
+    /// Leaves the first so many.
+    fn cut(&mut self, count: usize) {
+        self.keys.truncate(count + AHEAD);
+        self.keys[count..].fill(u64::MAX);
+        self.starts.truncate(count);
+        self.origins.truncate(count);
+    }
+
+    /// Whether nobody arrived twice, once the first of each user is known.
+    fn are_alone(&self) -> bool {
+        let nobody = self.len() as u32;
+        let user_count: usize = self.first_of_user.iter().map(|first| usize::from(*first < nobody)).sum();
+        user_count == self.len()
+    }
+
+    /// Finds the first of each user.
+    fn find_firsts(&mut self) {
+        let mut first_of_user = vec![self.len() as u32; USER_COUNT];
+        for (place, key) in self.keys().iter().enumerate().rev() {
+            first_of_user[usize::from(key_user(*key)) % USER_COUNT] = place as u32;
+        }
+        self.first_of_user = first_of_user;
+    }
+
+    /// Whether there are so many that users are gone through faster than they are.
+    fn are_by_user(&self) -> bool {
+        !self.first_of_user.is_empty() && self.len() >= USER_COUNT / 2
+    }
+
+    /// Sets the level of each user who arrived.
+    fn raise(&self, level: u8, levels: &mut [u8]) {
+        if self.are_by_user() {
+            let nobody = self.len() as u32;
+            for (reached, first) in levels.iter_mut().zip(&self.first_of_user) {
+                *reached = if *first < nobody { level } else { *reached };
+            }
+        } else {
+            self.keys().iter().for_each(|key| levels[usize::from(key_user(*key)) % USER_COUNT] = level);
+        }
+    }
+
+    /// Appends the place of the first arrival of each user who has this level, by user.
+    fn push_firsts(&self, level: u8, levels: &[u8], places: &mut Vec<u32>) {
+        let mut count = places.len();
+        places.resize(count + self.len().min(USER_COUNT) + 1, 0);
+        let mut push = |place: u32, is_told: bool| {
+            places[count] = place;
+            count += usize::from(is_told);
+        };
+        if self.are_by_user() {
+            self.first_of_user
+                .iter()
+                .zip(levels)
+                .for_each(|(first, of_user)| push(*first, *of_user == level));
+        } else {
+            let mut last_user = None;
+            for (place, key) in (0..).zip(self.keys()) {
+                let user = key_user(*key);
+                let is_first = last_user.replace(user) != Some(user);
+                push(place, is_first & (levels[usize::from(user) % USER_COUNT] == level));
+            }
+        }
+        places.truncate(count);
     }
 }
 
@@ -117,17 +194,20 @@ impl Plain {
         steps: &[&Selection],
         with_refs: bool,
     ) -> Result<(PlainOutcomes, Rows), Problem> {
-        let mut first = task.rows(steps[0], self.starts.clone(), with_refs)?;
+        let mut first = match with_refs {
+            true => task.placed_rows(steps[0], self.starts.clone())?,
+            false => task.rows(steps[0], self.starts.clone(), false)?,
+        };
         let mut all = Vec::with_capacity(steps.len());
         all.push(Arrivals::first(std::mem::take(&mut first.keys)));
-        let mut first_of_user = vec![0; USER_COUNT];
         for selection in &steps[1..] {
-            let before = all.last().expect("the first step is there");
+            let before = all.last_mut().expect("the first step is there");
             if before.len() == 0 {
                 break;
             }
             let rows = task.rows(selection, self.followers.clone(), false)?;
-            all.push(self.follow(before, &rows.keys, &mut first_of_user));
+            let arrivals = self.follow(before, &rows.keys);
+            all.push(arrivals);
         }
         let reached = all.iter().take_while(|arrivals| arrivals.len() > 0).count();
         let outcomes = self.told(&all[..reached], steps.len());
@@ -137,24 +217,49 @@ impl Plain {
     }
 
     /// The events of a step that follow an arrival at the step before, within the window.
-    ///
-    /// `first_of_user` has a place for each user of a task.
-    fn follow(&self, before: &Arrivals, keys: &[u64], first_of_user: &mut [u32]) -> Arrivals {
-        // Those without an arrival look at the ones that are later than any event.
-        first_of_user.fill(before.len() as u32);
-        for (place, key) in before.keys().iter().enumerate().rev() {
-            first_of_user[usize::from(key_user(*key)) % USER_COUNT] = place as u32;
+    fn follow(&self, before: &mut Arrivals, keys: &[u64]) -> Arrivals {
+        if before.first_of_user.is_empty() {
+            before.find_firsts();
         }
+        match before.are_alone() {
+            true => self.follow_one(before, keys),
+            false => self.follow_latest(before, keys),
+        }
+    }
+
+    /// The same where nobody arrived twice.
+    fn follow_one(&self, before: &Arrivals, keys: &[u64]) -> Arrivals {
         let latest = u64::from(!self.is_strict); // 1: an arrival at the same moment counts
-        let mut arrivals = Arrivals {
-            keys: vec![0; keys.len() + AHEAD],
-            starts: vec![0; keys.len()],
-            origins: vec![0; keys.len()],
-        };
+        let mut arrivals = Arrivals::room_for(keys.len());
         let (before_keys, before_starts) = (before.keys.as_slice(), before.starts());
         let mut count = 0;
         for key in keys {
-            let mut first = first_of_user[usize::from(key_user(*key)) % USER_COUNT] as usize;
+            let origin = before.first_of_user[usize::from(key_user(*key)) % USER_COUNT];
+            // Of those who did not arrive it is one that is later than any event.
+            let is_early = before_keys[origin as usize] < key + latest;
+            let start = before_starts[(origin as usize).min(before_starts.len() - 1)];
+            arrivals.keys[count] = *key;
+            arrivals.starts[count] = start;
+            arrivals.origins[count] = origin;
+            let is_arrival = is_early & (key.wrapping_sub(start) <= self.window);
+            count += usize::from(is_arrival);
+        }
+        arrivals.cut(count);
+        arrivals
+    }
+
+    /// The same of users' latest arrivals.
+    fn follow_latest(&self, before: &mut Arrivals, keys: &[u64]) -> Arrivals {
+        let latest = u64::from(!self.is_strict); // 1: an arrival at the same moment counts
+        let mut arrivals = Arrivals::room_for(keys.len());
+        // Those without an arrival look at the ones that are later than any event.
+        let mut first_of_user = std::mem::take(&mut before.first_of_user);
+        let mut moved: Vec<(usize, u32)> = Vec::new();
+        let (before_keys, before_starts) = (before.keys.as_slice(), before.starts());
+        let mut count = 0;
+        for key in keys {
+            let user = usize::from(key_user(*key)) % USER_COUNT;
+            let mut first = first_of_user[user] as usize;
             let end = key + latest;
             let ahead: &[u64; AHEAD] = before_keys[first..first + AHEAD].try_into().expect("as many");
             let mut early_count: usize = ahead.iter().map(|arrival| usize::from(*arrival < end)).sum();
@@ -164,7 +269,8 @@ impl Plain {
                 early_count = rest.iter().take_while(|arrival| **arrival < end).count();
                 first += early_count - 1;
                 early_count = 1;
-                first_of_user[usize::from(key_user(*key)) % USER_COUNT] = first as u32;
+                moved.push((user, first_of_user[user]));
+                first_of_user[user] = first as u32;
             }
             let origin = (first + early_count).saturating_sub(1);
             let start = before_starts[origin];
@@ -175,10 +281,9 @@ impl Plain {
             let is_arrival = (early_count > 0) & (key.wrapping_sub(start) <= self.window);
             count += usize::from(is_arrival);
         }
-        arrivals.keys.truncate(count + AHEAD);
-        arrivals.keys[count..].fill(u64::MAX);
-        arrivals.starts.truncate(count);
-        arrivals.origins.truncate(count);
+        arrivals.cut(count);
+        moved.into_iter().rev().for_each(|(user, first)| first_of_user[user] = first);
+        before.first_of_user = first_of_user;
         arrivals
     }
 
@@ -201,7 +306,7 @@ impl Plain {
     fn told(&self, arrivals: &[Arrivals], step_count: usize) -> PlainOutcomes {
         let mut levels = vec![0_u8; USER_COUNT];
         for (level, of_step) in (1..).zip(arrivals) {
-            of_step.keys().iter().for_each(|key| levels[usize::from(key_user(*key)) % USER_COUNT] = level);
+            of_step.raise(level, &mut levels);
         }
         let mut outcomes = PlainOutcomes { keys: vec![Vec::new(); arrivals.len()], ..Default::default() };
         let mut places: Vec<u32> = Vec::new(); // of the told attempts among the arrivals of a step
@@ -209,20 +314,7 @@ impl Plain {
             if let Some(after) = arrivals.get(step + 1) {
                 places.iter_mut().for_each(|place| *place = after.origins[*place as usize]);
             }
-            let mut count = places.len();
-            places.resize(count + of_step.len().min(USER_COUNT), 0);
-            let mut last_user = None;
-            for (place, key) in (0..).zip(of_step.keys()) {
-                let user = key_user(*key);
-                let is_first = last_user != Some(user);
-                last_user = Some(user);
-                if count < places.len() {
-                    places[count] = place;
-                }
-                let is_told = is_first & (usize::from(levels[usize::from(user) % USER_COUNT]) == step + 1);
-                count += usize::from(is_told);
-            }
-            places.truncate(count);
+            of_step.push_firsts(step as u8 + 1, &levels, &mut places);
             if self.pending_at.is_some() {
                 let added = &places[outcomes.in_progress.len()..];
                 let can_go_on =

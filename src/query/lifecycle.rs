@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::cell_name::{SlotName, read_bucket};
 use super::grid::{Grid, too_many_rows};
+use super::value_totals::BreakdownTotals;
 use super::visits::{VisitTotals, Visits};
 use super::{Analysis, BreakdownPlan, Calendar, Partial, Selection, Split, Task, TaskSet};
 use crate::api::{Cell, ColumnType, Fields, LifecycleQuery, Problem, Scope, Table};
@@ -72,6 +73,7 @@ impl Lifecycle {
             visits: &self.visits,
             looked_at: self.calendar.start(0).min(end)..end,
             counted: first_told.min(end)..end,
+            noted: BreakdownTotals::default(),
         })
     }
 

@@ -48,6 +48,7 @@ mod growth_model;
 mod invitations;
 mod lifecycle;
 mod merge_runs;
+mod neighbours;
 mod overview;
 mod overview_users;
 mod path_walk;
@@ -58,8 +59,10 @@ mod pql_score;
 mod pql_signal;
 mod profile_numbers;
 mod ratio;
+mod recurring;
 mod retention;
 mod retention_cells;
+mod retention_table;
 mod returns;
 mod revenue;
 mod revenue_book;
@@ -171,8 +174,7 @@ pub struct Rows {
     pub keys: Vec<u64>,
     /// Where each row's columns are: empty unless asked for.
     pub refs: Vec<RowRef>,
-    /// Whether they are known to be rows of one group, in its order.
-    pub is_of_one_group: bool,
+    pub spread: Spread,
     /// The memory they take of the query's budget.
     pub charge: Charge,
 }
@@ -180,7 +182,7 @@ pub struct Rows {
 impl Rows {
     /// The rows of a range.
     fn within(&self, range: &Range<TimeMs>, meter: &budget::Meter) -> Result<Rows, Problem> {
-        let mut rows = Rows { is_of_one_group: self.is_of_one_group, ..Rows::default() };
+        let mut rows = Rows { spread: self.spread, ..Rows::default() };
         let is_inside = |key: &u64| range.contains(&key_time(*key));
         rows.keys = self.keys.iter().copied().filter(is_inside).collect();
         let of_rows = self.keys.iter().zip(&self.refs);
@@ -189,10 +191,31 @@ impl Rows {
         Ok(rows)
     }
 
+    /// Where a row is, of [placed](Task::placed_rows) rows.
+    fn place_of(&self, row: usize) -> RowRef {
+        match self.spread {
+            Spread::Beside(first) => RowRef { row: first.row + row as u32, ..first },
+            _ => self.refs[row],
+        }
+    }
+
     /// Bytes of memory.
     fn size(&self) -> u64 {
         (size_of_val(&*self.keys) + size_of_val(&*self.refs)) as u64
     }
+}
+
+/// What is known of where rows are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Spread {
+    #[default]
+    Anywhere,
+    /// In one group, in any order.
+    OneGroup,
+    /// In one group, in its order.
+    GroupOrder,
+    /// In one group, one beside the other from this one on. Then `refs` are not filled.
+    Beside(RowRef),
 }
 
 /// A row of a segment of the snapshot.

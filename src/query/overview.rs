@@ -13,7 +13,7 @@ use super::ratio::quotient;
 use super::revenue::{Revenue, Statements};
 use super::revenue_book::Statement;
 use super::transitions::{State, Transitions};
-use super::visits::VisitTotals;
+use super::value_totals::BreakdownTotals;
 use super::{Binder, Calendar, Scan, Split, Task, TaskSet};
 use crate::api::{Cell, ColumnType, Fields, Filter, OverviewQuery, Problem, RevenueQuery, Scope, Table};
 use crate::limits::RESULT_ROW_COUNT_MAX;
@@ -85,10 +85,16 @@ impl Overview {
         Ok(Overview { calendar, users, revenue, transitions, as_of: scope.as_of })
     }
 
-    /// What has to be asked first, if a property has more values than are told; the answer goes to
-    /// [`Overview::fold`].
-    pub fn totals(&self) -> Option<VisitTotals<'_>> {
-        self.users.totals()
+    /// Which values have rows of their own, if a property has more than are told: for [`Overview::fold`].
+    pub fn split(&self, scan: &Scan<'_>) -> Result<Option<Split>, Problem> {
+        if !self.users.needs_totals() {
+            return Ok(None);
+        }
+        let noted = match self.revenue.as_ref().filter(|payers| payers.entity != scan.entity()) {
+            Some(payers) => scan.counting(payers.entity).run(&payers.revenue.values())?,
+            None => BreakdownTotals::default(),
+        };
+        scan.run(&self.users.totals(noted)).map(Some)
     }
 
     /// Sets which values have rows of their own, in all that is told.

@@ -9,6 +9,7 @@ use super::grid::Grid;
 use super::overview::share;
 use super::signups::Signups;
 use super::split::slots_of;
+use super::value_totals::BreakdownTotals;
 use super::visits::{VisitTotals, Visits};
 use super::{
     Analysis, Binder, BreakdownPlan, Calendar, Partial, Selection, Split, Task, TaskSet, key_time, key_user,
@@ -148,15 +149,22 @@ impl OverviewUsers {
         all.into_iter().filter(|(_, _, is_told)| *is_told).map(|(name, state, _)| (name, state)).collect()
     }
 
-    pub fn totals(&self) -> Option<VisitTotals<'_>> {
+    /// Whether a first look has to find which values are told.
+    pub fn needs_totals(&self) -> bool {
+        self.visits.needs_totals()
+    }
+
+    /// That look. `noted` are the values of those who pay, where they are not those who are counted.
+    pub fn totals(&self, noted: BreakdownTotals) -> VisitTotals<'_> {
         let end = self.seen.end;
         let first_told = if self.calendar.bucket_count() > 0 { self.calendar.start(1) } else { end };
-        self.visits.needs_totals().then(|| VisitTotals {
+        VisitTotals {
             visits: &self.visits,
             // Who pays may have done nothing for long.
             looked_at: self.history.start..end,
             counted: first_told.min(end)..end,
-        })
+            noted,
+        }
     }
 
     pub fn fold(&mut self, split: Split) {

@@ -12,19 +12,18 @@ use std::rc::Rc;
 use serde::{Deserialize, Serialize};
 
 use super::activity::visit_active_days;
-use super::births::{Births, Founding, Member, ReturnTally, find_foundings};
-use super::grid::{Grid, too_many_rows};
-use super::returns::{Change, Followers, Moment, Periods, Returns, cumulate};
+use super::births::{Births, FewBirths, Founding, Member, ReturnTally, find_foundings};
+use super::grid::Grid;
+use super::recurring::Recurring;
+use super::returns::{Change, Followers, Moment, Periods, Returns};
 use super::split::slots_of;
 use super::value_totals::BreakdownTotals;
 use super::{
     Analysis, BreakdownPlan, Calendar, Codes, Fold, Partial, Rows, Selection, Split, TASK_USER_COUNT, Task,
     key_time, key_user,
 };
-use crate::api::{
-    Alignment, Cell, CohortRule, ColumnType, Problem, RetentionQuery, ReturnMeasure, ReturnMode, Scope, Table,
-};
-use crate::limits::{RESULT_ROW_COUNT_MAX, RETENTION_CELL_COUNT_MAX};
+use crate::api::{Alignment, CohortRule, Problem, RetentionQuery, ReturnMeasure, ReturnMode, Scope, Table};
+use crate::limits::RETENTION_CELL_COUNT_MAX;
 use crate::model::{DAY_MS, ExactSum, TimeMs};
 
 /// A retention, bound to a snapshot.
@@ -124,7 +123,7 @@ impl Retention {
     }
 
     /// Periods of a cohort, the birth's own included.
-    fn width(&self) -> usize {
+    pub(super) fn width(&self) -> usize {
         self.periods.count()
     }
 
@@ -158,20 +157,25 @@ impl Retention {
             let births = Rc::new(task.rows(&self.birth, self.birth_range.clone(), with_refs)?);
             return Ok(Seen { births, returns: None });
         }
-        let interval_count = self.periods.interval_count();
-        let end = match self.periods.alignment() {
-            Alignment::Calendar => self.calendar.end(self.calendar.range_bucket_count() + interval_count - 2),
-            Alignment::Rolling { interval_ms } => self.birth_range.end + interval_ms * interval_count as i64,
-        };
-        let end = end.min(self.as_of + 1).max(self.birth_range.end);
+        let range = self.seen_range();
         let with_refs = with_refs || self.measure != ReturnMeasure::Users;
-        let returns = Rc::new(task.rows(&self.returns, self.birth_range.start..end, with_refs)?);
-        let births = if end == self.birth_range.end {
+        let returns = Rc::new(task.rows(&self.returns, range.clone(), with_refs)?);
+        let births = if range.end == self.birth_range.end {
             Rc::clone(&returns)
         } else {
             Rc::new(returns.within(&self.birth_range, task.scan().meter())?)
         };
         Ok(Seen { births, returns: Some(returns) })
+    }
+
+    /// From the first birth to the end of the last period, as far as it is seen.
+    fn seen_range(&self) -> Range<TimeMs> {
+        let interval_count = self.periods.interval_count();
+        let end = match self.periods.alignment() {
+            Alignment::Calendar => self.calendar.end(self.calendar.range_bucket_count() + interval_count - 2),
+            Alignment::Rolling { interval_ms } => self.birth_range.end + interval_ms * interval_count as i64,
+        };
+        self.birth_range.start..end.min(self.as_of + 1).max(self.birth_range.end)
     }
 
     /// The events that count as back, of which those outside of the range are to be passed over.
@@ -233,62 +237,63 @@ impl Retention {
             (first, last) = (first.min(member.birth), last.max(member.birth));
             (first_cohort, last_cohort) = (first_cohort.min(member.cohort), last_cohort.max(member.cohort));
         }
-        let (first_cohort, last_cohort) = (first_cohort as usize, last_cohort as usize);
-        let interval_count = self.periods.interval_count();
-        let (start, end) = match self.periods.alignment() {
-            Alignment::Calendar => {
-                (self.calendar.start(first_cohort + 1), self.calendar.end(last_cohort + interval_count - 1))
-            }
+        let cohorts = first_cohort as usize..last_cohort as usize + 1;
+        let range = match self.periods.alignment() {
+            Alignment::Calendar => self.return_range_of(cohorts),
             Alignment::Rolling { interval_ms } => {
-                (first + interval_ms, last + interval_ms * interval_count as i64)
+                let end = last + interval_ms * self.periods.interval_count() as i64;
+                first + interval_ms..end.min(self.as_of + 1)
             }
         };
-        let end = end.min(self.as_of + 1);
-        let start = if counts_births { first } else { start };
+        let start = if counts_births { first } else { range.start };
+        start.min(range.end)..range.end
+    }
+
+    /// Where return events are looked for that can count for members of cohorts, in periods of the calendar.
+    fn return_range_of(&self, cohorts: Range<usize>) -> Range<TimeMs> {
+        let start = self.calendar.start(cohorts.start + 1);
+        let end = self.calendar.end(cohorts.end + self.periods.interval_count() - 2).min(self.as_of + 1);
         start.min(end)..end
     }
 
-    /// Whether every interval with an event founds a cohort, to which those with later ones come back.
-    fn is_plainly_recurring(&self) -> bool {
-        self.is_plain()
-            && self.rule == CohortRule::Recurring
-            && self.measure == ReturnMeasure::Users
-            && self.breakdowns.is_empty()
+    /// The members that first births make, where nothing else decides and few cohorts are counted, and where to look for
+    /// what they return with. They are counted in `cells`.
+    fn first_births(&self, seen: &Seen, cells: &mut [u64]) -> Option<(Births, Range<TimeMs>)> {
+        let cohort_count = self.calendar.range_bucket_count();
+        let (keys, width) = (&seen.births.keys, self.width());
+        let mut buckets = vec![0; keys.len()];
+        self.calendar.buckets_of(keys.iter().map(|key| key_time(*key)), &mut buckets);
+        let cohort_of = |(key, bucket): (&u64, &u32)| match self.range.contains(&key_time(*key)) {
+            true => *bucket,
+            false => cohort_count as u32,
+        };
+        let births =
+            FewBirths::of_firsts(keys, keys.iter().zip(&buckets).map(cohort_of), cohort_count, width)?;
+        let sizes = births.sizes();
+        for (cohort, size) in sizes.iter().enumerate() {
+            cells[cohort * width] += size;
+        }
+        let has_members = |size: &u64| *size > 0;
+        let founded = sizes.iter().position(has_members).zip(sizes.iter().rposition(has_members));
+        let range = match founded {
+            Some((first, last)) if width > 1 => self.return_range_of(first..last + 1),
+            _ => 0..0,
+        };
+        Some((Births::Few(births), range))
     }
 
-    /// Counts each interval with an event of a user, and those after it, from all events by user and time.
-    fn count_recurring(&self, keys: &[u64], cells: &mut [u64]) {
-        let width = self.width();
-        // The intervals of one user, and how many of them have births.
-        let mut buckets: Vec<u32> = Vec::new();
-        let mut birth_count = 0;
-        let mut count = |buckets: &[u32], birth_count: usize| {
-            for (at, cohort) in buckets[..birth_count].iter().enumerate() {
-                let row = &mut cells[*cohort as usize * width..][..width];
-                for bucket in &buckets[at..] {
-                    match row.get_mut((bucket - cohort) as usize) {
-                        Some(cell) => *cell += 1,
-                        None => break,
-                    }
-                }
-            }
-        };
-        let mut last_user = None;
-        for key in keys {
-            let (user, time) = (key_user(*key), key_time(*key));
-            if last_user.replace(user) != Some(user) {
-                count(&buckets, birth_count);
-                buckets.clear();
-                birth_count = 0;
-            }
-            let bucket = self.bucket(time);
-            if buckets.last() != Some(&bucket) {
-                buckets.push(bucket);
-                // Births come before whatever lies behind their range.
-                birth_count += usize::from(time < self.birth_range.end);
-            }
-        }
-        count(&buckets, birth_count);
+    /// What to count by, if every interval with an event founds a cohort to which those with later ones come back.
+    fn recurring(&self, task: &Task<'_>) -> Option<Recurring<'_>> {
+        let is_recurring = self.is_plain()
+            && self.rule == CohortRule::Recurring
+            && self.birth.id() == self.returns.id()
+            && self.breakdowns.is_empty()
+            && !task.is_clipped();
+        is_recurring.then(|| Recurring {
+            calendar: &self.calendar,
+            birth_end: self.birth_range.end,
+            width: self.width(),
+        })
     }
 
     fn count_plainly(
@@ -427,33 +432,6 @@ impl Retention {
         };
         end <= self.as_of
     }
-
-    /// What is counted and summed of one cohort, by period.
-    fn curve(&self, cells: &[u64], sums: Option<&[ExactSum]>) -> Curve {
-        let size = cells[0];
-        let mut users = cells.to_vec();
-        cumulate(self.mode, &mut users[1..], |sum, term| *sum += term);
-        let sums = sums.map(|sums| {
-            let mut sums = sums.to_vec();
-            cumulate(self.mode, &mut sums, ExactSum::merge);
-            sums
-        });
-        Curve { size, users, sums }
-    }
-
-    /// The cells from `period` to `rate`.
-    fn numbers(&self, period: usize, size: u64, users: u64, sum: Option<&ExactSum>) -> [Cell; 4] {
-        let share = |part: f64| if size > 0 { Cell::Float(part / size as f64) } else { Cell::Null };
-        let (value, rate) = match (&self.measure, sum) {
-            (ReturnMeasure::Average(_), Some(sum)) => {
-                let average = sum.total().to_f64() / size as f64;
-                (share(sum.total().to_f64()), share(average))
-            }
-            (_, Some(sum)) => (Cell::Decimal(sum.total()), share(sum.total().to_f64())),
-            (_, None) => (Cell::UInt(users), share(users as f64)),
-        };
-        [Cell::UInt(period as u64), Cell::UInt(size), value, rate]
-    }
 }
 
 /// The members of cohorts, and the codes of their rows for each property.
@@ -466,20 +444,13 @@ pub(super) struct Seen {
     returns: Option<Rc<Rows>>,
 }
 
-/// What one cohort has of one value, by period.
-struct Curve {
-    size: u64,
-    users: Vec<u64>,
-    sums: Option<Vec<ExactSum>>,
-}
-
 /// What was counted: a row for each slot, in which the periods of a cohort follow one another.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RetentionPartial {
     /// In period 0 the members, in the others who is told there.
-    cells: Grid<u64>,
+    pub(super) cells: Grid<u64>,
     /// The measure, where it is not the users. Its rows are those of `cells`.
-    sums: Option<Grid<ExactSum>>,
+    pub(super) sums: Option<Grid<ExactSum>>,
 }
 
 impl Partial for RetentionPartial {
@@ -502,11 +473,36 @@ impl Analysis for Retention {
     }
 
     fn observe(&self, task: &Task<'_>, partial: &mut RetentionPartial) -> Result<(), Problem> {
+        let recurring = self.recurring(task).filter(|_| self.calendar.range_bucket_count() > 0);
+        if let (Some(recurring), Some(property), Some(sums)) =
+            (&recurring, self.measure.property(), &mut partial.sums)
+        {
+            let (first_cell, first_sum) = (partial.cells.row_start(0)?, sums.row_start(0)?);
+            let cells = &mut partial.cells.cells_mut()[first_cell..];
+            let sums = &mut sums.cells_mut()[first_sum..];
+            if recurring.add_up(task, &self.returns, self.seen_range(), property, cells, sums)? {
+                return Ok(());
+            }
+        }
         let seen = self.see(task)?;
-        if let (true, Some(returns)) = (self.is_plainly_recurring(), &seen.returns) {
+        if let (Some(recurring), Some(returns), None) = (recurring, &seen.returns, &partial.sums) {
             let first_cell = partial.cells.row_start(0)?;
-            self.count_recurring(&returns.keys, &mut partial.cells.cells_mut()[first_cell..]);
+            recurring.count(&returns.keys, &mut partial.cells.cells_mut()[first_cell..]);
             return Ok(());
+        }
+        let decides_first = self.is_plain()
+            && self.rule != CohortRule::Recurring
+            && self.measure == ReturnMeasure::Users
+            && self.breakdowns.is_empty();
+        if decides_first && self.calendar.range_bucket_count() > 0 {
+            let first_cell = partial.cells.row_start(0)?;
+            let cells = &mut partial.cells.cells_mut()[first_cell..];
+            if let Some((births, range)) = self.first_births(&seen, cells) {
+                return match range.is_empty() {
+                    true => Ok(()),
+                    false => self.count_plainly(task, &seen, &births, range, cells),
+                };
+            }
         }
         let (foundings, codes) = self.foundings(task, &seen)?;
         let members = self.count_members(&foundings, codes, partial)?;
@@ -538,94 +534,7 @@ impl Analysis for Retention {
     }
 
     fn finish(&self, partial: RetentionPartial) -> Result<Table, Problem> {
-        let (cohort_count, width) = (self.calendar.range_bucket_count(), self.width());
-        let nobody = vec![0; cohort_count * width];
-        let nothing = vec![ExactSum::default(); if partial.sums.is_some() { nobody.len() } else { 0 }];
-        let mut rows = partial.cells.rows();
-        let mut sums = partial.sums.as_ref().map(Grid::rows);
-        if rows.is_empty() && self.split.is_none() {
-            rows.push((0, &nobody));
-            if let Some(sums) = &mut sums {
-                sums.push((0, &nothing));
-            }
-        }
-        if rows.len() * cohort_count * width > RESULT_ROW_COUNT_MAX {
-            return Err(too_many_rows());
-        }
-        let lines: Vec<(Vec<Cell>, Vec<Curve>)> = rows
-            .iter()
-            .enumerate()
-            .map(|(row, (slot, cells))| {
-                let curve = |cohort: usize| {
-                    let of_cohort = cohort * width..(cohort + 1) * width;
-                    let sums = sums.as_ref().map(|sums| &sums[row].1[of_cohort.clone()]);
-                    self.curve(&cells[of_cohort], sums)
-                };
-                (self.split.cells(*slot), (0..cohort_count).map(curve).collect())
-            })
-            .collect();
-        Ok(if self.is_summary { self.summary(&lines) } else { self.table(&lines) })
-    }
-}
-
-impl Retention {
-    /// A table of these columns, those of the breakdown after the first ones.
-    fn empty_table<'a>(&self, before: &[&str], after: &'a [(&'a str, ColumnType)]) -> Table {
-        let (name, kind) = match &self.measure {
-            ReturnMeasure::Users => ("users", ColumnType::UInt64),
-            ReturnMeasure::Sum(_) => ("value", ColumnType::Decimal),
-            ReturnMeasure::Average(_) => ("value", ColumnType::Float64),
-        };
-        let numbers = [
-            ("period", ColumnType::UInt32),
-            ("size", ColumnType::UInt64),
-            (name, kind),
-            ("rate", ColumnType::Float64),
-        ];
-        let before = before.iter().map(|name| ((*name).to_owned(), ColumnType::Time));
-        let numbers = numbers.iter().chain(after).map(|(name, kind)| ((*name).to_owned(), *kind));
-        Table::new(before.chain(self.split.columns()).chain(numbers))
-    }
-
-    fn table(&self, lines: &[(Vec<Cell>, Vec<Curve>)]) -> Table {
-        let mut table = self.empty_table(&["cohort"], &[("complete", ColumnType::Bool)]);
-        for cohort in 0..self.calendar.range_bucket_count() {
-            let time = Cell::Text(self.calendar.label(cohort));
-            for (labels, curves) in lines {
-                let curve = &curves[cohort];
-                for period in 0..self.width() {
-                    let sum = curve.sums.as_ref().map(|sums| &sums[period]);
-                    let numbers = self.numbers(period, curve.size, curve.users[period], sum);
-                    let complete = Cell::Bool(self.is_complete(cohort, period));
-                    let name = [time.clone()].into_iter().chain(labels.iter().cloned());
-                    table.push(name.chain(numbers).chain([complete]));
-                }
-            }
-        }
-        table
-    }
-
-    /// One curve over all cohorts: each period over those for which it is complete.
-    fn summary(&self, lines: &[(Vec<Cell>, Vec<Curve>)]) -> Table {
-        let mut table = self.empty_table(&[], &[]);
-        for (labels, curves) in lines {
-            for period in 0..self.width() {
-                let (mut size, mut users) = (0, 0);
-                let mut sum = (self.measure != ReturnMeasure::Users).then(ExactSum::default);
-                for (cohort, curve) in curves.iter().enumerate() {
-                    if self.is_complete(cohort, period) {
-                        size += curve.size;
-                        users += curve.users[period];
-                        if let (Some(sum), Some(sums)) = (&mut sum, &curve.sums) {
-                            sum.merge(&sums[period]);
-                        }
-                    }
-                }
-                let numbers = self.numbers(period, size, users, sum.as_ref());
-                table.push(labels.iter().cloned().chain(numbers));
-            }
-        }
-        table
+        self.tell(&partial)
     }
 }
 

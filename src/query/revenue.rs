@@ -101,6 +101,28 @@ impl Revenue {
         self.needs_totals().then_some(RevenueTotals { revenue: self })
     }
 
+    /// The values that anybody ever paid under, for what tells revenue beside other things.
+    pub fn values(&self) -> RevenueValues<'_> {
+        RevenueValues { revenue: self }
+    }
+
+    /// Counts, or only notes, the users of a task for the values that they pay under.
+    fn count_values(
+        &self,
+        task: &Task<'_>,
+        is_counted: bool,
+        partial: &mut BreakdownTotals,
+    ) -> Result<(), Problem> {
+        let changes = self.changes(task)?;
+        for (codes, totals) in changes.codes.iter().zip(partial.properties_mut()) {
+            for (row, _) in changes.list.iter().filter(|(_, amount)| *amount > Number::ZERO) {
+                let user = task.user_base() + u32::from(key_user(changes.rows.keys[*row]));
+                codes.of(*row).iter().for_each(|code| totals.count(*code, user, is_counted));
+            }
+        }
+        Ok(())
+    }
+
     fn needs_totals(&self) -> bool {
         self.plans.iter().zip(&self.limits).any(|(plan, limit)| plan.labels().len() > *limit)
     }
@@ -380,19 +402,35 @@ impl Analysis for RevenueTotals<'_> {
     }
 
     fn observe(&self, task: &Task<'_>, partial: &mut BreakdownTotals) -> Result<(), Problem> {
-        let changes = self.revenue.changes(task)?;
-        for (codes, totals) in changes.codes.iter().zip(partial.properties_mut()) {
-            for (row, _) in changes.list.iter().filter(|(_, amount)| *amount > Number::ZERO) {
-                let user = task.user_base() + u32::from(key_user(changes.rows.keys[*row]));
-                codes.of(*row).iter().for_each(|code| totals.count(*code, user, true));
-            }
-        }
-        Ok(())
+        self.revenue.count_values(task, true, partial)
     }
 
     /// The values that have rows of their own.
     fn finish(&self, partial: BreakdownTotals) -> Result<Split, Problem> {
         partial.split(&self.revenue.plans, &self.revenue.limits)
+    }
+}
+
+/// The values that a revenue is told under, whoever they count for.
+#[derive(Debug)]
+pub struct RevenueValues<'a> {
+    revenue: &'a Revenue,
+}
+
+impl Analysis for RevenueValues<'_> {
+    type Partial = BreakdownTotals;
+    type Output = BreakdownTotals;
+
+    fn empty(&self) -> BreakdownTotals {
+        BreakdownTotals::new(self.revenue.plans.len())
+    }
+
+    fn observe(&self, task: &Task<'_>, partial: &mut BreakdownTotals) -> Result<(), Problem> {
+        self.revenue.count_values(task, false, partial)
+    }
+
+    fn finish(&self, partial: BreakdownTotals) -> Result<BreakdownTotals, Problem> {
+        Ok(partial)
     }
 }
 

@@ -15,14 +15,15 @@ use serde::{Deserialize, Serialize};
 use super::activity::visit_active_days;
 use super::amount::Accounts;
 use super::births::find_foundings;
-use super::grid::Grid;
+use super::columns::numbers_of_neighbours;
+use super::neighbours::{NeighbourCode, Neighbours};
 use super::rolling::count_buckets;
-use super::segmentation_counting::{Counted, Counting, NeighbourCounting};
-use super::selection::BoundGroup;
+use super::segmentation_counting::{Counted, Counting};
+use super::selection::{BoundGroup, unknown_code};
 use super::stretch::Stretch;
 use super::tally::Tally;
 use super::{
-    Analysis, BreakdownPlan, Codes, Fold, Partial, Rows, SegmentationTotals, Selection, Split,
+    Analysis, BreakdownPlan, Codes, Fold, NULL_CODE, Partial, Rows, SegmentationTotals, Selection, Split,
     TASK_USER_COUNT, Task, key_time, key_user,
 };
 use crate::api::{CohortRule, Formula, Measure, Problem, Scope, SegmentationQuery, Table};
@@ -235,13 +236,11 @@ impl Segmentation {
                 let rows = self.rows(task, series, stretch.looked_at(), needs_refs)?;
                 self.count_all(task, series, stretch, &rows, counted)
             }
-            Measure::Events if task.scan().entity() == Entity::User && !task.is_clipped() => {
+            Measure::Events | Measure::Sum(_) | Measure::Average(_)
+                if task.scan().entity() == Entity::User && !task.is_clipped() =>
+            {
                 for bound in &series.selection.groups {
-                    let is_counted = match &mut counted.tally {
-                        Tally::Count(grid) => self.count_neighbours(task, series, stretch, bound, grid)?,
-                        _ => false,
-                    };
-                    if !is_counted {
+                    if !self.count_neighbours(task, series, stretch, bound, &mut counted.tally)? {
                         let rows = task.piece(bound, &stretch.looked_at(), needs_refs)?;
                         self.count_all(task, series, stretch, &rows, counted)?;
                     }
@@ -267,22 +266,23 @@ impl Segmentation {
         self.count(task, &series.measure, stretch, rows, slots.as_ref(), counted)
     }
 
-    /// Counts the events of a group by its columns as they are, without making rows of them. Whether that could be done.
+    /// Counts the events of a group, or adds up their numbers, by its columns as they are, without making rows of them.
+    /// Whether that could be done.
     fn count_neighbours(
         &self,
         task: &Task<'_>,
         series: &Series,
         stretch: &Stretch,
         bound: &BoundGroup,
-        grid: &mut Grid<u64>,
+        tally: &mut Tally,
     ) -> Result<bool, Problem> {
         if self.breakdowns.len() > 1 {
             return Ok(false);
         }
         let Some(rows) = task.neighbours(bound)? else { return Ok(false) };
-        let codes = match self.breakdowns.first() {
-            Some(breakdown) => match breakdown.codes_of_neighbours(task.scan(), &rows)? {
-                Some(codes) => Some(codes),
+        let numbers = match series.measure.property() {
+            Some(property) => match numbers_of_neighbours(task.scan(), property, &rows)? {
+                Some(numbers) => Some(numbers),
                 None => return Ok(false),
             },
             None => None,
@@ -293,19 +293,30 @@ impl Segmentation {
         if rows.rows.is_empty() || range.is_empty() || last < range.start || first >= range.end {
             return Ok(true);
         }
-        let times = group.times()?;
-        task.scan().count_rows(rows.rows.len());
-        let counting = NeighbourCounting { calendar: &stretch.calendar, first, range };
-        match codes {
-            None => counting.count(&times, rows.rows, grid)?,
-            Some(codes) => counting.count_by_code(
-                &times,
-                rows.rows,
-                &codes,
-                self.breakdowns[0].labels().len(),
-                |code| series.split.slot_of(&[code]),
-                grid,
-            )?,
+        let split = match self.breakdowns.first() {
+            Some(breakdown) => match breakdown.split_of_neighbours(task.scan(), &rows)? {
+                Some(split) => Some(split),
+                None => return Ok(false),
+            },
+            None => None,
+        };
+        let slot_of = |code: NeighbourCode| match code {
+            NeighbourCode::All => Ok(0),
+            NeighbourCode::Label(code) => Ok(series.split.slot_of(&[code])),
+            NeighbourCode::Null => Ok(series.split.slot_of(&[NULL_CODE])),
+            NeighbourCode::Unknown => Err(unknown_code(task.scan(), bound.segment)),
+        };
+        let (times, calendar, rows) = (group.times()?, &stretch.calendar, rows.rows);
+        let neighbours = Neighbours { times, rows, first, last, range, calendar, split };
+        if !neighbours.are_cells_few() {
+            return Ok(false);
+        }
+        task.scan().count_rows(neighbours.rows.len());
+        match (tally, &numbers) {
+            (Tally::Count(grid), None) => neighbours.count(slot_of, grid)?,
+            (Tally::Sum(grid), Some(numbers)) => neighbours.add_up(numbers, slot_of, grid)?,
+            (Tally::Average(grid), Some(numbers)) => neighbours.add_up(numbers, slot_of, grid)?,
+            _ => unreachable!("only events, sums and averages are counted by columns"),
         }
         Ok(true)
     }

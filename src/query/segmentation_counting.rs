@@ -1,7 +1,5 @@
 //! Counting rows in the buckets of a stretch: events, users, and numbers.
 
-use std::ops::Range;
-
 use serde::{Deserialize, Serialize};
 
 use super::amount::{NumberAmount, PerUser};
@@ -9,10 +7,8 @@ use super::grid::Grid;
 use super::split::slots_of;
 use super::stretch::Stretch;
 use super::tally::Tally;
-use super::{Calendar, Codes, Rows, Task, key_time, key_user};
+use super::{Codes, Rows, Task, key_time, key_user};
 use crate::api::{Measure, Problem};
-use crate::format::IntColumn;
-use crate::model::TimeMs;
 
 /// Rows that are counted in the buckets of a stretch.
 pub(super) struct Counting<'a> {
@@ -168,91 +164,6 @@ impl Counting<'_> {
             }
         }
         Ok(())
-    }
-}
-
-/// Counts neighbouring rows of a group by their times.
-pub(super) struct NeighbourCounting<'a> {
-    pub calendar: &'a Calendar,
-    /// The moment that times of the group are counted from.
-    pub first: TimeMs,
-    /// What is counted; the calendar spans it.
-    pub range: Range<TimeMs>,
-}
-
-impl NeighbourCounting<'_> {
-    pub fn count(
-        &self,
-        times: &IntColumn<'_>,
-        rows: Range<usize>,
-        grid: &mut Grid<u64>,
-    ) -> Result<(), Problem> {
-        let start = grid.row_start(0)?;
-        let cells = &mut grid.cells_mut()[start..];
-        times.for_each_block(rows, |times| self.for_each_bucket(times, |_, bucket| cells[bucket] += 1));
-        Ok(())
-    }
-
-    /// `codes` are those of the rows, and `label_count` codes have labels; `slot_of` names the slot of each.
-    pub fn count_by_code(
-        &self,
-        times: &IntColumn<'_>,
-        rows: Range<usize>,
-        codes: &[u32],
-        label_count: usize,
-        slot_of: impl Fn(u32) -> u32,
-        grid: &mut Grid<u64>,
-    ) -> Result<(), Problem> {
-        let mut slots = CodeSlots { starts: vec![usize::MAX; label_count + 1], slot_of, problem: None };
-        let mut at = 0;
-        times.for_each_block(rows, |times| {
-            let codes = &codes[at..at + times.len()];
-            at += times.len();
-            self.for_each_bucket(times, |row, bucket| {
-                if let Some(start) = slots.start(codes[row], grid) {
-                    grid.cells_mut()[start + bucket] += 1;
-                }
-            });
-        });
-        slots.problem.map_or(Ok(()), Err)
-    }
-
-    /// Calls `f` with the place and the bucket of each of these times that is in the range.
-    #[inline]
-    fn for_each_bucket(&self, times: &[u64], f: impl FnMut(usize, usize)) {
-        let size = (self.range.end - self.range.start) as u64;
-        let moments = times.iter().map(|time| self.first + *time as i64).enumerate();
-        let inside = moments.filter(|(_, time)| (time.wrapping_sub(self.range.start) as u64) < size);
-        self.calendar.for_each_bucket(inside, f);
-    }
-}
-
-/// Where the cells of each code start.
-struct CodeSlots<F> {
-    /// By code, that of null last.
-    starts: Vec<usize>,
-    slot_of: F,
-    problem: Option<Problem>,
-}
-
-impl<F: Fn(u32) -> u32> CodeSlots<F> {
-    /// The row of a code, which is made when the first event of it comes. `None` if there are too many rows.
-    #[inline]
-    fn start(&mut self, code: u32, grid: &mut Grid<u64>) -> Option<usize> {
-        let place = (code as usize).min(self.starts.len() - 1);
-        match self.starts[place] {
-            usize::MAX => self.make(code, place, grid),
-            start => Some(start),
-        }
-    }
-
-    #[cold]
-    fn make(&mut self, code: u32, place: usize, grid: &mut Grid<u64>) -> Option<usize> {
-        match grid.row_start((self.slot_of)(code)) {
-            Ok(start) => self.starts[place] = start,
-            Err(problem) => self.problem = Some(problem),
-        }
-        (self.starts[place] != usize::MAX).then_some(self.starts[place])
     }
 }
 

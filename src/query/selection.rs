@@ -230,7 +230,7 @@ impl RowFilter {
         task: &Task<'_>,
         place: (u32, u32),
         rows: Range<usize>,
-        users: &[u16],
+        users: impl ExactSizeIterator<Item = u16> + Clone,
     ) -> Result<Vec<bool>, Problem> {
         debug_assert_eq!(users.len(), rows.len());
         let group = task.scan().group(place.0, place.1);
@@ -276,19 +276,19 @@ impl RowFilter {
             },
             RowFilter::Users(filter) => {
                 let set = task.users_of(filter)?;
-                mask.extend(users.iter().map(|user| set.contains(*user)));
+                mask.extend(users.map(|user| set.contains(user)));
             }
             RowFilter::All(filters) => {
                 mask.resize(rows.len(), true);
                 for filter in filters {
-                    let part = filter.mask(task, place, rows.clone(), users)?;
+                    let part = filter.mask(task, place, rows.clone(), users.clone())?;
                     mask.iter_mut().zip(part).for_each(|(all, part)| *all &= part);
                 }
             }
             RowFilter::Any(filters) => {
                 mask.resize(rows.len(), false);
                 for filter in filters {
-                    let part = filter.mask(task, place, rows.clone(), users)?;
+                    let part = filter.mask(task, place, rows.clone(), users.clone())?;
                     mask.iter_mut().zip(part).for_each(|(any, part)| *any |= part);
                 }
             }

@@ -12,6 +12,7 @@ use super::cell_name::{SlotName, read_bucket};
 use super::grid::{Grid, too_many_rows};
 use super::rolling::count_buckets;
 use super::stickiness_plan::{Groups, Periods, Plan, Windows};
+use super::value_totals::BreakdownTotals;
 use super::visits::{States, VisitTotals, Visits};
 use super::{Analysis, BreakdownPlan, Partial, Selection, Split, TASK_USER_COUNT, Task, TaskSet};
 use crate::api::{
@@ -65,6 +66,7 @@ impl Stickiness {
             visits: &self.visits,
             looked_at: self.looked_at.clone(),
             counted: counted_from..self.looked_at.end,
+            noted: BreakdownTotals::default(),
         })
     }
 

@@ -13,8 +13,8 @@ use super::merge_runs::{merge_rows, merge_runs};
 use super::scan::Scan;
 use super::selection::{BoundGroup, UserFilter};
 use super::{
-    BreakdownPlan, Codes, RowRef, Rows, Selection, TASK_USER_COUNT, TIME_BIAS, TIME_BITS, TaskSet, key_time,
-    key_user,
+    BreakdownPlan, Codes, RowRef, Rows, Selection, Spread, TASK_USER_COUNT, TIME_BIAS, TIME_BITS, TaskSet,
+    key_time, key_user,
 };
 use crate::api::Problem;
 use crate::model::{DAY_MS, Entity, TimeMs};
@@ -120,6 +120,21 @@ impl<'a> Task<'a> {
         Ok(rows)
     }
 
+    /// The same with the places of the rows, which take no memory where one lies beside the other: [`Rows::place_of`] tells.
+    pub(super) fn placed_rows(&self, selection: &Selection, range: Range<TimeMs>) -> Result<Rows, Problem> {
+        if let [bound] = selection.groups.as_slice()
+            && let Some(beside) = self.neighbours(bound)?
+        {
+            let meta = self.scan.group(bound.segment, bound.group).meta();
+            if range.start <= meta.time_min && meta.time_max < range.end {
+                let first =
+                    RowRef { segment: bound.segment, group: bound.group, row: beside.rows.start as u32 };
+                return Ok(Rows { spread: Spread::Beside(first), ..self.rows(selection, range, false)? });
+            }
+        }
+        self.rows(selection, range, true)
+    }
+
     fn unclipped_rows(
         &self,
         selection: &Selection,
@@ -138,7 +153,7 @@ impl<'a> Task<'a> {
                 ends.push(rows.keys.len());
             }
         }
-        rows.is_of_one_group = ends.len() <= 1 && self.entity == Entity::User;
+        rows.spread = if ends.len() <= 1 { self.spread_of_group() } else { Spread::Anywhere };
         match with_refs {
             true => merge_rows(&mut rows.keys, &mut rows.refs, &ends),
             false => merge_runs(&mut rows.keys, &ends),
@@ -174,10 +189,18 @@ impl<'a> Task<'a> {
     ) -> Result<Rows, Problem> {
         let meter = self.scan.meter();
         meter.check()?;
-        let mut rows = Rows { is_of_one_group: self.entity == Entity::User, ..Rows::default() };
+        let mut rows = Rows { spread: self.spread_of_group(), ..Rows::default() };
         self.read_group(bound, range, with_refs, &mut rows)?;
         rows.charge = meter.charge(rows.size())?;
         Ok(rows)
+    }
+
+    /// How the rows of one group lie in it.
+    fn spread_of_group(&self) -> Spread {
+        match self.entity {
+            Entity::User => Spread::GroupOrder,
+            Entity::Account => Spread::OneGroup,
+        }
     }
 
     /// The neighbouring rows of one group, if all of them are meant that lie in a range: what its columns can be read for
@@ -233,11 +256,11 @@ impl<'a> Task<'a> {
         }
         let mut ordinals = Vec::with_capacity(rows.len());
         group.users()?.read_u32(rows.clone(), &mut ordinals);
-        let users: Vec<u16> = ordinals.iter().map(|user| (user - self.user_base()) as u16).collect();
+        let users = ordinals.iter().map(|user| (user - self.user_base()) as u16);
         let dead = self.set_of(&self.scan.snapshot().segments[bound.segment as usize].dead);
-        let mut is_meant: Vec<bool> = users.iter().map(|user| !dead.contains(*user)).collect();
+        let mut is_meant: Vec<bool> = users.clone().map(|user| !dead.contains(user)).collect();
         if let Some(filter) = &bound.filter {
-            let mask = filter.mask(self, (bound.segment, bound.group), rows.clone(), &users)?;
+            let mask = filter.mask(self, (bound.segment, bound.group), rows.clone(), users)?;
             is_meant.iter_mut().zip(mask).for_each(|(is_meant, holds)| *is_meant &= holds);
         }
         Ok((rows, is_meant))
@@ -279,30 +302,32 @@ impl<'a> Task<'a> {
         let is_whole = range.start <= meta.time_min && meta.time_max < range.end;
         let mask = match &bound.filter {
             Some(filter) => {
-                let users: Vec<u16> = out.keys[first..].iter().map(|key| key_user(*key)).collect();
-                Some(filter.mask(self, (bound.segment, bound.group), rows, &users)?)
+                let users = out.keys[first..].iter().map(|key| key_user(*key));
+                Some(filter.mask(self, (bound.segment, bound.group), rows, users)?)
             }
             None => None,
         };
         if mask.is_none() && dead.is_empty() && is_whole {
             return Ok(());
         }
-        let dead_in_task = self.set_of(dead);
-        let mut count = first;
-        for at in first..out.keys.len() {
-            let found = out.keys[at];
-            out.keys[count] = found;
-            if with_refs {
-                out.refs[count] = out.refs[at];
-            }
-            let is_meant = mask.as_ref().is_none_or(|mask| mask[at - first])
-                & range.contains(&key_time(found))
-                & !dead_in_task.contains(key_user(found));
-            count += usize::from(is_meant);
+        let mut is_meant = mask.unwrap_or_else(|| vec![true; out.keys.len() - first]);
+        let keys = &mut out.keys[first..];
+        if !is_whole {
+            is_meant
+                .iter_mut()
+                .zip(&*keys)
+                .for_each(|(is_meant, key)| *is_meant &= range.contains(&key_time(*key)));
         }
-        out.keys.truncate(count);
+        if !dead.is_empty() {
+            let dead = self.set_of(dead);
+            is_meant
+                .iter_mut()
+                .zip(&*keys)
+                .for_each(|(is_meant, key)| *is_meant &= !dead.contains(key_user(*key)));
+        }
+        keep(&mut out.keys, first, &is_meant);
         if with_refs {
-            out.refs.truncate(count);
+            keep(&mut out.refs, first, &is_meant);
         }
         Ok(())
     }
@@ -430,4 +455,15 @@ impl<'a> Task<'a> {
         }
         Ok(known.iter().collect())
     }
+}
+
+/// Keeps, of the values from `first` on, those that are meant. Without a branch, as most conditions cannot be foreseen.
+fn keep<T: Copy>(values: &mut Vec<T>, first: usize, is_meant: &[bool]) {
+    let kept = &mut values[first..];
+    let mut count = 0;
+    for (place, is_meant) in is_meant.iter().enumerate() {
+        kept[count] = kept[place];
+        count += usize::from(*is_meant);
+    }
+    values.truncate(first + count);
 }

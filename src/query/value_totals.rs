@@ -72,7 +72,7 @@ impl UserTotals {
 }
 
 /// The users of each value, for each property of a breakdown.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Default, Clone, Debug, Serialize, Deserialize)]
 pub struct BreakdownTotals {
     properties: Vec<UserTotals>,
 }

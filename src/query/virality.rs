@@ -13,6 +13,7 @@ use super::durations::Durations;
 use super::grid::{Grid, too_many_rows};
 use super::invitations::{InvitationEvents, Invitations};
 use super::split::slots_of;
+use super::value_totals::BreakdownTotals;
 use super::visits::{VisitTotals, Visits};
 use super::{
     Analysis, Binder, BreakdownPlan, Calendar, Codes, Partial, RowRef, Rows, Selection, Split, Task, TaskSet,
@@ -111,6 +112,7 @@ impl Virality {
             visits: &self.visits,
             looked_at: self.seen.clone(),
             counted: self.seen.clone(),
+            noted: BreakdownTotals::default(),
         })
     }
 

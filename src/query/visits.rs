@@ -10,7 +10,8 @@ use super::activity::visit_active_days;
 use super::split::slots_of;
 use super::value_totals::BreakdownTotals;
 use super::{
-    Analysis, BreakdownPlan, Codes, Fold, Rows, Selection, Split, TASK_USER_COUNT, Task, key_time, key_user,
+    Analysis, BreakdownPlan, Codes, Fold, Partial, Rows, Selection, Split, TASK_USER_COUNT, Task, key_time,
+    key_user,
 };
 use crate::api::{Breakdown, Problem};
 use crate::model::{DAY_MS, TimeMs};
@@ -152,6 +153,8 @@ pub struct VisitTotals<'a> {
     pub looked_at: Range<TimeMs>,
     /// Where users count for the rank of their values.
     pub counted: Range<TimeMs>,
+    /// Values of others that are told beside them, which nobody counts for.
+    pub noted: BreakdownTotals,
 }
 
 impl Analysis for VisitTotals<'_> {
@@ -176,7 +179,8 @@ impl Analysis for VisitTotals<'_> {
     }
 
     /// The values that have rows of their own.
-    fn finish(&self, partial: BreakdownTotals) -> Result<Split, Problem> {
+    fn finish(&self, mut partial: BreakdownTotals) -> Result<Split, Problem> {
+        partial.merge(self.noted.clone());
         partial.split(&self.visits.breakdowns, &self.visits.limits)
     }
 }

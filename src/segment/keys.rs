@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use super::anchors::Anchors;
 use super::reader::{Damage, Group, Segment};
-use crate::format::{BLOCK_LEN, PackedInts};
+use crate::format::{BLOCK_LEN, BlockCursor, PackedInts};
 
 /// How a user and a time make a key: `((user − user_base) << user_shift) + time + time_bias`.
 #[derive(Clone, Copy, Debug)]
@@ -135,20 +135,22 @@ impl Anchors<'_> {
 
 /// The values of a column from a row on, in pieces that do not cross blocks.
 struct Blocks<'a> {
-    column: PackedInts<'a>,
-    at: usize,
+    blocks: BlockCursor<'a>,
+    /// Where the next piece starts in its block.
+    start: usize,
     values: [u64; BLOCK_LEN],
 }
 
 impl<'a> Blocks<'a> {
     fn new(column: PackedInts<'a>, at: usize) -> Blocks<'a> {
-        Blocks { column, at, values: [0; BLOCK_LEN] }
+        let blocks = BlockCursor::new(column, at / BLOCK_LEN);
+        Blocks { blocks, start: at % BLOCK_LEN, values: [0; BLOCK_LEN] }
     }
 
+    /// The next piece, of `len` values, which reaches to the end of its block unless it is the last one.
     fn next(&mut self, len: usize) -> &[u64] {
-        let (block, start) = (self.at / BLOCK_LEN, self.at % BLOCK_LEN);
-        self.column.read_block(block, &mut self.values);
-        self.at += len;
+        self.blocks.read(&mut self.values);
+        let start = std::mem::take(&mut self.start);
         &self.values[start..start + len]
     }
 }

@@ -39,9 +39,13 @@ pub fn answer(question: &Question) -> Result<Vec<Row>, Refusal> {
     let told = question.calendar.buckets(interval, question.from(), question.to);
     let (Some(first), Some(last)) = (told.first(), told.last()) else { return Ok(Vec::new()) };
     let whole_range = Bucket { start: first.start, end: last.end };
-    let story = Story::read(question, whole_range)?;
     let payers_query = payers_query(question, whole_range, question.flag("transitions")?)?;
     let payers = payers_query.as_ref().map(|query| Question::new(question.reference, query)).transpose()?;
+    // Values that are paid under are told, whoever is counted.
+    let unfolded = payers.as_ref().filter(|_| !question.flag("transitions").unwrap_or(false));
+    let unfolded = unfolded.map(|payers| Book::read(payers, None)).transpose()?;
+    let noted = unfolded.iter().flat_map(Book::unfolded).cloned().collect();
+    let story = Story::read(question, whole_range, noted)?;
     let folding = (!question.flag("transitions")?).then_some(&story.folding);
     let book = payers.as_ref().map(|payers| Book::read(payers, folding)).transpose()?;
     if question.flag("transitions")? {
@@ -98,7 +102,11 @@ fn payers_query(question: &Question, range: Bucket, is_of_states: bool) -> Resul
 }
 
 impl<'a> Story<'a> {
-    fn read(question: &'a Question<'a>, range: Bucket) -> Result<Story<'a>, Refusal> {
+    fn read(
+        question: &'a Question<'a>,
+        range: Bucket,
+        noted: Vec<BTreeSet<Key>>,
+    ) -> Result<Story<'a>, Refusal> {
         let split = Split::read(question)?;
         if split.has_event_properties() {
             return Err(Refusal::Invalid("not split by properties of events".to_owned()));
@@ -109,12 +117,16 @@ impl<'a> Story<'a> {
         };
         let all = matching(&Json::String("*".to_owned()))?;
         let seen: Vec<&Event> = all.iter().filter(|event| event.time < range.end).copied().collect();
+        let mut things: Vec<(Option<&Event>, BTreeSet<Key>)> =
+            seen.iter().map(|event| (Some(*event), split.keys(question, event))).collect();
+        things.extend(noted.into_iter().map(|keys| (None, keys)));
         let folding = split.folding(
-            &seen,
-            |event| split.keys(question, event),
-            |events| {
-                let counted = events.iter().filter(|event| range.holds(event.time));
-                Some(whole(owners(question, counted.map(|event| **event)).len()))
+            &things,
+            |(_, keys)| keys.clone(),
+            |things| {
+                let visits = things.iter().filter_map(|(event, _)| *event);
+                let counted = visits.filter(|event| range.holds(event.time));
+                Some(whole(owners(question, counted).len()))
             },
         );
         let with_keys = |events: Vec<&'a Event>| -> Vec<(&'a Event, BTreeSet<Key>)> {

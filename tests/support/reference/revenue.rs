@@ -142,6 +142,11 @@ impl<'a> Book<'a> {
         self.payments.iter().map(|payment| payment.owner).collect()
     }
 
+    /// The rows of each payment before any were folded.
+    pub fn unfolded(&self) -> impl Iterator<Item = &BTreeSet<Key>> {
+        self.payments.iter().filter(|payment| payment.amount > Number::ZERO).map(|payment| &payment.unfolded)
+    }
+
     /// The rows in which anybody ever paid; of one row, whatever was paid.
     pub fn row_keys(&self) -> BTreeSet<Key> {
         if self.split.is_none() && !self.has_currency {

@@ -233,12 +233,17 @@ impl ByUser<'_> {
     /// Calls `f` with each row of a range that has a value of its own, ascending, and the value.
     pub fn for_each_exception(&self, rows: Range<usize>, mut f: impl FnMut(usize, u64)) {
         let start = self.exceptions.lower_bound(rows.start as u64);
-        let end = self.exceptions.lower_bound(rows.end as u64);
+        let end = self.exceptions.lower_bound(rows.end as u64).max(start);
         let mut values = Cursor::new(&self.exception_values);
-        let mut at = start as u64;
-        self.exceptions.for_each_block(start..end, |rows| {
-            for row in rows {
-                f(*row as usize, values.get(at));
+        let (mut at, mut next_row) = (start as u64, rows.start);
+        self.exceptions.for_each_block(start..end, |exceptions| {
+            for row in exceptions {
+                let row = *row as usize;
+                // Always, but of bytes that nobody should have written.
+                if (next_row..rows.end).contains(&row) {
+                    f(row, values.get(at));
+                    next_row = row + 1;
+                }
                 at += 1;
             }
         });

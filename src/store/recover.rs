@@ -319,7 +319,10 @@ impl Inner {
         if !self.missing.is_empty() {
             return Ok(()); // all stays as it was found
         }
-        if !records.is_empty() {
+        // A newer log than the named one gave up what that has after it, and would be removed: it stays given up.
+        let named = writer.manifest.log.map(log_name);
+        let is_newest_named = logs.last() == named.as_ref();
+        if !records.is_empty() || !is_newest_named {
             let records: Vec<(u64, &[u8])> =
                 records.iter().map(|(number, (change, _))| (*number, &**change)).collect();
             self.begin_log(&mut writer, &records)?;
